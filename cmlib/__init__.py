@@ -1,0 +1,30 @@
+"""cmlib: the library behind the cross-modal learning course.
+
+``import cmlib`` is light (no torch); every name below is loaded when it is first used.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "setup": "cmlib.scale",
+    "check": "cmlib.check",
+    "progress": "cmlib.check",
+}
+_MODULES = {"batch", "datasets", "encoders", "fusion", "losses", "metrics", "models", "pairs", "plots", "scale",
+            "train", "worlds"}
+
+__all__ = sorted([*_HOMES, *_MODULES])
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return import_module(f"cmlib.{name}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"cmlib has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__():
+    return __all__
