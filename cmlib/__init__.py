@@ -15,7 +15,14 @@ _HOMES = {
 _MODULES = {"batch", "datasets", "encoders", "fusion", "losses", "metrics", "models", "pairs", "plots", "scale",
             "train", "worlds"}
 
-__all__ = sorted([*_HOMES, *_MODULES])
+__all__ = sorted([*_HOMES, *_MODULES, "missing_packages"])
+
+
+def missing_packages() -> list[str]:
+    """Packages the lessons import that are not installed here (Colab has the large ones, but not all)."""
+    from importlib.util import find_spec
+
+    return [name for name in ("torchmetrics", "safetensors", "ipywidgets") if find_spec(name) is None]
 
 
 def __getattr__(name):

@@ -1,0 +1,77 @@
+"""Instant checks: ``check("02.1", my_function)`` says in one sentence whether it is right, and if not, why."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from importlib import import_module
+
+from cmlib.check.engine import EXERCISES, Exercise, Verdict, judge
+from cmlib.check.records import load, record
+
+__all__ = ["check", "exercises", "find", "progress", "run"]
+
+
+def check(id: str, answer) -> None:
+    """Compare ``answer`` with the course's reference, print one line and remember the result."""
+    verdict = run(id, answer)
+    record(verdict)
+    mark = {"passed": "✓", "failed": "✗", "open": "○"}[verdict.state]
+    points = f" ({verdict.points} {'point' if verdict.points == 1 else 'points'})" if verdict.state == "passed" else ""
+    print(f"{mark} {id} {find(id).title}: {verdict.message}{points}")
+
+
+def run(id: str, answer, seed: int = 0) -> Verdict:
+    """The verdict alone: nothing is printed or remembered. Other seeds draw other cases."""
+    return judge(find(id), answer, seed)
+
+
+def progress(lesson: str | None = None) -> None:
+    """Print what is done: one lesson's exercises, or a line for every lesson that was begun."""
+    done = load()
+    if lesson is None:
+        for number in sorted({id.split(".")[0] for id in done}):
+            items = exercises(number)
+            got = sum(e.points for e in items if done.get(e.id, {}).get("passed"))
+            print(f"lesson {number}: {got} of {sum(e.points for e in items)} points")
+        if not done:
+            print("No exercise tried yet.")
+        return
+    items = exercises(lesson)
+    for e in items:
+        state = done.get(e.id, {})
+        mark = "✓" if state.get("passed") else "✗" if state.get("tries") else "○"
+        print(f"{mark} {e.id} {e.title} ({e.points} {'point' if e.points == 1 else 'points'})")
+    got = sum(e.points for e in items if done.get(e.id, {}).get("passed"))
+    print(f"lesson {lesson}: {got} of {sum(e.points for e in items)} points")
+
+
+def exercises(lesson: str) -> list[Exercise]:
+    """The exercises of one lesson, in order."""
+    lesson = _known_lesson(str(lesson))
+    import_module(f"cmlib.check.lesson{lesson}")
+    return [EXERCISES[id] for id in sorted(EXERCISES) if id.startswith(lesson + ".")]
+
+
+def find(id: str) -> Exercise:
+    """The exercise called ``id``; an unknown id raises with the nearest one."""
+    if not isinstance(id, str):
+        raise TypeError(f'The id of an exercise is text such as "02.1"; got {id!r}.')
+    lesson = id.split(".")[0]
+    if lesson in _lessons():
+        exercises(lesson)
+    if id in EXERCISES:
+        return EXERCISES[id]
+    known = [e.id for number in _lessons() for e in exercises(number)]
+    nearest = difflib.get_close_matches(id, known, 1, cutoff=0)
+    raise ValueError(f"There is no exercise {id!r}; did you mean {nearest[0]!r}?")
+
+
+def _lessons() -> list[str]:
+    return sorted(m.name.removeprefix("lesson") for m in pkgutil.iter_modules(__path__) if m.name.startswith("lesson"))
+
+
+def _known_lesson(lesson: str) -> str:
+    if lesson not in _lessons():
+        raise ValueError(f"There is no lesson {lesson!r} with exercises; there are {', '.join(_lessons())}.")
+    return lesson

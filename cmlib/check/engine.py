@@ -1,0 +1,299 @@
+"""The engine of a check: cases go in, what comes back is compared with a trusted reference.
+
+An exercise is declared beside its reference, which carries the name that the learner's function must have::
+
+    @exercise("01.1", "Binary cross-entropy", minutes=6, points=2, difficulty=1, grad=(0,))
+    def bce(logit, label): ...
+
+    @bce.cases
+    def _(draw): yield case(draw.normal(5), draw.bits(5), about="random logits")
+
+    @bce.mistake("The sign is flipped: a loss falls when the label becomes more likely.")
+    def _(logit, label): ...
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+EXERCISES: dict[str, Exercise] = {}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input. ``about`` completes the sentence "the result is wrong for …"."""
+
+    args: tuple
+    about: str
+
+
+def case(*args, about: str) -> Case:
+    return Case(args, about)
+
+
+class Draw:
+    """Seeded test inputs, float64 unless said otherwise."""
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape, dtype=torch.float64):
+        return torch.randn(*shape, generator=self.generator, dtype=dtype)
+
+    def uniform(self, *shape, low=0.0, high=1.0):
+        return low + (high - low) * torch.rand(*shape, generator=self.generator, dtype=torch.float64)
+
+    def integers(self, high: int, *shape, low: int = 0):
+        return torch.randint(low, high, shape, generator=self.generator)
+
+    def bits(self, *shape):
+        return self.integers(2, *shape).double()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """state : "passed", "failed" or "open" (not answered yet); message : one sentence."""
+
+    id: str
+    state: str
+    message: str
+    points: int
+
+
+@dataclass
+class Exercise:
+    """kind : "function", "module", "training", "number" or "choice"; difficulty : 1 to 5; see the module's example.
+
+    grad : positions of the arguments whose gradients are compared as well
+    call : how the learner's object meets a case, ``call(answer, *args)``; by default ``answer(*args)``
+    """
+
+    id: str
+    title: str
+    reference: Callable
+    minutes: int
+    points: int
+    difficulty: int
+    kind: str = "function"
+    grad: tuple[int, ...] = ()
+    call: Callable = lambda answer, *args: answer(*args)
+    reference_call: Callable | None = None
+    rtol: float = 1e-6
+    atol: float = 1e-9
+    make_cases: Callable[[Draw], Iterable[Case]] = field(default=lambda draw: [case(about="your answer")])
+    mistakes: list[tuple[str, Callable]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.reference.__name__
+
+    def cases(self, function):
+        self.make_cases = function
+        return self
+
+    def mistake(self, sentence: str):
+        def add(function):
+            self.mistakes.append((sentence, function))
+            return self
+        return add
+
+    def __call__(self, *args, **kwargs):
+        return self.reference(*args, **kwargs)
+
+
+def exercise(id: str, title: str, **settings) -> Callable[[Callable], Exercise]:
+    def register(reference):
+        EXERCISES[id] = Exercise(id, title, reference, **settings)
+        return EXERCISES[id]
+    return register
+
+
+class _Failed(Exception):
+    """The check stops here; the text is the learner's sentence."""
+
+
+def judge(exercise: Exercise, answer: Any, seed: int = 0) -> Verdict:
+    """Compare ``answer`` with the reference on every case; stop at the first difference."""
+    try:
+        _contract(exercise, answer)
+        for one in exercise.make_cases(Draw(seed)):
+            _judge_case(exercise, answer, one)
+    except NotImplementedError:
+        return Verdict(exercise.id, "open", "not answered yet", exercise.points)
+    except _Failed as failed:
+        return Verdict(exercise.id, "failed", str(failed), exercise.points)
+    return Verdict(exercise.id, "passed", "right", exercise.points)
+
+
+def _contract(exercise, answer):
+    if answer is None or answer is Ellipsis:
+        raise NotImplementedError
+    wants_call = exercise.kind in ("function", "module", "training")
+    if wants_call and not callable(answer):
+        raise _Failed(f'Give the function itself, check("{exercise.id}", {exercise.name}), not its result '
+                      f"(you gave a {_kind(answer)}).")
+    if not wants_call and callable(answer):
+        raise _Failed(f"This exercise wants a {exercise.kind}, and you gave a function: pass its result.")
+
+
+def _judge_case(exercise, answer, one: Case):
+    if exercise.kind in ("number", "choice"):
+        got, want = _plain(answer), _plain(exercise.reference())
+        _compare(exercise, one, got, want, lambda wrong: _plain(wrong()))
+        return
+    args, theirs = _fresh(one.args, exercise.grad), _fresh(one.args, exercise.grad)
+    want = (exercise.reference_call or exercise.call)(exercise.reference, *args)
+    before = copy.deepcopy([a.detach() if isinstance(a, torch.Tensor) else None for a in theirs])
+    got = _run(exercise, answer, theirs, one)
+    for position, (old, new) in enumerate(zip(before, theirs, strict=True)):
+        if old is not None and not torch.equal(old.nan_to_num(), new.detach().nan_to_num()):
+            raise _Failed(f"Your function changes argument {position + 1} in place; work on a new tensor instead.")
+    _compare(exercise, one, got, want,
+             lambda wrong: (exercise.reference_call or exercise.call)(wrong, *_fresh(one.args, exercise.grad)))
+    if exercise.grad:
+        _compare_gradients(exercise, one, got, want, args, theirs)
+
+
+def _run(exercise, answer, args, one):
+    try:
+        return exercise.call(answer, *args)
+    except NotImplementedError:
+        raise
+    except RecursionError:
+        raise _Failed("Your function calls itself without end.") from None
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f.lineno for f in frames if f.name == getattr(answer, "__name__", "") or f.filename.startswith("<")
+                 or "ipykernel" in f.filename]
+        where = f" in line {lines[-1]} of your cell" if lines else ""
+        text = str(error).strip().split("\n")[0][:160]
+        raise _Failed(f"Your code raises {type(error).__name__}{where} for {one.about}: {text}") from None
+
+
+def _compare(exercise, one, got, want, rerun):
+    problem = _difference(got, want, exercise.rtol, exercise.atol)
+    if problem is None:
+        return
+    for sentence, wrong in exercise.mistakes:
+        try:
+            predicted = rerun(wrong)
+        except Exception:
+            continue
+        if _difference(got, predicted, exercise.rtol, exercise.atol) is None \
+                and _difference(predicted, want, exercise.rtol, exercise.atol) is not None:
+            raise _Failed(sentence)
+    raise _Failed(problem if problem[0].isupper() else f"The result is wrong for {one.about}: {problem}")
+
+
+def _compare_gradients(exercise, one, got, want, args, theirs):
+    names = list(inspect.signature(exercise.reference).parameters)
+    if not isinstance(got, torch.Tensor) or not got.requires_grad:
+        raise _Failed("The values are right, but no gradient flows through them: did you use .item(), .detach() or float()?")
+    weight = torch.linspace(1, 2, want.numel(), dtype=want.dtype).reshape(want.shape)
+    for position in exercise.grad:
+        expected = torch.autograd.grad((want * weight).sum(), args[position], retain_graph=True, allow_unused=True)[0]
+        found = torch.autograd.grad((got * weight).sum(), theirs[position], retain_graph=True, allow_unused=True)[0]
+        name = names[position] if position < len(names) else f"argument {position + 1}"
+        expected = torch.zeros_like(args[position]) if expected is None else expected
+        found = torch.zeros_like(args[position]) if found is None else found
+        if not found.isfinite().all():
+            raise _Failed(f"The values are right, but the gradient with respect to {name} is not finite for {one.about}.")
+        if not torch.allclose(found, expected, rtol=1e-5, atol=1e-8):
+            raise _Failed(f"The values are right, but the gradient with respect to {name} is wrong for {one.about}: "
+                          "is a part of the computation detached or done in NumPy?")
+
+
+def _difference(got, want, rtol, atol) -> str | None:
+    """None when equal, else what is wrong. A capital first letter marks a sentence that stands alone."""
+    if isinstance(want, dict):
+        if not isinstance(got, dict):
+            return f"Return a dict with the keys {', '.join(map(str, want))}; you return a {_kind(got)}."
+        if set(got) != set(want):
+            return f"Return a dict with the keys {', '.join(map(str, want))}; yours has {', '.join(map(str, got))}."
+        pairs = [(f"entry {key!r}", got[key], want[key]) for key in want]
+    elif isinstance(want, (tuple, list)):
+        if not isinstance(got, (tuple, list)):
+            return f"Return {len(want)} values as a {type(want).__name__}; you return a {_kind(got)}."
+        if len(got) != len(want):
+            return f"it has {len(got)} parts where {len(want)} are wanted."
+        pairs = [(f"part {i}", g, w) for i, (g, w) in enumerate(zip(got, want, strict=True))]
+    else:
+        return _leaf_difference(got, want, rtol, atol)
+    for name, g, w in pairs:
+        if problem := _difference(g, w, rtol, atol):
+            return problem if problem[0].isupper() else f"{name}: {problem}"
+    return None
+
+
+def _leaf_difference(got, want, rtol, atol):
+    if isinstance(want, str) or want is None or isinstance(want, bool):
+        if type(got) is not type(want):
+            return f"Return a {_kind(want)}; you return a {_kind(got)}."
+        return None if got == want else f"{got!r} is not right."
+    if isinstance(want, torch.Tensor) and not isinstance(got, torch.Tensor):
+        return f"Return a tensor of shape {tuple(want.shape)}; you return a {_kind(got)}."
+    try:
+        g, w = torch.as_tensor(got), torch.as_tensor(want)
+    except (TypeError, ValueError, RuntimeError):
+        return f"Return a {_kind(want)}; you return a {_kind(got)}."
+    if g.shape != w.shape:
+        if g.ndim == 2 and g.T.shape == w.shape and torch.allclose(g.T.double(), w.double(), rtol=rtol, atol=atol):
+            return f"This is the transpose: your shape is {tuple(g.shape)}, and {tuple(w.shape)} is wanted."
+        return f"The shape is wrong: yours is {tuple(g.shape)}, and {tuple(w.shape)} is wanted."
+    if isinstance(want, torch.Tensor) and g.dtype != w.dtype:
+        return f"The dtype is wrong: yours is {_name(g.dtype)}, and {_name(w.dtype)} is wanted."
+    if isinstance(want, int) and isinstance(got, float) and got == int(got):
+        got = int(got)
+    g, w = g.detach().double(), w.detach().double()
+    if torch.allclose(g, w, rtol=rtol, atol=atol, equal_nan=True):
+        return None
+    if not g.isfinite().all() and w.isfinite().all():
+        return f"{'nan' if g.isnan().any() else 'inf'} appears in the result."
+    return _likely_slip(g, w, rtol, atol)
+
+
+def _likely_slip(g, w, rtol, atol):
+    def same(a, b):
+        return torch.allclose(a, b, rtol=rtol, atol=atol)
+    if g.ndim == 2 and g.shape[0] == g.shape[1] and same(g.T, w):
+        return "This is the transpose of the right result."
+    if same(-g, w):
+        return "The sign is wrong: every value is the negative of the right one."
+    big = w.abs() > 1e-8
+    if big.any() and w.isfinite().all() and g.isfinite().all():
+        ratio = (g[big] / w[big]).mean()
+        if ratio.abs() > 1e-6 and same(g, w * ratio):
+            return f"Every value is {ratio:.4g} times what it should be."
+        if g.numel() > 1 and same(g - (g - w).mean(), w):
+            return "Every value is off by the same constant."
+    return f"it is off by up to {(g - w).abs().max():.3g}."
+
+
+def _fresh(args, grad):
+    return [a.detach().clone().requires_grad_(i in grad) if isinstance(a, torch.Tensor) else copy.deepcopy(a)
+            for i, a in enumerate(args)]
+
+
+def _plain(value):
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        return float(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _name(dtype):
+    return str(dtype).removeprefix("torch.")
+
+
+def _kind(value) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{_name(value.dtype)} tensor of shape {tuple(value.shape)}"
+    return {"str": "text", "NoneType": "None", "bool": "True or False"}.get(type(value).__name__, type(value).__name__)

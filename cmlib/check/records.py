@@ -1,0 +1,54 @@
+"""What the learner has done, in one JSON file under the home folder (or ``CMLIB_HOME``)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+
+def path() -> Path:
+    return Path(os.environ.get("CMLIB_HOME") or Path.home() / ".cmlib") / "progress.json"
+
+
+def load() -> dict[str, dict]:
+    """{exercise id: {"tries": int, "passed": bool}}; an unreadable file is kept aside, never overwritten."""
+    try:
+        return json.loads(path().read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError):
+        aside = path().with_suffix(".unreadable.json")
+        if not aside.exists():
+            os.replace(path(), aside)
+        print(f"Your progress file could not be read; it was kept as {aside.name} and a new one is begun.")
+        return {}
+
+
+def record(verdict) -> None:
+    """Remember one verdict. A pass is never taken back; a stub that is not answered yet is no try."""
+    if verdict.state == "open":
+        return
+    done = load()
+    entry = done.setdefault(verdict.id, {"tries": 0, "passed": False})
+    entry["tries"] += 1
+    entry["passed"] = entry["passed"] or verdict.state == "passed"
+    try:
+        write_atomically(path(), json.dumps(done, indent=1, sort_keys=True))
+    except OSError as error:
+        print(f"Your answer was judged, but progress could not be saved in {path().parent}: {error.strerror}. "
+              "Set CMLIB_HOME to a folder that you can write to.")
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Readers see the old file or the new one, never half of one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise

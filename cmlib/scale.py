@@ -1,0 +1,54 @@
+"""Where a lesson runs: small on a CPU, full on a GPU; decided once, with the reason printed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """name : "small" or "full"; device : "cpu", "cuda" or "mps"; the encoders' names fit ``text_encoder``/``image_encoder``."""
+
+    name: str
+    device: str
+    dtype: str
+    seed: int
+    text_encoder: str
+    image_encoder: str
+
+
+def setup(lesson: str, scale: str | None = None, seed: int = 0) -> Scale:
+    """Seed everything, choose device, precision and encoders, and print the choice with its reason.
+
+    lesson : its number, "02"; scale : "small", "full" or None (``CMLIB_SCALE``, else full exactly when there is a GPU).
+    """
+    import torch
+
+    from cmlib import plots
+
+    gpu = torch.cuda.is_available()
+    wanted = scale or os.environ.get("CMLIB_SCALE") or ("full" if gpu else "small")
+    if wanted not in ("small", "full"):
+        raise ValueError(f'The scale is "small" or "full"; got {wanted!r} (from {"setup" if scale else "CMLIB_SCALE"}).')
+    device = "cuda" if gpu and wanted == "full" else "cpu"
+    dtype, because = _precision(torch, device)
+    torch.manual_seed(seed)
+    if device == "cpu":
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    plots.style()
+    print(f"lesson {lesson}: Python {platform.python_version()}, torch {torch.__version__}")
+    print(f"scale {wanted}: " + ("64-pixel pictures and the course's own mini encoders" if wanted == "small"
+                                 else "bert-base-uncased and resnet50"))
+    print(f"device {device}, {dtype}: {because}; seed {seed}")
+    mini = wanted == "small"
+    return Scale(wanted, device, dtype, seed, "mini" if mini else "bert-base-uncased", "mini" if mini else "resnet50")
+
+
+def _precision(torch, device: str) -> tuple[str, str]:
+    if device == "cpu":
+        return "float32", "a CPU trains small models fastest in float32"
+    if torch.cuda.get_device_capability()[0] >= 8:
+        return "bfloat16", "this GPU has bfloat16, whose range is float32's: no loss scaling needed"
+    return "float16", "this GPU has no bfloat16; float16 needs a gradient scaler"
