@@ -1,0 +1,202 @@
+"""fetch(name): one public file, downloaded once, checked, and kept in the user's cache.
+
+A download grows in ``<file>.part`` and is renamed into place only after its hash is right, so a file that has its final name is
+whole. What a broken link leaves behind is continued by the next call with an HTTP Range request.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+from .archive import VerifiedZip, load_manifest
+from .lock import lock
+
+BLOCK = 1 << 16
+TIMEOUT = 30.0  # seconds without one byte
+ATTEMPTS = 4  # in a row, each of which brought nothing new
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a file comes from, what it must be, and whose it is. ``sha256`` for a plain file, ``manifest`` for an archive."""
+
+    url: str
+    file: str
+    bytes: int
+    licence: str
+    attribution: str
+    sha256: str | None = None
+    manifest: str | None = None
+
+    def verify(self, path: Path) -> None:
+        """Raise ValueError unless ``path`` holds exactly what the course was built on."""
+        if self.manifest:
+            with VerifiedZip(path, load_manifest(self.manifest)) as archive:
+                archive.verify()
+            return
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != self.sha256:
+            raise ValueError(f"it has SHA-256 {found[:12]}… instead of {self.sha256[:12]}….")
+
+    @property
+    def proof(self) -> str:
+        return f"SHA-256 {self.sha256}" if self.sha256 else "its files are checked one by one"
+
+
+SOURCES = {name: Source(**entry) for name, entry in
+           json.loads((files(__package__) / "registry.json").read_text(encoding="utf-8")).items()}
+
+
+def cache_folder() -> Path:
+    """``$CMLIB_CACHE``, or the place where this system keeps a user's caches; never the repository."""
+    if chosen := os.environ.get("CMLIB_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "cmlib"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "cmlib"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cmlib"
+
+
+def fetch(name: str) -> Path:
+    """The path of a checked local copy of ``name``, one of ``SOURCES``.
+
+    Taken from the cache; else copied from the folder ``$CMLIB_MIRROR`` (laid out HOST/PATH); else downloaded.
+    Raises ValueError (unknown name, wrong hash), FileNotFoundError (not in the mirror), ConnectionError (no network),
+    OSError (disk full, cache not writable): each one sentence that says what to do.
+    """
+    if name not in SOURCES:
+        near = get_close_matches(str(name), SOURCES, 1)
+        raise ValueError(f"There is no file {name!r} to fetch" + (f"; did you mean {near[0]!r}?" if near else
+                         f"; there are {', '.join(SOURCES)}."))
+    source, folder = SOURCES[name], cache_folder()
+    target = folder / source.file
+    if _is_whole(target, source):  # before the lock: a class may share a cache that it can only read
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock(target.with_name(target.name + ".lock")):
+            if not _is_whole(target, source):
+                target.unlink(missing_ok=True)  # damaged since it was checked
+                _bring(source, target)
+    except OSError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, f"The disk under {folder} is full: {source.file} needs {source.bytes / 1e6:.1f} MB; free "
+                          "some space or set CMLIB_CACHE to a folder on another disk.") from None
+        if error.errno in CLOSED:
+            raise PermissionError(f"The cache folder {folder} cannot be written; set CMLIB_CACHE to one that can.") from None
+        raise
+    return target
+
+
+def _is_whole(target: Path, source: Source) -> bool:
+    try:
+        source.verify(target)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    return True
+
+
+def _bring(source: Source, target: Path) -> None:
+    part = target.with_name(target.name + ".part")
+    mirror = os.environ.get("CMLIB_MIRROR")
+    resumed = not mirror and part.exists() and part.stat().st_size > 0
+    try:
+        _copy(source, part, Path(mirror)) if mirror else _download(source, part, target)
+    except OSError as error:
+        if error.errno in FULL:
+            part.unlink(missing_ok=True)
+        raise
+    try:
+        source.verify(part)
+    except ValueError as error:
+        part.unlink()
+        if resumed:  # its first half may come from another version of the file: once more, from the first byte
+            return _bring(source, target)
+        where = f"the mirror {mirror}" if mirror else urllib.parse.urlsplit(source.url).hostname
+        raise ValueError(f"What {where} gave for {source.file} was refused and deleted, because {error} "
+                         "A login page of your network may have answered instead; try again, or fetch "
+                         f"{source.url} by hand into {target}.") from None
+    os.replace(part, target)
+
+
+def _copy(source: Source, part: Path, mirror: Path) -> None:
+    url = urllib.parse.urlsplit(source.url)
+    original = mirror / url.hostname / url.path.lstrip("/")
+    if not original.is_file():
+        raise FileNotFoundError(f"CMLIB_MIRROR has no {url.hostname}{url.path}; put the file there ({source.proof}) or unset "
+                                "CMLIB_MIRROR to download it.")
+    with original.open("rb") as reader, part.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, BLOCK)
+
+
+def _download(source: Source, part: Path, target: Path) -> None:
+    from tqdm.auto import tqdm
+
+    failures, have = 0, part.stat().st_size if part.exists() else 0
+    if shutil.disk_usage(part.parent).free < source.bytes - have:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with tqdm(total=source.bytes, initial=have, unit="B", unit_scale=True, desc=source.file) as bar:
+        while True:
+            try:
+                return _continue(source, part, bar)
+            except urllib.error.HTTPError as error:
+                reason = f"the server answered {error.code}"
+                final = error.code < 500 and error.code not in (408, 429)
+            except (OSError, http.client.HTTPException) as error:
+                if isinstance(error, OSError) and error.errno in FULL + CLOSED:
+                    raise
+                reason, final = str(getattr(error, "reason", "") or error or type(error).__name__), False
+            grown = part.stat().st_size if part.exists() else 0
+            failures, have = (0 if grown > have else failures + 1), grown
+            if final or failures >= ATTEMPTS:
+                raise ConnectionError(
+                    f"{source.file} could not be downloaded ({reason}): check the network and call again"
+                    f"{' to continue' if have else ''}, or set CMLIB_MIRROR, or copy {source.url} to {target} "
+                    f"({source.proof}).") from None
+            time.sleep(PAUSE * 2 ** max(failures - 1, 0))
+
+
+def _continue(source: Source, part: Path, bar) -> None:
+    """One request; returns when the server has sent all it announced."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "cmlib", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(source.url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing after what is there: either it is whole, and the hash will say so, or it is not ours
+            return
+        raise
+    with response:
+        if have and not (response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")):
+            if response.status == 206:
+                raise http.client.HTTPException(f"the server sent another range than the one from byte {have}")
+            have = 0  # it ignores Range and starts over
+        expected = response.headers.get("Content-Length")
+        received, bar.n = 0, have
+        with part.open("ab" if have else "wb") as writer:
+            while block := response.read(BLOCK):
+                writer.write(block)
+                received += len(block)
+                bar.update(len(block))
+                if have + received > 2 * source.bytes + BLOCK:
+                    raise http.client.HTTPException("the server sends far more than the file is long")
+    if expected is not None and received < int(expected):
+        raise http.client.HTTPException(f"the link broke {int(expected) - received} bytes before the end")
