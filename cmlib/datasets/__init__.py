@@ -1,7 +1,8 @@
-"""Real data: files fetched and checked (``fetch``), emoji with their names (``emoji``), the learner's own rows (``folder``)."""
+"""Real data: public files (``fetch``), emoji with their names (``emoji``), the learner's own rows (``folder``)."""
 
 from .emojis import ATTRIBUTION, emoji
-from .fetching import SOURCES, fetch
+from .fetching import fetch
+from .sources import SOURCES
 from .splits import grouped_split
 
 __all__ = ["ATTRIBUTION", "SOURCES", "emoji", "fetch", "grouped_split"]

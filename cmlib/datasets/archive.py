@@ -1,7 +1,7 @@
 """VerifiedZip: read files out of a zip, each one checked against a SHA-256 list that ships with the course.
 
-GitHub builds the archive of a commit on request and promises the files inside it, not the bytes of the zip around them. So the
-zip's own hash is never looked at: what is trusted is each file, at the moment it is read.
+GitHub builds the archive of a commit on request and promises the files inside it, not the bytes of the zip around
+them. So the zip's own hash is never looked at: what is trusted is each file, at the moment it is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def load_manifest(name: str) -> dict[str, str]:
 
 
 class VerifiedZip:
-    """``VerifiedZip(path, manifest).read("folder/file.png") -> bytes``; a ValueError when the bytes are not the listed ones."""
+    """``VerifiedZip(path, manifest).read("folder/file.png") -> bytes``, or ValueError if they are not the listed ones."""
 
     def __init__(self, path: Path, manifest: dict[str, str]):
         self.path, self.manifest = Path(path), manifest

@@ -1,29 +1,24 @@
 """fetch(name): one public file, downloaded once, checked, and kept in the user's cache.
 
-A download grows in ``<file>.part`` and is renamed into place only after its hash is right, so a file that has its final name is
-whole. What a broken link leaves behind is continued by the next call with an HTTP Range request.
+A download grows in ``<file>.part`` and is renamed into place only after its hash is right, so a file that has its
+final name is whole. What a broken link leaves behind is continued by the next call with an HTTP Range request.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
-import json
 import os
 import shutil
-import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 
-from .archive import VerifiedZip, load_manifest
 from .lock import lock
+from .sources import SOURCES, Source, cache_folder
 
 BLOCK = 1 << 16
 TIMEOUT = 30.0  # seconds without one byte
@@ -31,48 +26,6 @@ ATTEMPTS = 4  # in a row, each of which brought nothing new
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a file comes from, what it must be, and whose it is. ``sha256`` for a plain file, ``manifest`` for an archive."""
-
-    url: str
-    file: str
-    bytes: int
-    licence: str
-    attribution: str
-    sha256: str | None = None
-    manifest: str | None = None
-
-    def verify(self, path: Path) -> None:
-        """Raise ValueError unless ``path`` holds exactly what the course was built on."""
-        if self.manifest:
-            with VerifiedZip(path, load_manifest(self.manifest)) as archive:
-                archive.verify()
-            return
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != self.sha256:
-            raise ValueError(f"it has SHA-256 {found[:12]}… instead of {self.sha256[:12]}….")
-
-    @property
-    def proof(self) -> str:
-        return f"SHA-256 {self.sha256}" if self.sha256 else "its files are checked one by one"
-
-
-SOURCES = {name: Source(**entry) for name, entry in
-           json.loads((files(__package__) / "registry.json").read_text(encoding="utf-8")).items()}
-
-
-def cache_folder() -> Path:
-    """``$CMLIB_CACHE``, or the place where this system keeps a user's caches; never the repository."""
-    if chosen := os.environ.get("CMLIB_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "cmlib"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "cmlib"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cmlib"
 
 
 def fetch(name: str) -> Path:
@@ -88,9 +41,9 @@ def fetch(name: str) -> Path:
                          f"; there are {', '.join(SOURCES)}."))
     source, folder = SOURCES[name], cache_folder()
     target = folder / source.file
-    if _is_whole(target, source):  # before the lock: a class may share a cache that it can only read
-        return target
     try:
+        if _is_whole(target, source):  # before the lock: a class may share a cache that it can only read
+            return target
         folder.mkdir(parents=True, exist_ok=True)
         with lock(target.with_name(target.name + ".lock")):
             if not _is_whole(target, source):
@@ -98,10 +51,11 @@ def fetch(name: str) -> Path:
                 _bring(source, target)
     except OSError as error:
         if error.errno in FULL:
-            raise OSError(error.errno, f"The disk under {folder} is full: {source.file} needs {source.bytes / 1e6:.1f} MB; free "
-                          "some space or set CMLIB_CACHE to a folder on another disk.") from None
+            raise OSError(f"The disk under {folder} is full: {source.file} needs {source.bytes / 1e6:.1f} MB; free some "
+                          "space or set CMLIB_CACHE to a folder on another disk.") from None
         if error.errno in CLOSED:
-            raise PermissionError(f"The cache folder {folder} cannot be written; set CMLIB_CACHE to one that can.") from None
+            raise PermissionError(f"The cache folder {folder} cannot be written; set CMLIB_CACHE to one that can.") \
+                from None
         raise
     return target
 
@@ -141,8 +95,8 @@ def _copy(source: Source, part: Path, mirror: Path) -> None:
     url = urllib.parse.urlsplit(source.url)
     original = mirror / url.hostname / url.path.lstrip("/")
     if not original.is_file():
-        raise FileNotFoundError(f"CMLIB_MIRROR has no {url.hostname}{url.path}; put the file there ({source.proof}) or unset "
-                                "CMLIB_MIRROR to download it.")
+        raise FileNotFoundError(f"CMLIB_MIRROR has no {url.hostname}{url.path}; put the file there ({source.proof}) or "
+                                "unset CMLIB_MIRROR to download it.")
     with original.open("rb") as reader, part.open("wb") as writer:
         shutil.copyfileobj(reader, writer, BLOCK)
 
@@ -181,14 +135,14 @@ def _continue(source: Source, part: Path, bar) -> None:
     try:
         response = urllib.request.urlopen(urllib.request.Request(source.url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing after what is there: either it is whole, and the hash will say so, or it is not ours
+        if error.code == 416:  # nothing after what is there: it is whole, or it is not ours; the hash will tell
             return
         raise
     with response:
-        if have and not (response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")):
-            if response.status == 206:
-                raise http.client.HTTPException(f"the server sent another range than the one from byte {have}")
-            have = 0  # it ignores Range and starts over
+        if response.status != 206:
+            have = 0  # the server ignores Range and starts over
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise http.client.HTTPException(f"the server sent another range than the one from byte {have}")
         expected = response.headers.get("Content-Length")
         received, bar.n = 0, have
         with part.open("ab" if have else "wb") as writer:

@@ -26,7 +26,7 @@ def _try(handle) -> bool:
 
 @contextmanager
 def lock(path: Path):
-    """Wait until no other process holds ``path``; the empty file stays, since removing it would race with a waiting process."""
+    """Wait until no other process holds ``path``; the empty file stays: removing it would race with a waiter."""
     with open(path, "ab") as handle:
         while not _try(handle):
             time.sleep(0.1)

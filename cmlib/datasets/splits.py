@@ -14,12 +14,13 @@ def grouped_split(labels: Sequence, groups: Sequence | None = None, fractions: S
                   seed: int = 0) -> list[torch.Tensor]:
     """Row indices (int64, ascending) of each split; every row in exactly one, no group in two, classes in proportion.
 
-    labels (rows,) : the class of each row; groups (rows,) : what must not be torn apart (a patient, a photo session, one emoji in
-    its variants), any values with a stable text form; ``None`` makes every row its own group.
+    labels (rows,) : the class of each row; groups (rows,) : what must not be torn apart (a patient, a photo session,
+    one emoji in its variants), any values with a stable text form; ``None`` makes every row its own group.
 
-    Inside each class the groups come in an order hashed from (seed, group), and each goes to the split that lacks most rows. So a
-    split of a class exceeds its share by less than the class's largest group, and the order of the rows changes nothing. A group
-    of mixed class counts as its commonest. A class with few groups may be absent from a small split: look before you evaluate.
+    Inside each class the groups come in an order hashed from (seed, group), and each goes to the split that lacks most
+    rows. So a split of a class exceeds its share by less than the class's largest group, and the order of the rows
+    changes nothing. A group of mixed class counts as its commonest. A class with few groups may be absent from a small
+    split: look before you evaluate.
     """
     labels, groups = _values(labels), list(range(len(labels))) if groups is None else _values(groups)
     if len(labels) != len(groups):
