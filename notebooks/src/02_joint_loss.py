@@ -1,0 +1,603 @@
+# %% [markdown]
+# # 02 The joint loss
+#
+# **The one thing to take away:** a loss joins two branches only where its *mixed derivative* is not zero. Everything else,
+# however many branches it names, trains two models that never meet.
+#
+# You will be able to
+# - read a published loss term by term, and find its sign errors by collecting coefficients;
+# - say for which weights a loss is bounded, and predict what training does beyond them;
+# - test any loss for coupling with one line of automatic differentiation;
+# - build four losses that do couple, and measure on data which of them help, and with what.
+#
+# **Before this:** [lesson 01](01_losses.ipynb) (the logistic loss and its gradient p − y). You need no knowledge of BERT or ResNet yet:
+# two frozen encoders turn each photo and each message into a vector, and you open them in lessons 04 and 05.
+#
+# **Time:** about 80 minutes of yours. The machine needs {{measured}}; GPU: not measured yet.
+
+# %% [setup]
+import math
+import torch
+from torch import nn
+from torch.nn.functional import softplus
+from cmlib import joint, plots
+cfg = cmlib.setup("02")
+
+# %% [markdown]
+# ## 1. A loss that gets better and better
+#
+# The course's running example is a refund desk. A customer sends a **photo** of a toy and a **message**; you decide: refund or not.
+# In this section both tell the truth, so either alone would do: the toy is visibly cracked exactly when the message complains.
+
+# %%
+from cmlib.encoders import image_encoder, text_encoder
+from cmlib.models import FusionModel, extract
+from cmlib.worlds import RefundDesk
+
+desk = RefundDesk(probabilities=(1, 0, 0, 0))  # situation R: both modalities tell
+sheet = desk.sample(6, split="test")
+print(desk.ceilings()["image"], desk.ceilings()["text"])
+alt = "Six photos of toys with their messages: cracked toys come with complaints, whole toys with praise."
+plots.show(plots.pictures(sheet.images, [f"{t}\n→ {sheet.class_names[y]}" for t, y in zip(sheet.texts, sheet.labels)], size=1.5), alt)
+
+# %% [markdown]
+# Two frozen encoders turn the rows into vectors. From here on a *branch* is one linear layer on top of its vector: the text
+# branch gives a logit $z_t$, the image branch a logit $z_i$.
+
+# %%
+encoders = FusionModel(image_encoder("mini"), text_encoder("mini"), n_classes=2)
+
+def vectors(pairs):
+    """Standardised features (rows, size) of both modalities and y = ±1 as float (rows,)."""
+    f = extract(encoders, pairs)
+    unit = [(x - x.mean(0)) / (x.std(0) + 1e-3) for x in (f.text, f.image)]
+    return unit[0], unit[1], 2.0 * f.labels - 1
+
+train_rows, test_rows = vectors(desk.sample(1200)), vectors(desk.sample(600, split="test"))
+print("text features ", tuple(train_rows[0].shape), " image features", tuple(train_rows[1].shape))
+
+# %% [markdown]
+# An article proposes a loss for exactly this situation, with one knob λ between 0 and 1 that shares the attention between text
+# and image. Here it is, trained with plain gradient descent. Read nothing into the formula yet; only run it.
+
+# %%
+def branches(seed):
+    torch.manual_seed(seed)
+    return nn.Linear(train_rows[0].shape[1], 1), nn.Linear(train_rows[1].shape[1], 1)
+
+def scores(pair, rows):
+    """s = y z of both branches, (rows,): positive where the branch is right."""
+    return tuple(rows[2] * branch(x)[:, 0] for branch, x in zip(pair, rows))
+
+def descend(loss, steps=150, rate=0.05, seed=0, optimizer=torch.optim.SGD):
+    """Full-batch training. loss(s_t, s_i) → (rows,). Returns the branches and the loss at every step."""
+    pair = branches(seed)
+    descent = optimizer([p for branch in pair for p in branch.parameters()], lr=rate)
+    curve = []
+    for _ in range(steps):
+        value = loss(*scores(pair, train_rows)).mean()
+        descent.zero_grad()
+        value.backward()
+        descent.step()
+        curve.append(value.item())
+    return pair, curve
+
+def accuracies(pair, rows=test_rows):
+    return tuple((s > 0).double().mean().item() for s in scores(pair, rows))
+
+# %%
+runs = {}
+for lam in (0.2, 0.6):
+    pair, curve = descend(lambda t, i: joint.claimed_equivalent(t, i, lam))
+    runs[lam] = curve
+    print(f"λ = {lam}: loss {curve[0]:.3f} → {curve[-1]:.3f}")
+
+# %% [markdown]
+# **Predict before you run.** One of the two losses is far lower than the other. Which of the two models is better at its job, and
+# how good is each branch? Write the four accuracies down before you look.
+
+# %%
+for lam in (0.2, 0.6):
+    pair, _ = descend(lambda t, i: joint.claimed_equivalent(t, i, lam))
+    text, image = accuracies(pair)
+    print(f"λ = {lam}: accuracy of the text branch {text:.3f}, of the image branch {image:.3f}")
+    assert (image < 0.1) == (lam == 0.6)
+
+# %%
+fig, ax = plots.figure(width=6, height=2.8)
+for lam, color in ((0.2, plots.BOTH), (0.6, plots.TEXT)):
+    ax.plot(runs[lam], color=color)
+    ax.annotate(f"λ = {lam}", (150, runs[lam][-1]), color=color, va="center", annotation_clip=False)
+ax.set(title="The lower loss belongs to the ruined model", xlabel="step of gradient descent", ylabel="training loss")
+plots.show(fig, "Two training losses: with λ = 0.2 the loss settles near zero, with λ = 0.6 it falls below zero without end.")
+assert runs[0.6][-1] < 0 < runs[0.2][-1]
+
+# %% [markdown]
+# At λ = 0.6 the image branch has learned to be *wrong* on nearly every photo, and the loss rewards it for that. No crash, no warning, a
+# curve that only goes down. By the end of this lesson you will see this coming from the formula alone, and know the exact λ
+# at which it begins.
+
+# %% [markdown]
+# ## 2. The formula, term by term
+#
+# Two articles on combining language and vision models state the same objective. In one place, with every symbol:
+#
+# | symbol | meaning | shape |
+# |---|---|---|
+# | $y$ | the label, $-1$ or $+1$ | (batch,) |
+# | $z_t,\ z_i$ | logits of the text branch and the image branch | (batch,) |
+# | $s_t = y z_t,\ s_i = y z_i$ | scores: positive where the branch is right | (batch,) |
+# | $\sigma(s) = 1/(1+e^{-s})$ | the logistic function | |
+# | $\ell(s) = -\log\sigma(s)$ | the logistic loss of lesson 01 | |
+# | $\lambda$ | the knob, $0\le\lambda\le1$ (not the weight decay of lesson 01) | number |
+#
+# **Step 1.** The objective has a part for each branch and a joint part:
+#
+# $$L = \lambda\,\ell(s_t) + (1-\lambda)\,\ell(s_i) + L_\text{joint}.$$
+#
+# **Step 2.** The joint part is printed as
+#
+# $$L_\text{joint} = -\log\sigma(s_t) + \lambda(1-\lambda)\,\log\sigma(s_i).$$
+#
+# Look at the second sign. $-\log\sigma$ is a loss; $+\log\sigma$ is the negative of one.
+
+# %% [markdown]
+# **Step 3.** Put numbers in. Take one row with $s_t = 2$ (the text branch is right), $s_i = -1$ (the image branch is wrong) and $\lambda = 0.5$.
+# Since $\ell'(s) = -\sigma(-s)$, the joint part alone has the slope $+\lambda(1-\lambda)\,\sigma(-s_i)$ in $s_i$: positive. Descent walks
+# *against* the slope, so it lowers the score of a branch that is already wrong.
+
+# %%
+s_t, s_i, lam = 2.0, -1.0, 0.5
+ell = lambda s: math.log1p(math.exp(-s))
+slope = lam * (1 - lam) / (1 + math.exp(s_i))
+print(f"ℓ(s_t) = {ell(s_t):.4f}   ℓ(s_i) = {ell(s_i):.4f}")
+print(f"joint part = {ell(s_t) - lam * (1 - lam) * ell(s_i):.4f}")
+print(f"slope of the joint part in s_i = {slope:+.4f}: descent pushes s_i down, from {s_i} to something worse")
+assert slope > 0
+
+# %% [exercise] 02.1
+# Write the **published** total $L$ exactly as it stands in steps 1 and 2, wrong sign included. Your function receives `text_score` and
+# `image_score`, both float tensors of shape `(batch,)`, and the number `lam`; it returns the mean over the batch as a scalar tensor.
+# Scores may be as large as ±900: stay finite.
+
+# %% [stub]
+def published_total(text_score, image_score, lam):
+    """λ ℓ(s_t) + (1−λ) ℓ(s_i) + L_joint, mean over the batch.
+
+    text_score, image_score : (batch,)    lam : float    returns : scalar tensor
+    """
+    raise NotImplementedError
+
+# %% [solution]
+from torch.nn.functional import logsigmoid
+
+def published_total(text_score, image_score, lam):
+    text, image = -logsigmoid(text_score), -logsigmoid(image_score)  # ℓ of both, (batch,)
+    joint_part = text - lam * (1 - lam) * image
+    return (lam * text + (1 - lam) * image + joint_part).mean()
+
+# %% [hints]
+# Compute ℓ of each score once. The whole formula is then a sum of four terms, and $+\log\sigma(s_i)$ is minus one of your two ℓ.
+# ---
+# $L = \lambda\ell_t + (1-\lambda)\ell_i + \ell_t - \lambda(1-\lambda)\ell_i$, all of shape `(batch,)`, then `.mean()`. A stable ℓ is
+# `softplus(-s)` or `-logsigmoid(s)`; `log(sigmoid(s))` is $-\infty$ already at $s = -800$.
+# ---
+# ```python
+# text, image = softplus(-text_score), softplus(-image_score)
+# joint_part = text - ____ * image
+# return (lam * text + (1 - lam) * image + joint_part).mean()
+# ```
+
+# %% [markdown]
+# ## 3. Collect the coefficients
+#
+# **Step 4.** Only two different things occur in $L$: $\ell(s_t)$ and $\ell(s_i)$. Collect what multiplies each:
+#
+# $$L = \underbrace{(\lambda + 1)}_{\text{of }\ell(s_t)}\ell(s_t) + \underbrace{\big((1-\lambda) - \lambda(1-\lambda)\big)}_{\text{of }\ell(s_i)}\ell(s_i)
+# = (1+\lambda)\,\ell(s_t) + (1-\lambda)^2\,\ell(s_i).$$
+#
+# That is all there is. The "joint" objective is a re-weighting of two separate losses. At $\lambda = 1$ the image branch is off.
+
+# %%
+t, i = torch.randn(1000, dtype=torch.float64), torch.randn(1000, dtype=torch.float64)
+for lam in (0.0, 0.3, 0.7, 1.0):
+    as_printed = lam * softplus(-t) + (1 - lam) * softplus(-i) + softplus(-t) - lam * (1 - lam) * softplus(-i)
+    collected = (1 + lam) * softplus(-t) + (1 - lam) ** 2 * softplus(-i)
+    assert torch.allclose(as_printed, collected, rtol=1e-13)
+    print(f"λ = {lam}: weight of text {1 + lam:.2f}, of image {(1 - lam) ** 2:.2f}; both forms agree to 1e-13")
+
+# %% [markdown]
+# **Step 5.** The same articles then offer a second form and call it equivalent:
+#
+# $$L'_\text{joint} = L_\text{joint} + \lambda\log\sigma(s_i) + (1-\lambda)\log\sigma(s_t).$$
+#
+# Two terms that are not zero were added, so it cannot be the same function. The question is what it has become.
+
+# %% [exercise] 02.2
+# Put $L'_\text{joint}$ into $L = \lambda\ell(s_t) + (1-\lambda)\ell(s_i) + L'_\text{joint}$ and collect the coefficients again, on paper. Your function
+# receives `lam`, a float tensor of any shape, and returns the two coefficients `(of text, of image)`, each of that shape.
+
+# %% [stub]
+def equivalent_weights(lam):
+    """The weights of ℓ(s_t) and ℓ(s_i) in the form that is claimed to be equivalent.
+
+    lam : float tensor, any shape    returns : (text, image), two tensors of that shape
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def equivalent_weights(lam):
+    text = (1 + lam) - (1 - lam)       # published, minus what (1−λ) log σ(s_t) takes away
+    image = (1 - lam) ** 2 - lam       # published, minus what λ log σ(s_i) takes away
+    return text, image
+
+# %% [hints]
+# $\log\sigma = -\ell$. So each added term takes something away from a coefficient that you already know.
+# ---
+# Text: start from $1+\lambda$, take away $1-\lambda$. Image: start from $(1-\lambda)^2$ and take away the factor of $\log\sigma(s_i)$.
+# ---
+# ```python
+# text = (1 + lam) - (1 - lam)
+# image = (1 - lam) ** 2 - ____
+# return text, image
+# ```
+
+# %% [markdown]
+# **Step 6.** You should have found $2\lambda$ and $1 - 3\lambda + \lambda^2$. Two facts can be read off.
+#
+# - At $\lambda = 0$ the text branch has weight $0$: it gets no gradient at all.
+# - $1-3\lambda+\lambda^2 = 0$ has the root $\lambda^* = \tfrac{3-\sqrt5}{2}$ in $[0,1]$. Above it the image weight is **negative**. Then
+#   $w\,\ell(s_i)$ with $w<0$ falls without end as $s_i\to-\infty$, because $\ell(s)\ge -s$: the loss is *unbounded below*, and
+#   descent follows it.
+#
+# $\lambda^*$ is $1/\varphi^2$, $\varphi$ the golden ratio: dividing $\varphi^2 = \varphi + 1$ by $\varphi^2$ shows that $1/\varphi^2 = 1 - 1/\varphi$, and
+# $x = 1/\varphi^2$ solves $x^2 - 3x + 1 = 0$.
+
+# %%
+threshold = (3 - math.sqrt(5)) / 2
+golden = (1 + math.sqrt(5)) / 2
+print(f"λ* = {threshold:.6f},  1/φ² = {1 / golden**2:.6f},  weight there = {abs(1 - 3 * threshold + threshold**2):.6f}")
+assert abs(threshold - 1 / golden**2) < 1e-15
+
+# %%
+lams = torch.linspace(0, 1, 201)
+fig, axes = plots.figure(1, 2, width=7.5, height=2.8, sharey=True)
+weights = {"published": (1 + lams, (1 - lams) ** 2), "claimed equivalent": (2 * lams, 1 - 3 * lams + lams**2)}
+for ax, (name, (text, image)) in zip(axes, weights.items()):
+    ax.plot(lams, text, color=plots.TEXT)
+    ax.plot(lams, image, color=plots.IMAGE)
+    ax.text(0.97, text[-1] - 0.35, "text", color=plots.TEXT, ha="right")
+    ax.text(0.97, image[-1] + 0.12, "image", color=plots.IMAGE, ha="right")
+    ax.axhline(0, color="black", lw=0.8)
+    ax.set(title=name, xlabel="λ")
+axes[0].set_ylabel("weight of the branch's loss")
+axes[1].axvspan(threshold, 1, color=plots.IMAGE, alpha=0.12, lw=0)
+axes[1].annotate("λ* ≈ 0.382", (threshold, 0), (0.42, 0.75), arrowprops={"arrowstyle": "-"})
+plots.show(fig, "Weights of both branches against λ: positive in the published form; in the claimed equivalent the image weight is negative above 0.382.")
+assert ((weights["claimed equivalent"][1] < 0) == (lams > threshold)).all()
+
+# %% [markdown]
+# ## 4. See it move
+#
+# An arrow shows where one step of descent carries a row with these two scores. Move λ across 0.382 and watch the vertical part of the arrows.
+# Two more things are worth finding: what happens to the horizontal part at λ = 0, and whether an arrow's *horizontal* part ever changes along
+# a vertical line.
+
+# %%
+def field(lam=0.6, loss="claimed equivalent"):
+    rule = {"published": joint.published, "claimed equivalent": joint.claimed_equivalent,
+            "fused": lambda t, i, _: joint.fused(t, i)}[loss]
+    grid = torch.linspace(-3, 3, 11)
+    t, i = (g.flatten().requires_grad_() for g in torch.meshgrid(grid, grid, indexing="xy"))
+    down_t, down_i = (-g for g in torch.autograd.grad(rule(t, i, lam).sum(), (t, i), allow_unused=True))
+    fig, ax = plots.figure(width=4.2, height=3.9)
+    good = down_i >= -1e-6
+    for rows, color in ((good, plots.BOTH), (~good, plots.TEXT)):
+        ax.quiver(t.detach()[rows], i.detach()[rows], down_t[rows], down_i[rows], color=color, angles="xy", scale=12, width=0.006)
+    ax.set(title=f"{loss}, λ = {lam:.2f}", xlabel="text score $s_t$", ylabel="image score $s_i$", aspect="equal")
+    return fig
+
+# %%
+plots.explore(field, "Arrows of descent over both scores; above λ = 0.382 they point down, away from the right answer.",
+              lam=(0.0, 1.0, 0.02, 0.3), loss=["claimed equivalent", "published", "fused"])
+
+# %% [markdown]
+# The same three pictures, standing still. Green arrows raise the image score; vermilion ones lower it.
+
+# %%
+fig, axes = plots.figure(1, 3, width=8, height=2.9, sharey=True)
+grid = torch.linspace(-3, 3, 9)
+for ax, lam in zip(axes, (0.2, 0.382, 0.6)):
+    t, i = (g.flatten().requires_grad_() for g in torch.meshgrid(grid, grid, indexing="xy"))
+    down = [-g for g in torch.autograd.grad(joint.claimed_equivalent(t, i, lam).sum(), (t, i))]
+    color = plots.BOTH if lam < 0.38 else plots.GREY if lam < 0.4 else plots.TEXT
+    ax.quiver(t.detach(), i.detach(), *down, color=color, angles="xy", scale=10, width=0.009)
+    ax.set(title=f"λ = {lam}", xlabel="text score $s_t$", aspect="equal")
+    print(f"λ = {lam}: mean upward push on s_i {down[1].mean():+.3f}, on s_t {down[0].mean():+.3f}")
+axes[0].set_ylabel("image score $s_i$")
+plots.show(fig, "Descent of the claimed equivalent: arrows point up and right at λ = 0.2, right only at 0.382, down and right at 0.6.")
+
+# %% [markdown]
+# ## 5. What would make a loss joint?
+#
+# In both fields the horizontal push depends on $s_t$ alone and the vertical push on $s_i$ alone. The branches share a formula but
+# no information: whatever the image branch believes, the text branch gets the same gradient. In symbols, the derivative of one push by the *other*
+# score is zero:
+#
+# $$\frac{\partial^2 L}{\partial s_t\,\partial s_i} = 0 \quad\text{everywhere}\quad\Longleftrightarrow\quad L(s_t, s_i) = f(s_t) + g(s_i).$$
+#
+# (From right to left: differentiate. From left to right: integrate once in $s_i$, then in $s_t$.)
+#
+# **Definition.** A loss is *joint* where its mixed derivative is not zero.
+
+# %% [exercise] 02.3
+# Write the test for it. Your function receives `loss`, a function of two score tensors of shape `(batch,)` that returns one loss per row `(batch,)`, and the two
+# score tensors; it returns $\partial^2 L/\partial s_t\partial s_i$ for every row, shape `(batch,)`. It must also work for a separable loss, where PyTorch
+# finds no path from the first derivative to the other score: the answer there is zeros.
+
+# %% [stub]
+def mixed_derivative(loss, text_score, image_score):
+    """∂²L/∂s_t∂s_i of every row.
+
+    loss : (batch,), (batch,) → (batch,)    text_score, image_score : (batch,)    returns : (batch,)
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def mixed_derivative(loss, text_score, image_score):
+    t, i = text_score.detach().requires_grad_(), image_score.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(loss(t, i).sum(), t, create_graph=True)
+    if not slope.requires_grad:                      # the slope is a constant
+        return torch.zeros_like(t)
+    (mixed,) = torch.autograd.grad(slope.sum(), i, allow_unused=True)
+    return torch.zeros_like(t) if mixed is None else mixed
+
+# %% [hints]
+# Differentiate twice: first by the text score, keeping the graph, then by the image score. Rows do not influence each other, so summing before each
+# differentiation gives every row its own derivative.
+# ---
+# `slope = grad(loss(t, i).sum(), t, create_graph=True)`, shape `(batch,)`; then `grad(slope.sum(), i, allow_unused=True)`, which is `None` where no path leads to `i`. A
+# constant slope has `requires_grad == False`. (Central differences over a 2 × 2 stencil are accepted too.)
+# ---
+# ```python
+# t, i = text_score.detach().requires_grad_(), image_score.detach().requires_grad_()
+# (slope,) = torch.autograd.grad(loss(t, i).sum(), t, create_graph=____)
+# if not slope.requires_grad: return torch.zeros_like(t)
+# (mixed,) = torch.autograd.grad(slope.sum(), i, allow_unused=True)
+# return torch.zeros_like(t) if mixed is None else mixed
+# ```
+
+# %% [markdown]
+# ## 6. Proof by training: one joint run is two separate runs
+#
+# If the mixed derivative is zero, "joint" training must be exactly the training of each branch alone, with its loss scaled by its weight. Exactly is a
+# strong word, so test it: train both branches together on the published objective, then each alone.
+
+# %%
+lam = 0.4
+together, _ = descend(lambda t, i: joint.published(t, i, lam))
+text_alone, _ = descend(lambda t, i: (1 + lam) * softplus(-t))      # the image branch is never touched
+image_alone, _ = descend(lambda t, i: (1 - lam) ** 2 * softplus(-i))  # nor the text branch here
+gap_t = (together[0].weight - text_alone[0].weight).abs().max().item()
+gap_i = (together[1].weight - image_alone[1].weight).abs().max().item()
+print("weights of the text branch, together and alone, agree to 1e-5:", gap_t < 1e-5)
+print("weights of the image branch, together and alone, agree to 1e-5:", gap_i < 1e-5)
+assert max(gap_t, gap_i) < 1e-5
+
+# %% [markdown]
+# With Adam the knob loses even its re-weighting. Adam divides each gradient by its own running size, so a positive constant factor on a branch's loss cancels.
+# **Predict before you run:** how far apart are the models trained with λ = 0.1 and λ = 0.9, and what would the published form do at λ = 1?
+
+# %%
+trained = {lam: descend(lambda t, i: joint.published(t, i, lam), rate=0.01, optimizer=torch.optim.Adam)[0] for lam in (0.1, 0.9)}
+decisions = [torch.stack(scores(pair, test_rows)) > 0 for pair in trained.values()]
+same = (decisions[0] == decisions[1]).double().mean().item()
+for lam, pair in trained.items():
+    print(f"Adam, λ = {lam}: accuracy of text {accuracies(pair)[0]:.3f}, of image {accuracies(pair)[1]:.3f}")
+print(f"share of equal decisions: {same:.3f}")
+assert same > 0.98
+
+# %% [markdown]
+# Between λ = 0.1 and λ = 0.9 the weight of the image loss changes from 0.81 to 0.01, a factor of 81, and hardly a decision changes. A knob that the optimiser undoes is no knob. (This
+# holds while the branches share no parameters; a shared trunk would feel the ratio.)
+#
+# ## 7. Four losses that do join
+#
+# **Fused logits.** Add the logits, then take *one* loss: $L = \ell(s_t + s_i)$. With $s = s_t + s_i$ the mixed derivative is $\ell''(s) = \sigma(s)\sigma(-s) > 0$. When one
+# branch is already sure and right, $\sigma(-s)\to0$ and the other gets no push: they share the work.
+#
+# **Product of experts.** Multiply the two distributions class by class and divide by the sum:
+#
+# $$p(c) = \frac{p_t(c)\,p_i(c)}{\sum_k p_t(k)\,p_i(k)},\qquad L = -\log p(y).$$
+#
+# For two classes this *is* the fused loss: multiplying probabilities adds logits.
+
+# %% [exercise] 02.4
+# Write the product of experts for any number of classes. Your function receives `text_logits` and `image_logits`, both `(batch, classes)`, and `labels`, int64 `(batch,)`;
+# it returns the mean of $-\log p(y)$. Logits may be as large as a thousand. The check compares you with PyTorch's own cross-entropy.
+
+# %% [stub]
+def product_of_experts(text_logits, image_logits, labels):
+    """−log of the normalised product of both distributions at the label, mean over the batch.
+
+    text_logits, image_logits : (batch, classes)    labels : int64 (batch,)    returns : scalar tensor
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def product_of_experts(text_logits, image_logits, labels):
+    log_product = text_logits.log_softmax(dim=1) + image_logits.log_softmax(dim=1)  # (batch, classes), not normalised
+    log_p = log_product - log_product.logsumexp(dim=1, keepdim=True)
+    return -log_p.gather(1, labels[:, None]).mean()
+
+# %% [hints]
+# Stay with logarithms: the log of a product is a sum, and dividing by the sum over the classes is subtracting a `logsumexp`.
+# ---
+# $\log p(c) = a_c - \operatorname{logsumexp}_k a_k$ with $a = \log\mathrm{softmax}(z_t) + \log\mathrm{softmax}(z_i)$, all `(batch, classes)`. Pick the label's column with
+# `gather`. What does a constant added to $a$ change? Then you may leave something out.
+# ---
+# ```python
+# a = text_logits.log_softmax(dim=1) + image_logits.log_softmax(dim=1)
+# log_p = a - ____
+# return -log_p.gather(1, labels[:, None]).mean()
+# ```
+
+# %% [markdown]
+# Leave out the normaliser and $-\log p_t(y) - \log p_i(y)$ remains: the sum of two separate losses, mixed derivative zero. **The coupling lives in the normaliser.** The same is true of
+# every contrastive loss you will meet in lesson 11.
+#
+# **Agreement.** Ask the branches to say the same, right or wrong: the symmetric Kullback–Leibler divergence of two Bernoulli distributions is
+# $\tfrac12(p_t-p_i)(s_t-s_i)$, with mixed derivative $-\tfrac12\big(p_t(1-p_t)+p_i(1-p_i)\big) < 0$.
+#
+# **Alignment (InfoNCE).** Each photo must find its own message among the batch's messages. It acts on features, not scores; its mixed derivative is
+# taken between the features of both sides.
+
+# %%
+def mixed(loss, t, i):
+    t, i = t.requires_grad_(), i.requires_grad_()
+    slope = torch.autograd.grad(loss(t, i).sum(), t, create_graph=True)[0]
+    return torch.autograd.grad(slope.sum(), i, allow_unused=True)[0] if slope.requires_grad else None
+
+t, i = torch.tensor([1.0, -2.0, 0.5]).double(), torch.tensor([0.5, 1.0, -3.0]).double()
+for name, loss in {"published": lambda t, i: joint.published(t, i, 0.5), "claimed equivalent": lambda t, i: joint.claimed_equivalent(t, i, 0.5),
+                   "fused": joint.fused, "agreement": joint.agreement}.items():
+    value = mixed(loss, t.clone(), i.clone())
+    row = torch.zeros(3) if value is None else value
+    print(f"{name:20s}" + "  ".join(f"{v:+.4f}" for v in row.tolist()))
+    assert (row.abs() > 1e-3).all() == (name in ("fused", "agreement"))
+images, texts = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+block = torch.autograd.functional.hessian(joint.info_nce, (images, texts))[0][1]  # (4, 3, 4, 3): ∂²L/∂image ∂text
+print(f"InfoNCE             size of the mixed block {block.norm():.4f}")
+assert block.norm() > 0.1
+
+# %% [markdown]
+# The closed forms above, checked against automatic differentiation in float64:
+
+# %%
+t, i = torch.randn(50, dtype=torch.float64), torch.randn(50, dtype=torch.float64)
+by_hand = {"fused": torch.sigmoid(t + i) * torch.sigmoid(-t - i),
+           "agreement": -0.5 * (t.sigmoid() * (-t).sigmoid() + i.sigmoid() * (-i).sigmoid())}
+for name, expected in by_hand.items():
+    error = (mixed(getattr(joint, name), t.clone(), i.clone()) - expected).abs().max().item()
+    print(f"{name}: closed form and autograd agree to 1e-12: {error < 1e-12}")
+    assert error < 1e-12
+
+# %% [markdown]
+# ## 8. Which help, on data
+#
+# Now the whole refund desk, with four kinds of ticket in equal shares: both tell (**R**), only the photo tells (**I**: the message is neutral), only the message tells (**T**: the parcel is sealed),
+# and only both *together* tell (**S**: the colour in the photo against the colour that was ordered). Accuracy is reported per situation, since an average hides which one a loss repairs.
+#
+# Five ways to train, all with the same features, 5 seeds each. The first four share one model, the sum of two linear branches; only the loss differs. The last keeps
+# the fused loss and changes the *model*: one small network on both vectors.
+
+# %%
+whole = RefundDesk()
+train_pairs, test_pairs = whole.sample(2000), whole.sample(1000, split="test")
+train_rows, test_rows = vectors(train_pairs), vectors(test_pairs)
+situation = torch.as_tensor(test_pairs.extras["situation"])
+top = whole.ceilings()
+print(f"ceilings: image only {top['image']:.3f}, text only {top['text']:.3f}, both {top['both']:.3f}")
+
+# %%
+def by_situation(right):
+    """Accuracy overall and in R, I, T, S. right : bool (rows,)"""
+    return torch.stack([right.double().mean()] + [right[situation == k].double().mean() for k in range(4)])
+
+def run_sum(loss, seed):
+    pair, _ = descend(loss, steps=200, rate=0.01, seed=seed, optimizer=torch.optim.Adam)
+    text, image = scores(pair, test_rows)
+    return by_situation(text + image > 0)
+
+def run_mlp(seed):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(sum(x.shape[1] for x in train_rows[:2]), 128), nn.GELU(), nn.Linear(128, 1))
+    descent = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
+    for _ in range(200):
+        loss = softplus(-train_rows[2] * net(torch.cat(train_rows[:2], 1))[:, 0]).mean()
+        descent.zero_grad(); loss.backward(); descent.step()
+    with torch.no_grad():
+        return by_situation(test_rows[2] * net(torch.cat(test_rows[:2], 1))[:, 0] > 0)
+
+# %%
+contenders = {
+    "published, λ = 0.5": lambda seed: run_sum(lambda t, i: joint.published(t, i, 0.5), seed),
+    "claimed equivalent, λ = 0.5": lambda seed: run_sum(lambda t, i: joint.claimed_equivalent(t, i, 0.5), seed),
+    "fused": lambda seed: run_sum(joint.fused, seed),
+    "fused + agreement": lambda seed: run_sum(lambda t, i: joint.fused(t, i) + joint.agreement(t, i), seed),
+    "fused, one network": run_mlp,
+}
+table = {name: torch.stack([run(seed) for seed in range(5)]) for name, run in contenders.items()}
+print(f"{'mean of 5 seeds (± std overall)':32s}   all            R      I      T      S")
+for name, rows in table.items():
+    m = rows.mean(0).tolist()
+    print(f"{name:32s} {m[0]:.3f} ± {rows[:, 0].std():.3f}  " + "  ".join(f"{v:.3f}" for v in m[1:]))
+
+# %% [markdown]
+# TODO-RESULTS
+
+# %% [markdown]
+# ## 9. Break it: find the threshold by training
+#
+# Algebra says that the "equivalent" form turns at λ* ≈ 0.382. Does a real training run know? Train it for 13 values of λ with 5 seeds each, in situation R, where both branches can be right.
+
+# %%
+train_rows, test_rows = vectors(desk.sample(1200)), vectors(desk.sample(600, split="test"))
+sweep = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.34, 0.36, 0.375, 0.39, 0.40, 0.42, 0.5, 0.7, 1.0])
+found = torch.tensor([[accuracies(descend(lambda t, i: joint.claimed_equivalent(t, i, lam), steps=100, rate=0.3, seed=seed)[0])
+                       for seed in range(5)] for lam in sweep.tolist()])  # (λ, seed, branch)
+below, above = found[sweep < 0.37][:, :, 1], found[sweep > 0.395][:, :, 1]
+print(f"image branch, λ ≤ 0.36: accuracy at least {below.min():.3f};  λ ≥ 0.40: at most {above.max():.3f}")
+print(f"text branch at λ = 0: {found[0, :, 0].mean():.3f} (it got no gradient; this is its random start)")
+assert below.min() > 0.6 > 0.4 > above.max()
+
+# %%
+fig, ax = plots.figure(width=6.5, height=3)
+for branch, color, name in ((0, plots.TEXT, "text branch"), (1, plots.IMAGE, "image branch")):
+    ax.plot(sweep, found[:, :, branch].mean(1), "o-", color=color, ms=4)
+    ax.fill_between(sweep, found[:, :, branch].amin(1), found[:, :, branch].amax(1), color=color, alpha=0.2, lw=0)
+    ax.text(1.01, found[-1, :, branch].mean(), name, color=color, va="center")
+ax.axvline(threshold, color="black", lw=1, ls="--")
+ax.text(threshold + 0.01, 0.52, "λ* = (3 − √5)/2", rotation=90, va="center", fontsize=9)
+ax.set(title="The image branch turns against the truth at λ*", xlabel="λ", ylabel="test accuracy", ylim=(-0.03, 1.05))
+plots.show(fig, "Test accuracy of both branches against λ: the image branch falls from near one to near zero exactly at 0.382; bands span five seeds.")
+
+# %% [markdown]
+# ## 10. Recap
+#
+# You can now
+# - collect a loss into coefficients of its elementary losses, and read sign errors and bounds off them;
+# - say what $(1+\lambda)\ell(s_t) + (1-\lambda)^2\ell(s_i)$ is (two trainings side by side) and why the "equivalent" form ruins the image branch above $(3-\sqrt5)/2$;
+# - compute a mixed derivative, and use it to decide whether a loss joins anything;
+# - tell what a joint *loss* can repair from what only a joint *model* can.
+
+# %% [quiz]
+# ? A colleague's loss is a·ℓ(s_t) + b·ℓ(s_i) with positive a and b, branches without shared parameters, trained with Adam. What do a and b change?
+# - They balance the two modalities :: With SGD they would scale each branch's learning rate; Adam divides the factor out again.
+# + Almost nothing :: Each branch's gradient is scaled by a constant, and Adam divides by the gradient's own running size. Only the epsilon in Adam's denominator feels it.
+# - They decide which branch is trusted at prediction time :: Nothing in the loss says how predictions are combined.
+# ? The training loss of a run falls below zero and keeps falling. The loss was built from logistic losses. What is certain?
+# - The model has started to overfit :: Overfitting brings a sum of positive logistic losses towards zero, never below it.
+# - The learning rate is too high :: A high rate makes the loss jump; it does not make a sum of positive terms negative.
+# + Some term has a negative weight :: ℓ is positive everywhere, so a positive combination cannot be negative. Collect the coefficients.
+# ? Why is the product of experts joint, although log(p_t · p_i) = log p_t + log p_i?
+# + Because of the normaliser :: The log of the sum over classes depends on both branches at once; without it the loss would be separable.
+# - Because the logarithm is not linear :: The logarithm turns the product into a sum, which by itself is separable.
+# - Because both branches see the same label :: In a separable loss they do too.
+# ? The sum of two linear branches trained with the fused loss stays near one half in situation S. What is missing?
+# - More data :: The best sum of two separate scores is at chance in S however much data there is; lesson 06 proves it.
+# - A larger weight on the joint term :: There is only one term. No weighting lets a sum of separate scores compare two colours.
+# + A model in which the branches meet before the score :: The loss was joint and the function was not: f(text) + g(image) cannot express "are these two equal?".
+
+# %% [markdown]
+# **Glossary**: *branch*, the part of a model that sees one modality · *score*, label times logit · *separable*, a sum of functions of one variable each · *mixed derivative*, the change of one branch's gradient when the other branch moves ·
+# *unbounded below*, with no lowest value to converge to · *product of experts*, the normalised product of distributions · *late fusion*, combining the branches' outputs.
+#
+# **References**
+# - G. E. Hinton, *Training products of experts by minimizing contrastive divergence*, Neural Computation 14 (2002): multiplying distributions, and why the normaliser is the hard part.
+# - A. Radford et al., *Learning transferable visual models from natural language supervision*, ICML 2021: the symmetric InfoNCE loss between pictures and words.
+# - D. P. Kingma and J. Ba, *Adam: a method for stochastic optimization*, ICLR 2015: section 2.1 shows that the step does not change when the gradient is rescaled.
+# - W. Wang, D. Tran, M. Feiszli, *What makes training multi-modal classification networks hard?*, CVPR 2020: what happens when branches that do meet learn at different speeds (lesson 09).
+
+# %%
+cmlib.progress("02")
