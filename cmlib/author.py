@@ -18,7 +18,7 @@ import io
 import json
 import os
 import re
-import resource
+import shutil
 import tempfile
 import time
 import tomllib
@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 MARKER = re.compile(r"^# %%(?: \[(\w+)\])?(?: (.*))?$")
+PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"  # MiB on Linux
 HINTS = ("the idea", "the formula", "the code, with one blank")
 
 
@@ -93,7 +94,7 @@ def _card(e) -> str:
 
 
 def _hints(source, exercise, text) -> str:
-    parts = [part.strip() for part in re.split(r"^---$", text, flags=re.M)]
+    parts = [part.strip() for part in re.split(r"^---$", text, flags=re.MULTILINE)]
     if len(parts) != 3:
         raise ValueError(f"{source.name}: exercise {exercise.id} needs three hints between '---' lines, has {len(parts)}")
     return "\n\n".join(f"<details><summary>Hint {i}: {what}</summary>\n\n{part}\n\n</details>"
@@ -102,8 +103,8 @@ def _hints(source, exercise, text) -> str:
 
 def _quiz(text) -> str:
     lines = []
-    for number, block in enumerate(re.split(r"^\? ", text, flags=re.M)[1:], 1):
-        question, *options = re.split(r"^(?=[-+] )", block.strip(), flags=re.M)
+    for number, block in enumerate(re.split(r"^\? ", text, flags=re.MULTILINE)[1:], 1):
+        question, *options = re.split(r"^(?=[-+] )", block.strip(), flags=re.MULTILINE)
         lines.append(f"**{number}. {' '.join(question.split())}**")
         for option in options:
             answer, why = option[2:].split("::", 1)
@@ -142,21 +143,26 @@ def make(source: Path) -> dict:
     from nbclient import NotebookClient
 
     learner, solved = (nbformat.from_dict(build(source, s)) for s in (False, True))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CMLIB_HOME": tempfile.mkdtemp(), "CMLIB_DPI": "72", "CMLIB_SCALE": "small"}
+    home = tempfile.mkdtemp(prefix="cmlib-")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CMLIB_HOME": home, "CMLIB_DPI": "72", "CMLIB_SCALE": "small"}
     client = NotebookClient(learner, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}})
     start = time.monotonic()
     with client.setup_kernel(env=environment):
         for i, cell in enumerate(learner.cells):
             client.execute_cell(cell, i)
         seconds = time.monotonic() - start
+        learner.cells.append(nbformat.v4.new_code_cell(PEAK))
+        client.execute_cell(learner.cells[-1], len(learner.cells) - 1)
+        peak = learner.cells.pop().outputs[0].text
         for i, cell in enumerate(solved.cells):  # the exercises' cells differ; they run in the same kernel
-            if cell.source == learner.cells[i].source:
+            if cell.source == learner.cells[i].source and "cmlib.progress(" not in cell.source:
                 solved.cells[i] = learner.cells[i]
             else:
                 client.nb = solved
                 client.execute_cell(cell, i)
                 client.nb = learner
-    measured = {"seconds": round(seconds), "memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024}
+    shutil.rmtree(home, ignore_errors=True)
+    measured = {"seconds": round(seconds), "memory_mb": int(peak)}
     _remember(source.stem, measured)
     for notebook, is_solved, folder in ((learner, False, NOTEBOOKS), (solved, True, NOTEBOOKS / "solutions")):
         final = build(source, is_solved)  # again: the passport now knows the measured time

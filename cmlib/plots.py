@@ -33,7 +33,7 @@ def figure(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 
 
 def png(fig) -> bytes:
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=float(os.environ.get("CMLIB_DPI", 110)))
+    fig.savefig(buffer, format="png", dpi=float(os.environ.get("CMLIB_DPI", "110")))
     return buffer.getvalue()
 
 

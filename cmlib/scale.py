@@ -36,7 +36,7 @@ def setup(lesson: str, scale: str | None = None, seed: int = 0) -> Scale:
     dtype, because = _precision(torch, device)
     torch.manual_seed(seed)
     if device == "cpu":
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     plots.style()
     print(f"lesson {lesson}: Python {platform.python_version()}, torch {torch.__version__}")
     print(f"scale {wanted}: " + ("64-pixel pictures and the course's own mini encoders" if wanted == "small"

@@ -1,0 +1,36 @@
+"""Every test starts from the same place: one torch thread, no window, a home folder of its own."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MPLBACKEND"] = "Agg"
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+settings.register_profile("course", deadline=None, derandomize=True)
+settings.load_profile("course")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory, monkeypatch):
+    """Progress of tests never reaches the home folder of the person who runs them."""
+    monkeypatch.setenv("CMLIB_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+def need(what: str, found) -> None:
+    """Skip where ``what`` is missing, but fail in CI: there everything must be there."""
+    if not found:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{what} is not installed on this machine")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    need("Chromium", found)
+    return found
