@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cmlib.worlds.draws import Draws
 from cmlib.worlds.drawings import RGB
+from cmlib.worlds.draws import Draws
 from cmlib.worlds.sprites import Sprite
 from cmlib.worlds.tables import CUTS, SHEETS, SIDE, TABLES, film_grain, light_maps, sheet
 
@@ -50,8 +50,8 @@ class Photographer:
         x, y = self._grain[row]
         canvas = self._canvas
         canvas *= light_maps()[self._light[row]] * np.float32(self._bright[row])
-        canvas += grain * film_grain()[y:y + SIDE, x:x + SIDE]
-        np.clip(canvas, 0, 255, out=canvas)
+        canvas += np.float32(grain) * film_grain()[y:y + SIDE, x:x + SIDE]
+        canvas.clip(0, 255, out=canvas)
         self._pixels[row] = canvas
 
     def pictures(self) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Sprite:
         return len(self.main)
 
 
-@lru_cache(maxsize=None)
+@cache
 def sprite(kind: str, size: int, pose: int = 0, crack: int = 0, shadow: float = 0.42) -> Sprite:
     """The patch of a toy (or "parcel", "carton") ``size`` pixels wide; built once, then kept."""
     x, y = grid(size * _SUPERSAMPLE)

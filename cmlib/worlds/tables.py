@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def smooth_noise(name: str, cells: int, size: int) -> np.ndarray:
     return 1.4 * (rows[:, low] * (1 - f) + rows[:, low + 1] * f)
 
 
-@lru_cache(maxsize=None)
+@cache
 def sheet(table: str, variant: int) -> np.ndarray:
     """float32 (3, 160, 160), 0 to 255."""
     y, x = np.mgrid[0:_SHEET, 0:_SHEET].astype(np.float64)
@@ -51,7 +51,7 @@ def sheet(table: str, variant: int) -> np.ndarray:
     else:
         q = (10, 12, 14)[variant]
         check = 0.5 * ((x // q) % 2) + 0.5 * ((y // q) % 2)
-        weave = 0.014 * (np.sin(x * np.pi) * 0 + ((x + y) % 2 - 0.5)) + 0.015 * low
+        weave = 0.014 * ((x + y) % 2 - 0.5) + 0.015 * low
         rgb = _paint((0.97, 0.93, 0.88), weave, (1, 1, 1)) - check[None] * np.array([0.03, 0.19, 0.17])[:, None, None]
     return (255 * np.clip(rgb, 0, 1)).astype(np.float32)
 
@@ -60,7 +60,7 @@ def _paint(rgb, value, weights):
     return np.array(rgb)[:, None, None] + value[None] * np.array(weights)[:, None, None]
 
 
-@lru_cache(maxsize=None)
+@cache
 def light_maps() -> np.ndarray:
     """float32 (8, 64, 64): a window somewhere to the upper left, and corners a little darker."""
     x, y = grid(SIDE)
@@ -69,7 +69,7 @@ def light_maps() -> np.ndarray:
     return (1.03 + slope - 0.06 * (x**2 + y**2)).astype(np.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def film_grain() -> np.ndarray:
     """float32 (256, 256) standard normal values, of which every picture takes 64 × 64."""
     return Draws(0, "grain", np.arange(256)).normal("film", 256).astype(np.float32)

@@ -20,7 +20,7 @@ CHATTER = (
 OTHERS = (  # other toys and other colours: true, kind, and of no use
     "my neighbour has {a} {c} {k} .", "my neighbour has a {c} one .", "my son already owns {a} {c} {k} .",
     "last week i gave a friend {a} {c} {k} .", "your shop window showed {a} {c} {k} .", "my sister collects every {c} {k} .",
-    "one day i would like {a} {c} {k} as well .", "in the advert there was {a} {c} {k} .",
+    "one day i would like {a} {c} {k} too .", "in the advert there was {a} {c} {k} .",
 )
 FINE = (
     "it works perfectly .", "everything arrived in one piece .", "the {k} is in perfect shape .", "we are very happy with the {k} .",
