@@ -23,7 +23,7 @@ def load_manifest(name: str) -> dict[str, str]:
 
 
 class VerifiedZip:
-    """``VerifiedZip(path, manifest).read("folder/file.png") -> bytes``, or ValueError if they are not the listed ones."""
+    """``VerifiedZip(path, manifest).read("folder/file.png") -> bytes``; ValueError if they are not the listed ones."""
 
     def __init__(self, path: Path, manifest: dict[str, str]):
         self.path, self.manifest = Path(path), manifest

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..pairs import Pairs
 from .archive import VerifiedZip, load_manifest
 from .fetching import fetch
+from .pictures import fit, on_white, require_size
 from .sources import SOURCES
 from .splits import grouped_split
 
@@ -61,7 +63,7 @@ def emoji(split: str = "train", seed: int = 0, size: int = 72, variants: bool = 
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f'split must be "train", "valid", "test" or "all"; got {split!r}.')
-    _require_size(size)
+    require_size(size)
     path, manifest = fetch("noto-emoji"), load_manifest(SOURCES["noto-emoji"].manifest)
     with VerifiedZip(path, manifest) as archive:
         rows = _catalogue(archive)
@@ -114,19 +116,8 @@ def _codepoints(emoji: str) -> str:
 
 
 def _pixels(png: bytes, size: int) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(png)) as picture:
-        picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    white.alpha_composite(picture)
-    picture = white.convert("RGB")
-    return np.asarray(picture if size == picture.width else picture.resize((size, size), Image.Resampling.LANCZOS))
-
-
-def _require_size(size) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
-        raise ValueError(f"size must be a whole number of pixels from 8 to 1024; got {size!r}.")
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
+        return fit(on_white(picture), size)
 
 
 def _show_attribution() -> None:

@@ -1,0 +1,165 @@
+"""folder(csv): the learner's own pictures, texts and labels; either every row is right, or nothing is returned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..pairs import Pairs
+from .emojis import SPLITS
+from .pictures import fit, read_picture, require_size
+from .splits import grouped_split
+from .table import read_table
+
+SHOWN = 5  # problems in one message
+
+
+def folder(csv_path: str | Path, image: str = "image", text: str = "text", label: str = "label", *, size: int = 64,
+           split: str | None = None, group: str | None = None, split_column: str | None = None,
+           class_names: Sequence[str] | None = None, root: str | Path | None = None,
+           fractions: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0) -> Pairs:
+    """Pairs from a CSV file with a header; each row has the path of a picture, a text and the name of a class.
+
+    image, text, label, group, split_column : names of columns. Picture paths count from ``root`` (default: the folder
+    of the CSV) and may not leave it. size : pixels; pictures keep their shape and get white bands (``pictures.fit``).
+    class_names : the order of the labels; by default the names found, sorted.
+    split : None for all rows, or "train", "valid", "test", taken from ``split_column`` where that is given, else cut by
+    ``grouped_split(labels, groups, fractions, seed)``. Rows of one ``group`` (a patient, a product) and rows with the
+    same picture (equal pixels) stay together; where ``split_column`` tears them apart, that is a leak and refused.
+    extras: "row" int64 (row 1 is the header, as in a spreadsheet), "image" (paths), "group" int64 (equal: together).
+
+    Raises FileNotFoundError (no such CSV) or ValueError: up to five problems in one message, each with its row, column,
+    value and mend.
+    """
+    require_size(size)
+    if split not in (None, *SPLITS):
+        raise ValueError(f'split must be "train", "valid", "test" or None for all rows; got {split!r}.')
+    path = Path(csv_path).expanduser()
+    rows = read_table(path, [name for name in (image, text, label, group, split_column) if name is not None])
+    base = Path(root).expanduser() if root is not None else path.parent
+    classes = tuple(class_names) if class_names is not None else tuple(sorted({row[label] for _, row in rows} - {""}))
+
+    problems, pixels, prints = [], [], []
+    cache: dict[str, tuple] = {}
+    for number, row in _progress(rows, path.name):
+        found = []
+        if not row[text]:
+            found.append((text, "is empty: write a text or delete the row"))
+        if row[label] not in classes:
+            found.append((label, _unknown(row[label], classes)))
+        if group is not None and not row[group]:
+            found.append((group, "is empty: say which rows belong together"))
+        if split_column is not None and row[split_column] not in SPLITS:
+            found.append((split_column, f'is {row[split_column]!r}: write "train", "valid" or "test"'))
+        try:
+            if row[image] not in cache:
+                cache[row[image]] = _load(base, row[image], size)
+            array, fingerprint = cache[row[image]]
+            pixels.append(array)
+            prints.append(fingerprint)
+        except ValueError as error:
+            found.append((image, str(error)))
+        problems += [f'row {number}, column "{column}" {what}' for column, what in found]
+        if len(problems) >= SHOWN:
+            break
+    if not problems:
+        groups = _join(prints, [row[group] for _, row in rows] if group is not None else None)
+        if split_column is not None:
+            problems = _leaks([number for number, _ in rows], [row[split_column] for _, row in rows], groups)
+    if problems:
+        raise ValueError(_message(path.name, problems))
+
+    labels = torch.tensor([classes.index(row[label]) for _, row in rows])
+    chosen = list(range(len(rows)))
+    if split is not None and split_column is not None:
+        chosen = [i for i, (_, row) in enumerate(rows) if row[split_column] == split]
+    elif split is not None:
+        chosen = grouped_split(labels, groups, fractions, seed)[SPLITS.index(split)].tolist()
+    _require_two_classes(path.name, split, [classes[i] for i in labels[chosen].tolist()])
+    return Pairs(torch.from_numpy(np.stack([pixels[i] for i in chosen])).permute(0, 3, 1, 2).contiguous(),
+                 [rows[i][1][text] for i in chosen], labels[chosen], classes,
+                 {"row": torch.tensor([rows[i][0] for i in chosen]), "image": [rows[i][1][image] for i in chosen],
+                  "group": torch.tensor([groups[i] for i in chosen])})
+
+
+def _load(base: Path, value: str, size: int) -> tuple[np.ndarray, bytes]:
+    """Pixels, and a fingerprint of the picture in its full size; ValueError with the rest of the sentence."""
+    if not value:
+        raise ValueError("is empty: give the path of a picture or delete the row")
+    try:
+        path = (base / value.replace("\\", "/")).resolve()
+        there = path.is_file()
+    except (OSError, ValueError):  # a name too long or with a NUL
+        raise ValueError(f"is {value[:60]!r}, which is no file name") from None
+    if not path.is_relative_to(base.resolve()):
+        raise ValueError(f"is {value!r}, outside the folder {base}: move the picture there or pass root=")
+    if not there:
+        beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = get_close_matches(path.name, beside, 1)
+        raise ValueError(f"is {value!r}, but there is no such file in {base}" + (
+            f"; did you mean {near[0]!r}?" if near else ": paths count from the CSV's folder, or pass root="))
+    try:
+        picture = read_picture(path)
+    except ValueError as error:
+        raise ValueError(f"is {value!r}: the file {error}") from None
+    return fit(picture, size), hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).digest()
+
+
+def _join(prints: list[bytes], names: list[str] | None) -> list[int]:
+    """One number per row; rows that share a picture or a group name, even through other rows, share the number."""
+    parent = list(range(len(prints)))
+
+    def find(row):
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    for keys in (prints, names or []):
+        first: dict = {}
+        for row, key in enumerate(keys):
+            a, b = sorted((find(first.setdefault(key, row)), find(row)))
+            parent[b] = a
+    return [find(row) for row in range(len(prints))]
+
+
+def _leaks(numbers: list[int], splits: list[str], groups: list[int]) -> list[str]:
+    found = []
+    for row, home in enumerate(groups):
+        if splits[row] != splits[home]:
+            found.append(f"row {numbers[row]} is in {splits[row]!r} but shares its picture or group with row "
+                         f"{numbers[home]} in {splits[home]!r}, a leak: put both in one split")
+    return found
+
+
+def _unknown(value: str, classes: Sequence[str]) -> str:
+    if not value:
+        return "is empty: name a class or delete the row"
+    near = get_close_matches(value, classes, 1)
+    return f"is {value!r}, not a class ({', '.join(classes)})" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _require_two_classes(name: str, split: str | None, present: list[str]) -> None:
+    which = f"The {split!r} split of {name}" if split else name
+    if not present:
+        raise ValueError(f"{which} has no rows: add rows or change the fractions.")
+    if len(set(present)) < 2:
+        raise ValueError(f"{which} has only the class {present[0]!r} ({len(present)} rows), and with one class there "
+                         "is nothing to tell apart: add rows of another class.")
+
+
+def _message(name: str, problems: list[str]) -> str:
+    if len(problems) == 1:
+        return f"{name}, {problems[0].rstrip('?.')}{'?' if problems[0].endswith('?') else '.'}"
+    lines = [f"\n  {problem}" for problem in problems[:SHOWN]]
+    return f"{name} was not loaded; its first {len(lines)} problems (row 1 is the header):" + ";".join(lines) + "."
+
+
+def _progress(rows, name):
+    from tqdm.auto import tqdm
+
+    return tqdm(rows, desc=name, unit="row", delay=2, leave=False)  # seen only where reading takes longer than 2 s

@@ -1,0 +1,70 @@
+"""From a picture file to RGB pixels, without surprises: what cannot be converted faithfully is refused."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # PIL would also start Ghostscript for an EPS
+MOST_PIXELS = 64_000_000
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The picture as RGB, upright by its EXIF orientation, transparency on white. ValueError: why not, and the mend.
+
+    Grey, palette, CMYK and 16-bit colour are converted (PIL keeps the upper byte, which is the right scale). 16-bit
+    *grey* and float pictures are refused: whether 4000 means black or white depends on where they come from (a
+    scanner, a depth camera), and PIL's own conversion would clip everything above 255. Animations are refused, except
+    the second view in a phone's JPEG.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise ValueError(_too_large("far")) from None
+    except Exception:  # a broken header can raise anything in PIL's readers
+        raise ValueError("is not a picture that can be read (PNG, JPEG, WebP, BMP, GIF or TIFF); "
+                         "save it again as PNG or JPEG") from None
+    with picture:
+        if picture.width * picture.height > MOST_PIXELS:  # known from the header, before anything is unpacked
+            raise ValueError(_too_large(f"{picture.width} x {picture.height}, so"))
+        if picture.mode.startswith(("I", "F")):
+            raise ValueError(f"has 16-bit or float grey values (mode {picture.mode}); choose which range is black to "
+                             "white and save it as 8-bit")
+        try:
+            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+            if frames == 1:
+                return on_white(ImageOps.exif_transpose(picture))
+        except Exception:
+            raise ValueError("is damaged or cut off; copy or save it again") from None
+        raise ValueError(f"has {frames} frames or pages; save the one you mean as PNG")
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """RGB, with whatever is transparent laid on white."""
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    white.alpha_composite(picture)
+    return white.convert("RGB")
+
+
+def fit(picture: Image.Image, size: int) -> np.ndarray:
+    """uint8 (size, size, 3): the whole picture, neither cut nor stretched, with white bands where it is not square."""
+    if picture.size != (size, size):
+        picture = ImageOps.pad(picture, (size, size), Image.Resampling.LANCZOS, color="white")
+    return np.asarray(picture)
+
+
+def require_size(size) -> None:
+    if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
+        raise ValueError(f"size must be a whole number of pixels from 8 to 1024; got {size!r}.")
+
+
+def _too_large(how: str) -> str:
+    return f"is {how} above {MOST_PIXELS // 10**6} million pixels and refused as a decompression bomb; save it smaller"
