@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -146,7 +147,9 @@ def _contract(exercise, answer):
 def _judge_case(exercise, answer, one: Case):
     if exercise.kind in ("number", "choice"):
         got, want = _plain(answer), _plain(exercise.reference())
-        _compare(exercise, one, got, want, lambda wrong: _plain(wrong()))
+        if isinstance(want, float):
+            got = _number(got)
+        _compare(exercise, one, got, want, lambda wrong: _plain(wrong()), _too_far)
         return
     args, theirs = _fresh(one.args, exercise.grad), _fresh(one.args, exercise.grad)
     want = (exercise.reference_call or exercise.call)(exercise.reference, *args)
@@ -177,7 +180,7 @@ def _run(exercise, answer, args, one):
         raise _Failed(f"Your code raises {type(error).__name__}{where} for {one.about}: {text}") from None
 
 
-def _compare(exercise, one, got, want, rerun):
+def _compare(exercise, one, got, want, rerun, describe=None):
     problem = _difference(got, want, exercise.rtol, exercise.atol)
     if problem is None:
         return
@@ -189,7 +192,22 @@ def _compare(exercise, one, got, want, rerun):
         if _difference(got, predicted, exercise.rtol, exercise.atol) is None \
                 and _difference(predicted, want, exercise.rtol, exercise.atol) is not None:
             raise _Failed(sentence)
+    problem = describe(got, want) if describe else problem
     raise _Failed(problem if problem[0].isupper() else f"The result is wrong for {one.about}: {problem}")
+
+
+def _too_far(got, want) -> str:
+    """A ratio or a distance would give a single number, or a choice, away."""
+    if isinstance(want, float):
+        return "Your number is nan." if math.isnan(got) else f"Your number is too {'large' if got > want else 'small'}."
+    return f"The answer {got!r} is not right." if isinstance(got, type(want)) else f"Give {_kind(want)}; you gave {_kind(got)}."
+
+
+def _number(value) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise _Failed(f"Give one number; you gave a {_kind(value)}.") from None
 
 
 def _compare_gradients(exercise, one, got, want, args, theirs):

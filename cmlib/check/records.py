@@ -15,15 +15,22 @@ def path() -> Path:
 def load() -> dict[str, dict]:
     """{exercise id: {"tries": int, "passed": bool}}; an unreadable file is kept aside, never overwritten."""
     try:
-        return json.loads(path().read_text("utf-8"))
-    except FileNotFoundError:
+        done = json.loads(path().read_text("utf-8"))
+        if all(isinstance(entry["tries"], int) and isinstance(entry["passed"], bool) for entry in done.values()):
+            return done
+    except OSError:  # not there yet, or not to be had: then saving says so
         return {}
-    except (ValueError, OSError):
-        aside = path().with_suffix(".unreadable.json")
-        if not aside.exists():
-            os.replace(path(), aside)
+    except (ValueError, AttributeError, KeyError, TypeError):
+        pass
+    number = 1
+    while (aside := path().with_name(f"progress.unreadable-{number}.json")).exists():
+        number += 1
+    try:
+        os.replace(path(), aside)
         print(f"Your progress file could not be read; it was kept as {aside.name} and a new one is begun.")
-        return {}
+    except OSError as error:
+        print(f"Your progress file could not be read, nor moved aside in {path().parent}: {error.strerror}.")
+    return {}
 
 
 def record(verdict) -> None:
