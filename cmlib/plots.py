@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import os
 
@@ -69,7 +70,7 @@ def explore(draw, alt: str, **sliders) -> None:
             picture.value = png(draw(**{name: c.value for name, c in controls.items()}))
             message.value = ""
         except Exception as error:
-            message.value = f"<b>{type(error).__name__}</b>: {error}"
+            message.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"
             raise
 
     for control in controls.values():

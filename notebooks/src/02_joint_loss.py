@@ -267,12 +267,12 @@ for ax, (name, (text, image)) in zip(axes, weights.items()):
     ax.plot(lams, text, color=plots.TEXT)
     ax.plot(lams, image, color=plots.IMAGE)
     ax.text(0.97, text[-1] - 0.35, "text", color=plots.TEXT, ha="right")
-    ax.text(0.97, image[-1] + 0.12, "image", color=plots.IMAGE, ha="right")
+    ax.text(1.0, image[-1] + 0.3, "image", color=plots.IMAGE, ha="right")
     ax.axhline(0, color="black", lw=0.8)
     ax.set(title=name, xlabel="λ")
 axes[0].set_ylabel("weight of the branch's loss")
 axes[1].axvspan(threshold, 1, color=plots.IMAGE, alpha=0.12, lw=0)
-axes[1].annotate("λ* ≈ 0.382", (threshold, 0), (0.42, 0.75), arrowprops={"arrowstyle": "-"})
+axes[1].annotate("λ* ≈ 0.382", (threshold, 0), (0.03, -0.7), arrowprops={"arrowstyle": "-"})
 plots.show(fig, "Weights of both branches against λ: positive in the published form; in the claimed equivalent the image weight is negative above 0.382.")
 assert ((weights["claimed equivalent"][1] < 0) == (lams > threshold)).all()
 
@@ -585,7 +585,7 @@ plots.show(fig, "Test accuracy of both branches against λ: the image branch fal
 # - Because the logarithm is not linear :: The logarithm turns the product into a sum, which by itself is separable.
 # - Because both branches see the same label :: In a separable loss they do too.
 # ? The sum of two linear branches trained with the fused loss stays near one half in situation S. What is missing?
-# - More data :: The best sum of two separate scores is at chance in S however much data there is; lesson 06 proves it.
+# - More data :: The sum of two separate scores that minimises the loss is indifferent in S, however much data there is; lesson 06 proves it.
 # - A larger weight on the joint term :: There is only one term. No weighting lets a sum of separate scores compare two colours.
 # + A model in which the branches meet before the score :: The loss was joint and the function was not: f(text) + g(image) cannot express "are these two equal?".
 
