@@ -18,7 +18,7 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(f"Labels of a binary loss lie between 0 and 1; these run from {labels.min():g} to "
                          f"{labels.max():g}.")
     # Two logsigmoids, not softplus(z) - y z: that difference loses every digit once the right answer is certain.
-    return -(labels * logsigmoid(logits) + (1 - labels) * logsigmoid(-logits)).mean()
+    return ((labels - 1) * logsigmoid(-logits) - labels * logsigmoid(logits)).mean()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None,

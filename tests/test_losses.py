@@ -60,6 +60,31 @@ def test_the_gradient_is_p_minus_y():
     assert gradient.sum(1).abs().max() < 1e-15
 
 
+def test_lesson_01_s_derivation_holds_in_symbols():
+    """Steps 5 and 4 of the paper: both gradients are p - y, and the printed form is the same on paper."""
+    import sympy as sp
+
+    y, z, *logits = sp.symbols("y z a b c", real=True)
+    p = 1 / (1 + sp.exp(-z))
+    loss = sp.log(1 + sp.exp(z)) - y * z
+    assert sp.simplify(sp.diff(loss, z) - (p - y)) == 0
+    assert sp.simplify(sp.diff(loss, z, 2) - p * (1 - p)) == 0
+    assert sp.simplify(-(y / p - (1 - y) / (1 - p)) * sp.diff(p, z) - (p - y)) == 0
+    total = sum(sp.exp(k) for k in logits)
+    for right in logits:
+        for k in logits:
+            slope = sp.diff(sp.log(total) - right, k)
+            assert sp.simplify(slope - (sp.exp(k) / total - int(k == right))) == 0
+
+
+def test_smoothing_is_lowest_at_its_target_where_the_loss_is_the_entropy():
+    q = torch.tensor([0.925, 0.025, 0.025, 0.025], dtype=torch.float64)  # four classes, smoothing 0.1
+    z = q.log()[None].requires_grad_()
+    loss = cross_entropy(z, torch.tensor([0]), label_smoothing=0.1)
+    assert loss.item() == pytest.approx(-(q * q.log()).sum().item(), abs=1e-12) == pytest.approx(0.3488, abs=1e-4)
+    assert torch.autograd.grad(loss, z)[0].abs().max() < 1e-12
+
+
 @pytest.mark.parametrize("size", [0.0, 90.0, 1e4, 1e30])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_extreme_logits_stay_finite(size, dtype):
