@@ -9,10 +9,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "setup": "cmlib.scale",
-    "check": "cmlib.check",
     "progress": "cmlib.check",
 }
-_MODULES = {"batch", "datasets", "encoders", "fusion", "losses", "metrics", "models", "pairs", "plots", "scale",
+_MODULES = {"batch", "check", "datasets", "encoders", "fusion", "losses", "metrics", "models", "pairs", "plots", "scale",
             "train", "worlds"}
 
 __all__ = sorted([*_HOMES, *_MODULES, "missing_packages"])

@@ -61,6 +61,8 @@ def build(source: Path, solved: bool = False) -> dict:
 
     lesson, cells, name, exercise = source.name[:2], [], source.stem, None
     for kind, arg, text in parse(source):
+        if kind in ("stub", "solution", "hints") and exercise is None:
+            raise ValueError(f"{source.name}: a [{kind}] cell stands before the first [exercise].")
         if kind == "exercise":
             exercise = find(arg)
             text = _card(exercise) + text
@@ -73,7 +75,7 @@ def build(source: Path, solved: bool = False) -> dict:
         elif kind == "hints":
             text = _hints(source, exercise, text)
         elif kind == "quiz":
-            text = _quiz(text)
+            text = _quiz(source, text)
         text = text.replace("{{measured}}", _measured(name))
         cells.append(_cell(kind, text, len(cells), lesson))
     return {"cells": cells, "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -101,13 +103,15 @@ def _hints(source, exercise, text) -> str:
                        for i, (what, part) in enumerate(zip(HINTS, parts, strict=True), 1))
 
 
-def _quiz(text) -> str:
+def _quiz(source, text) -> str:
     lines = []
     for number, block in enumerate(re.split(r"^\? ", text, flags=re.MULTILINE)[1:], 1):
         question, *options = re.split(r"^(?=[-+] )", block.strip(), flags=re.MULTILINE)
         lines.append(f"**{number}. {' '.join(question.split())}**")
         for option in options:
-            answer, why = option[2:].split("::", 1)
+            answer, marker, why = option[2:].partition("::")
+            if not (marker and why.strip()):
+                raise ValueError(f"{source.name}: the quiz option {option.strip()!r} has no explanation after '::'.")
             verdict = "Right." if option[0] == "+" else "No."
             lines.append(f"<details><summary>{' '.join(answer.split())}</summary>\n\n{verdict} {' '.join(why.split())}\n\n</details>")
     return "\n\n".join(lines)
@@ -126,7 +130,7 @@ if ROOT is None:  # on Colab: fetch the course once; torch, numpy and transforme
                         os.environ.get("CML_SOURCE", "{address}"), str(ROOT)], check=True)
 sys.path.insert(0, str(ROOT))
 import cmlib
-from cmlib import check
+from cmlib.check import check
 if missing := cmlib.missing_packages():  # only what is not there, and never its dependencies
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *missing], check=True)'''
 
@@ -142,7 +146,7 @@ def make(source: Path) -> dict:
     import nbformat
     from nbclient import NotebookClient
 
-    learner, solved = (nbformat.from_dict(build(source, s)) for s in (False, True))
+    learner, solved = (nbformat.reads(json.dumps(build(source, s)), 4) for s in (False, True))
     home = tempfile.mkdtemp(prefix="cmlib-")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CMLIB_HOME": home, "CMLIB_DPI": "72", "CMLIB_SCALE": "small"}
     client = NotebookClient(learner, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}})
