@@ -29,13 +29,15 @@ def caption(choose: Chooser, toys: list[Toy]) -> str:
     """A free caption that starts with the first toy; sometimes it also says what is not there, or something else."""
     first, *others = (phrase(choose, toy) for toy in toys)
     if not others:
-        text = choose(("{} .", "there is {} .", "this is {} .", "the picture shows {} .", "you can see {} .")).format(first)
+        frame = choose(("{} .", "there is {} .", "this is {} .", "the picture shows {} .", "you can see {} ."))
+        text = frame.format(first)
     else:
         text = f"{first} {choose(_RELATIONS[relation(*toys[:2])])} {others[0]}"
         text += "".join(link + other for link, other in zip((" and ", " , with "), others[1:], strict=False)) + " ."
     if choose.chance(0.2):
         absent = choose([k for k in KINDS if k not in {toy.kind for toy in toys}])
-        text += " " + choose(("there is no {} .", "no {} can be seen .", "it does not show any {} .")).format(choose.synonym(absent))
+        denial = choose(("there is no {} .", "no {} can be seen .", "it does not show any {} ."))
+        text += " " + denial.format(choose.synonym(absent))
     if choose.chance(0.2):
         text = f"{text} {choose(CHATTER)}" if choose.chance(0.5) else f"{choose(CHATTER)} {text}"
     return text
@@ -56,7 +58,8 @@ def relation(a: Toy, b: Toy) -> str:
 
 def canonical(toys: list[Toy]) -> str:
     """The one caption that can be compared word for word: every toy from left to right, no synonyms."""
-    return " and ".join(f"a {t.size} {'cracked ' * t.cracked}{t.color} {t.kind}" for t in sorted(toys, key=lambda t: (t.x, t.y)))
+    row = sorted(toys, key=lambda t: (t.x, t.y))
+    return " and ".join(f"a {t.size} {'cracked ' * t.cracked}{t.color} {t.kind}" for t in row)
 
 
 def tags(toys: list[Toy]) -> tuple[str, ...]:

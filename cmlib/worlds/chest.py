@@ -12,9 +12,10 @@ from cmlib.worlds.words import Chooser, article
 from cmlib.worlds.xray import FINDINGS, PHANTOMS, SLACK, finding, phantom
 
 ZONES = tuple(f"{side} {level}" for level in ("upper", "middle", "lower") for side in ("right", "left"))
-_SIZES, _DENSITIES = (("small", "little", "tiny"), ("large", "big", "extensive")), (("faint", "subtle"), ("dense", "marked"))
-_FOUND = ("there is {a} {s} {d} {f} in the {z} zone .", "{s} {d} {f} in the {z} zone .", "the {z} zone shows {a} {s} {d} {f} .",
-          "{a} {s} {f} is seen in the {z} zone , it is {d} .")
+_SIZES = (("small", "little", "tiny"), ("large", "big", "extensive"))
+_DENSITIES = (("faint", "subtle"), ("dense", "marked"))
+_FOUND = ("there is {a} {s} {d} {f} in the {z} zone .", "{s} {d} {f} in the {z} zone .",
+          "the {z} zone shows {a} {s} {d} {f} .", "{a} {s} {f} is seen in the {z} zone , it is {d} .")
 _ABSENT = ("no {f} is seen .", "there is no evidence of {a} {f} .", "without any {f} .", "{a} {f} can be excluded .",
            "no {f} on the {side} .", "the {f} described before is no longer seen .")
 _NORMAL = ("heart size is normal .", "the bones are unremarkable .", "comparison : none .", "the diaphragm is sharp .",
@@ -44,8 +45,8 @@ class Chest:
         draws = row_draws("chest", self.seed, n, split, start)
         label = draws.integers("label", len(self.class_names))
         count = np.where(label == 0, 0, draws.choice("count", (0, 0.4, 0.35, 0.25)))
-        z = {"kind": _kinds(draws, label), "zone": draws.order("zone", len(ZONES))[:, :3], "dense": draws.integers("dense", 2, 3),
-             "size": np.tile([1, 0, 0], (n, 1))}
+        z = {"kind": _kinds(draws, label), "zone": draws.order("zone", len(ZONES))[:, :3],
+             "dense": draws.integers("dense", 2, 3), "size": np.tile([1, 0, 0], (n, 1))}
         z = {name: np.where(np.arange(3) < count[:, None], values, -1) for name, values in z.items()}
         images, boxes = _take_films(draws, z)
         words = draws.uniform("words", 40).tolist()

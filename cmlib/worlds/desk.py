@@ -37,8 +37,8 @@ class RefundDesk:
             raise ValueError(f"RefundDesk(n_colors={n_colors}): choose 2 to {len(COLORS)} colours.")
         self.probabilities = _numbers(probabilities, 4, "probabilities", "R, I, T, S")
         if min(self.probabilities) < 0 or abs(sum(self.probabilities) - 1) > 1e-6:
-            raise ValueError(f"RefundDesk(probabilities={tuple(probabilities)}): the shares of R, I, T, S must not be negative and "
-                             f"must sum to 1; these sum to {sum(self.probabilities):.6g}.")
+            raise ValueError(f"RefundDesk(probabilities={tuple(probabilities)}): the shares of R, I, T, S must "
+                             f"not be negative and must sum to 1; these sum to {sum(self.probabilities):.6g}.")
         self.noise = _numbers(noise, 3, "noise", "photo, message, colours")
         if not all(0 <= e < 0.5 for e in self.noise):
             raise ValueError(f"RefundDesk(noise={tuple(noise)}): every flip probability must be at least 0 and below 0.5.")
@@ -76,9 +76,12 @@ class RefundDesk:
         text = np.select([by_colors, situation == I], [3 + ordered, 2], says_broken)
         return {
             "label": label, "situation": situation, "image_symbol": image, "text_symbol": text,
-            "kind": draws.integers("kind", len(KINDS)), "color": color, "ordered_color": np.where(by_colors, ordered, -1),
-            "cracked": np.select([by_colors, sealed], [0, -1], cracked), "crack": 1 + draws.integers("crack", CRACKS),
-            "size": draws.integers("size", 2), "pose": draws.integers("pose", POSES), "place": draws.uniform("place", 2),
+            "kind": draws.integers("kind", len(KINDS)), "color": color,
+            "ordered_color": np.where(by_colors, ordered, -1),
+            "cracked": np.select([by_colors, sealed], [0, -1], cracked),
+            "crack": 1 + draws.integers("crack", CRACKS),
+            "size": draws.integers("size", 2), "pose": draws.integers("pose", POSES),
+            "place": draws.uniform("place", 2),
         }
 
     def joint_table(self) -> torch.Tensor:
@@ -117,8 +120,9 @@ def _take_photos(photos: Photographer, z) -> np.ndarray:
     """One picture per row; returns the boxes, int64 (n, 4). Replaces z's places by the centres x, y in pixels."""
     n = len(z["label"])
     boxes, centres, places = np.zeros((n, 4), np.int64), np.zeros((n, 2), np.int64), z.pop("place").tolist()
-    rows = zip(*(z[name].tolist() for name in ("situation", "kind", "color", "cracked", "size", "pose")), z.pop("crack").tolist(),
-               strict=True)
+    names = ("situation", "kind", "color", "cracked", "size", "pose", "crack")
+    rows = zip(*(z[name].tolist() for name in names), strict=True)
+    del z["crack"]
     for i, (situation, kind, color, cracked, size, pose, crack) in enumerate(rows):
         photos.begin(i)
         if situation == S:

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a row, not to a call: row i is the same whatever was drawn before, beside or after it."""
+"""Random numbers that belong to a row, not to a call: row i is the same whatever is drawn beside it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Photographer:
         self._canvas[...] = sheet(self._names[row], self._sheet[row])[:, y:y + SIDE, x:x + SIDE]
 
     def paste(self, row: int, sprite: Sprite, x: int, y: int, color: int):
-        """Put the sprite's patch with its upper left corner at pixel (x, y); what lies outside the picture is cut off."""
+        """Put the sprite's patch with its upper left corner at pixel (x, y), cut off at the picture's edge."""
         top, left = max(-y, 0), max(-x, 0)
         here = slice(top, SIDE - y), slice(left, SIDE - x)
         patch = self._canvas[:, y + top:y + sprite.size, x + left:x + sprite.size]

@@ -1,4 +1,4 @@
-"""From a list of parts to a patch of pixels with outline, bevel, highlight, soft shadow and, on request, a bold crack."""
+"""From a list of parts to a patch of pixels with outline, bevel, soft shadow and, on request, a bold crack."""
 
 from __future__ import annotations
 
@@ -64,15 +64,23 @@ def _paint(parts, size):
     main += 0.3 * share  # what stays visible of this is the outline: a deep tone of the first part
     fixed += 0.3 * np.array(paint, np.float32)[:, None, None]
     for d, (share, paint) in parts:
+        part = _around(d < 0)
+        d = d[part]
         m = d < 0
         down, right = np.gradient(d, pixel / _SUPERSAMPLE)
-        bevel = -(0.8 * down + 0.6 * right) * np.exp(np.minimum(d, 0) / 0.16)
-        light = np.clip(1.0 + 0.34 * np.clip(bevel, -1, 1), 0.6, 1.4) * (1 - 0.42 * (d > -0.55 * pixel))
-        main = np.where(m, share * light, main)
-        fixed = np.where(m, np.array(paint, np.float32)[:, None, None] * np.minimum(light, 1.04), fixed)
-        if share:
-            fixed = fixed + m * 46 * np.clip(bevel - 0.25, 0, 1)
+        bevel = np.clip(-(0.8 * down + 0.6 * right) * np.exp(np.minimum(d, 0) / 0.16), -1, 1)
+        light = (1.0 + 0.34 * bevel) * (1 - 0.42 * (d > -0.55 * pixel))
+        shine = 46 * np.clip(bevel - 0.25, 0, 1) * (share > 0)
+        main[part][m] = (share * light)[m]
+        for channel, value in zip(fixed, paint, strict=True):
+            channel[part][m] = (value * np.minimum(light, 1.04) + shine)[m]
     return main, fixed, inside
+
+
+def _around(mask):
+    """The slices of the smallest window that holds the mask, one pixel more on every side for its gradient."""
+    return tuple(slice(max(line.argmax() - 1, 0), len(line) - max(line[::-1].argmax() - 1, 0))
+                 for line in (mask.any(1), mask.any(0)))
 
 
 def _gap(x, y, crack):

@@ -1,4 +1,4 @@
-"""The tables toys stand on, the light that falls on them and the grain of the film: textures built once, cut at random places."""
+"""The tables toys stand on, the light that falls on them, the grain of the film: built once, cut at random places."""
 
 from __future__ import annotations
 

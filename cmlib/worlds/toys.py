@@ -38,18 +38,19 @@ class Toys:
         z = _latents(draws)
         photos = Photographer(draws)
         boxes = _take_photos(photos, z)
-        scenes = [_scene(*row) for row in zip(*(z[k].tolist() for k in ("count", "kind", "color", "size", "cracked", "x", "y")),
-                                              strict=True)]
+        facts = ("count", "kind", "color", "size", "cracked", "x", "y")
+        scenes = [_scene(*row) for row in zip(*(z[k].tolist() for k in facts), strict=True)]
         words, asked = draws.uniform("words", 32).tolist(), draws.uniform("questions", 16).tolist()
         beyond = np.arange(_MOST) >= z["count"][:, None]
-        extras = {k: torch.from_numpy(np.where(beyond, -1, z[k])) for k in ("kind", "color", "size", "cracked", "x", "y")}
+        extras = {k: torch.from_numpy(np.where(beyond, -1, z[k])) for k in facts[1:]}
         extras |= {
-            "count": torch.from_numpy(z["count"]), "table": torch.from_numpy(photos.table), "boxes": torch.from_numpy(boxes),
-            "captions": [canonical(s) for s in scenes], "tags": [tags(s) for s in scenes],
+            "count": torch.from_numpy(z["count"]), "table": torch.from_numpy(photos.table),
+            "boxes": torch.from_numpy(boxes), "captions": [canonical(s) for s in scenes],
+            "tags": [tags(s) for s in scenes],
             "questions": [questions(Chooser(u), s) for u, s in zip(asked, scenes, strict=True)],
         }
         texts = [caption(Chooser(u), s) for u, s in zip(words, scenes, strict=True)]
-        return Pairs(photos.pictures(), texts, torch.from_numpy(z["kind"][:, 0].copy()), KINDS, extras)
+        return Pairs(photos.pictures(), texts, extras["kind"][:, 0].clone(), KINDS, extras)
 
 
 def _latents(draws) -> dict[str, np.ndarray]:
@@ -58,8 +59,8 @@ def _latents(draws) -> dict[str, np.ndarray]:
     return {
         "count": 1 + draws.integers("count", _MOST), "kind": draws.integers("kind", len(KINDS), _MOST),
         "color": draws.integers("color", len(COLORS), _MOST), "size": draws.integers("size", 2, _MOST),
-        "cracked": (draws.uniform("cracked", _MOST) < 0.2).astype(np.int64), "pose": draws.integers("pose", POSES, _MOST),
-        "crack": 1 + draws.integers("crack", CRACKS, _MOST),
+        "cracked": (draws.uniform("cracked", _MOST) < 0.2).astype(np.int64),
+        "pose": draws.integers("pose", POSES, _MOST), "crack": 1 + draws.integers("crack", CRACKS, _MOST),
         "x": 18 + 28 * (quarter % 2) + nudge[:, :_MOST], "y": 18 + 28 * (quarter // 2) + nudge[:, _MOST:],
     }
 

@@ -5,26 +5,32 @@ from __future__ import annotations
 from cmlib.worlds.drawings import COLORS, KINDS
 
 SYNONYMS = {
-    "ball": ("ball", "sphere"), "block": ("block", "cube"), "star": ("star",), "car": ("car", "automobile"),
-    "boat": ("boat", "ship"), "duck": ("duck", "duckling"), "house": ("house", "cottage"), "robot": ("robot", "android"),
-    "red": ("red", "red", "crimson", "scarlet"), "blue": ("blue", "blue", "azure", "navy"), "yellow": ("yellow", "yellow", "golden"),
-    "green": ("green", "green", "emerald"), "purple": ("purple", "purple", "violet"), "orange": ("orange", "orange", "tangerine"),
-    "small": ("small", "little", "tiny"), "large": ("large", "big", "huge"), "cracked": ("cracked", "broken", "damaged"),
+    "ball": ("ball", "sphere"), "block": ("block", "cube"), "star": ("star",),
+    "car": ("car", "automobile"), "boat": ("boat", "ship"), "duck": ("duck", "duckling"),
+    "house": ("house", "cottage"), "robot": ("robot", "android"),
+    "red": ("red", "red", "crimson", "scarlet"), "blue": ("blue", "blue", "azure", "navy"),
+    "yellow": ("yellow", "yellow", "golden"), "green": ("green", "green", "emerald"),
+    "purple": ("purple", "purple", "violet"), "orange": ("orange", "orange", "tangerine"),
+    "small": ("small", "little", "tiny"), "large": ("large", "big", "huge"),
+    "cracked": ("cracked", "broken", "damaged"),
 }
 GREETINGS = ("hello .", "dear team ,", "good morning .", "hi there ,", "to whom it may concern ,")
 CHATTER = (
-    "thanks for your help .", "the photo was taken this morning .", "we had sunny weather .", "please reply soon .",
-    "my daughter loves toys .", "the delivery man was friendly .", "it was meant for a birthday .", "greetings from the coast .",
-    "the cat slept in the packing paper .", "this is my second letter .", "sorry for my handwriting .", "my tea is getting cold .",
+    "thanks for your help .", "the photo was taken this morning .", "we had sunny weather .",
+    "please reply soon .", "my daughter loves toys .", "the delivery man was friendly .", "it was meant for a birthday .",
+    "greetings from the coast .", "the cat slept in the packing paper .", "this is my second letter .",
+    "sorry for my handwriting .", "my tea is getting cold .",
 )
 OTHERS = (  # other toys and other colours: true, kind, and of no use
-    "my neighbour has {a} {c} {k} .", "my neighbour has a {c} one .", "my son already owns {a} {c} {k} .",
-    "last week i gave a friend {a} {c} {k} .", "your shop window showed {a} {c} {k} .", "my sister collects every {c} {k} .",
+    "my neighbour has {a} {c} {k} .", "my neighbour has {a} {c} one .", "my son already owns {a} {c} {k} .",
+    "last week i gave a friend {a} {c} {k} .", "your shop window showed {a} {c} {k} .",
+    "my sister collects every {c} {k} .",
     "one day i would like {a} {c} {k} too .", "in the advert there was {a} {c} {k} .",
 )
 FINE = (
-    "it works perfectly .", "everything arrived in one piece .", "the {k} is in perfect shape .", "we are very happy with the {k} .",
-    "there is not a single scratch .", "it is not broken at all .", "the {k} is not damaged .", "i cannot find any crack .",
+    "it works perfectly .", "everything arrived in one piece .", "the {k} is in perfect shape .",
+    "we are very happy with the {k} .", "there is not a single scratch .",
+    "it is not broken at all .", "the {k} is not damaged .", "i cannot find any crack .",
     "no crack , no scratch , no damage .", "it came without any damage .", "it looks as good as new .", "nothing is broken .",
 )
 BROKEN = (
@@ -41,12 +47,14 @@ TWINS = (  # (fine, broken): the same words in another order, so a bag of words 
     ("no , it is not damaged , all is well .", "no , all is not well , it is damaged ."),
 )
 NEUTRAL = (
-    "please have a look at the photo .", "i want to ask about my {k} .", "see the picture for my question .", "here is the {k} .",
+    "please have a look at the photo .", "i want to ask about my {k} .", "see the picture for my question .",
+    "here is the {k} .",
     "what do you say to this ?", "the photo says more than words .", "i took a picture of the {k} for you .",
     "is this how the {k} should look ?", "please check the {k} in the photo .", "can you tell me what to do now ?",
 )
 ORDERED = (
-    "i ordered {a} {c} {k} .", "my order says {c} {k} .", "the invoice lists one {c} {k} .", "i had asked for the {c} {k} .",
+    "i ordered {a} {c} {k} .", "my order says {c} {k} .", "the invoice lists one {c} {k} .",
+    "i had asked for the {c} {k} .",
     "i paid for {a} {c} {k} .", "on the order form i ticked {c} for the {k} .", "is this the {c} {k} that i ordered ?",
 )
 ORDERED_NOT = (  # {c} was ordered, {o} was not: both colours are named, the order of the words decides

@@ -26,9 +26,10 @@ def phantom(variant: int) -> np.ndarray:
     body = soft(ellipse(x, y, 0, 0.45, 1.04, 1.55), 0.03) * soft(ellipse(x, y, 0, 0.75, 0.98 + 0.1 * u[1], 1.62), 0.10)
     image = 0.05 + 0.50 * body
     for s in (-1, 1):
-        floor = 0.66 - 0.05 * s + 0.06 * u[2] + 0.5 * (x * s - 0.42) ** 2  # the dome of the diaphragm; the liver lifts the right one
+        # The dome of the diaphragm; the liver lifts the right one.
+        floor = 0.66 - 0.05 * s + 0.06 * u[2] + 0.5 * (x * s - 0.42) ** 2
         lung = soft(ellipse(x - s * 0.09 * (y + 0.1), y, s * 0.46, 0.0, 0.37, 0.86), 0.03) * soft(y - floor, 0.03)
-        markings = np.clip(smooth_noise(f"lung{variant}{s}", 14, len(x)), -1, 2) * np.exp(-((side - 0.2) / 0.3) ** 2)
+        markings = np.clip(smooth_noise(f"lung{variant}{s}", 14, len(x)), -1, 2) * np.exp(-(((side - 0.2) / 0.3) ** 2))
         image -= lung * (0.40 - 0.035 * markings - 0.10 * np.exp(-(((side - 0.22) / 0.14) ** 2) - ((y - 0.02) / 0.25) ** 2))
     image += 0.16 * soft(side - 0.10, 0.03) * body
     image += 0.06 * soft(side - 0.085, 0.02) * (np.sin(y * 24 + 6 * u[3]) > -0.3) * body  # vertebrae
@@ -60,7 +61,7 @@ def finding(kind: str, large: bool, turn: int) -> np.ndarray:
     elif kind == "opacity":
         m = 0.9 * np.exp(-((r / 0.72) ** 4)) * (0.75 + 0.25 * np.sin(5 * x + 2) * np.sin(6 * y))
     elif kind == "clip":
-        m = 1.5 * np.maximum(soft(box(x, y, 0, 0.28, 0.75, 0.14, 0.05), 0.03), soft(box(x, y, 0.55, -0.1, 0.14, 0.5, 0.05), 0.03))
+        m = 1.5 * soft(np.minimum(box(x, y, 0, 0.28, 0.75, 0.14, 0.05), box(x, y, 0.55, -0.1, 0.14, 0.5, 0.05)), 0.03)
     else:
         dots = [(0.55 * np.cos(t), 0.55 * np.sin(t)) for t in np.arange(6) * np.pi / 3] + [(0.0, 0.0)]
         m = 1.3 * np.maximum.reduce([soft(np.hypot(x - a, y - b) - 0.17, 0.04) for a, b in dots])
