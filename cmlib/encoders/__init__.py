@@ -1,0 +1,6 @@
+"""Encoders by name: words → features, pixels → features."""
+
+from cmlib.encoders.image import ImageEncoder, image_encoder
+from cmlib.encoders.text import TextEncoder, text_encoder
+
+__all__ = ["ImageEncoder", "TextEncoder", "image_encoder", "text_encoder"]

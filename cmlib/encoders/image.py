@@ -1,0 +1,120 @@
+"""Image encoders: pixels → one feature vector. A small CNN, the mini ResNet of this course, or torchvision's ResNets."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from cmlib.batch import ImageBatch
+from cmlib.encoders.weights import load_shipped, unknown
+from cmlib.pairs import _describe
+
+MINI_SIZE, MINI_WIDTH = 64, 16
+MINI_MEAN, MINI_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+class ImageEncoder(nn.Module):
+    """forward(ImageBatch) → (batch, hidden_size); feature_map(ImageBatch) → (batch, hidden_size, h, w).
+
+    Pixels 0 … 255 are resized to ``image_size`` if they differ, scaled to 0 … 1, then normalised with the mean and std
+    that the *weights* were trained with: statistics belong to weights, not to data.
+    """
+
+    def __init__(self, trunk: nn.Module, hidden_size: int, image_size: int, mean=MINI_MEAN, std=MINI_STD,
+                 channels_last: bool = False):
+        super().__init__()
+        self.trunk, self.hidden_size, self.image_size = trunk, hidden_size, image_size
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.trunk.to(memory_format=self.layout)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+
+    def normalise(self, batch: ImageBatch) -> torch.Tensor:
+        """float (batch, 3, image_size, image_size), as the weights want to see it."""
+        if not isinstance(batch, ImageBatch):
+            raise TypeError(f"An image encoder reads an ImageBatch; got {_describe(batch)}. Are image and text swapped?")
+        pixels = batch.pixels.to(self.mean.dtype)
+        if tuple(pixels.shape[2:]) != (self.image_size, self.image_size):
+            pixels = interpolate(pixels, (self.image_size, self.image_size), mode="bilinear", antialias=True)
+        return ((pixels / 255 - self.mean) / self.std).contiguous(memory_format=self.layout)
+
+    def feature_map(self, batch: ImageBatch) -> torch.Tensor:
+        return self.trunk(self.normalise(batch))  # (batch, hidden_size, h, w)
+
+    def forward(self, batch: ImageBatch) -> torch.Tensor:
+        return self.feature_map(batch).mean((2, 3))  # (batch, hidden_size): the mean over all places
+
+
+def _cnn(hidden_size: int = 128, image_size: int = MINI_SIZE, channels_last: bool = False):
+    """Four times: convolution with stride 2, BatchNorm, ReLU. 64 × 64 pixels become a 4 × 4 map."""
+    layers, channels = [], 3
+    for width in (hidden_size // 8, hidden_size // 4, hidden_size // 2, hidden_size):
+        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return ImageEncoder(nn.Sequential(*layers), hidden_size, image_size, channels_last=channels_last)
+
+
+def mini_resnet() -> nn.Module:
+    """torchvision's ResNet (He et al. 2016) with one BasicBlock per stage, width 16 → 128 and no max-pool: 0.3 M weights."""
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    class MiniResNet(ResNet):
+        def _make_layer(self, block, planes, blocks, stride=1, dilate=False):
+            if planes == 64:  # the first stage: torchvision has just set inplanes to 64
+                self.inplanes = MINI_WIDTH
+            return super()._make_layer(block, planes * MINI_WIDTH // 64, blocks, stride, dilate)
+
+    model = MiniResNet(BasicBlock, [1, 1, 1, 1])
+    model.conv1 = nn.Conv2d(3, MINI_WIDTH, 5, stride=2, padding=2, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.bn1, model.maxpool = nn.BatchNorm2d(MINI_WIDTH), nn.Identity()
+    return trunk_of(model)
+
+
+def trunk_of(resnet: nn.Module) -> nn.Module:
+    """A ResNet without its pooling and its 1000 class logits: (batch, 3, H, W) → (batch, channels, h, w)."""
+    return nn.Sequential(*(getattr(resnet, name) for name in
+                           ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")))
+
+
+def _mini(pretrained: bool = True, image_size: int = MINI_SIZE, channels_last: bool = True):
+    encoder = ImageEncoder(mini_resnet(), 8 * MINI_WIDTH, image_size, channels_last=channels_last)
+    return load_shipped(encoder, "mini-resnet") if pretrained else encoder
+
+
+def _torchvision(name: str, pretrained: bool = True, image_size: int | None = None, channels_last: bool = False):
+    from torchvision import models
+
+    weights, mean, std = None, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    if pretrained:
+        weights = models.get_model_weights(name).DEFAULT
+        mean, std = weights.transforms().mean, weights.transforms().std
+    size = image_size or (weights.transforms().crop_size[0] if pretrained else 224)
+    try:
+        resnet = models.get_model(name, weights=weights)
+    except OSError:  # urllib's URLError and HTTPError are OSErrors
+        raise ConnectionError(f"The weights of {name!r} are not on this computer and cannot be fetched: connect once, use "
+                              "pretrained=False, or 'mini', which is shipped with the course.") from None
+    return ImageEncoder(trunk_of(resnet), resnet.fc.in_features, size, mean, std, channels_last)
+
+
+_MADE_HERE = {"cnn": _cnn, "mini": _mini}
+KNOWN = (*_MADE_HERE, "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2")
+
+
+def image_encoder(name: str, **settings) -> ImageEncoder:
+    """The image encoder of that name: "cnn", "mini", or a ResNet of torchvision ("resnet18", "resnet50", …).
+
+    pretrained : False for fresh weights ("mini" and ResNets; torchvision's are fetched once, then kept in its cache)
+    image_size : pixels are resized to this; channels_last : memory layout, faster on most machines; hidden_size : "cnn"
+    """
+    if name not in KNOWN:
+        raise unknown("image", name, KNOWN)
+    make = _MADE_HERE.get(name, _torchvision)
+    allowed = [key for key in inspect.signature(make).parameters if key != "name"]
+    if wrong := [key for key in settings if key not in allowed]:
+        raise TypeError(f"The image encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}.")
+    return make(**settings) if make is not _torchvision else make(name, **settings)

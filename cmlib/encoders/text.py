@@ -1,0 +1,158 @@
+"""Text encoders: words → one feature vector. Bag of words, LSTM, the mini BERT of this course, or any BERT on the hub."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from cmlib.batch import TextBatch
+from cmlib.encoders.tokenizer import mini_tokenizer
+from cmlib.encoders.weights import load_shipped, unknown
+from cmlib.pairs import _describe
+
+MINI_BERT = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512,
+             "max_position_embeddings": 128, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+class TextEncoder(nn.Module):
+    """forward(TextBatch) → (batch, hidden_size): the mean of the states of the tokens that are not padding.
+
+    states(TextBatch) → (batch, tokens, hidden_size) · tokenizer : callable as those of transformers are
+    """
+
+    def __init__(self, tokenizer, hidden_size: int):
+        super().__init__()
+        self.tokenizer, self.hidden_size = tokenizer, hidden_size
+
+    def states(self, batch: TextBatch) -> torch.Tensor:
+        raise NotImplementedError
+
+    def forward(self, batch: TextBatch) -> torch.Tensor:
+        states = self.states(_expect_text(batch))  # (batch, tokens, hidden_size)
+        mask = batch.attention_mask[:, :, None].to(states.dtype)  # (batch, tokens, 1)
+        return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+class BagOfWords(TextEncoder):
+    """The mean of the word embeddings: no order, no context, and often hard to beat."""
+
+    def __init__(self, tokenizer, hidden_size: int = 128):
+        super().__init__(tokenizer, hidden_size)
+        self.embedding = nn.Embedding(len(tokenizer), hidden_size, padding_idx=tokenizer.pad_token_id)
+
+    def states(self, batch: TextBatch) -> torch.Tensor:
+        return self.embedding(_expect_text(batch).input_ids)
+
+
+class Lstm(TextEncoder):
+    """Embeddings read from left to right (Hochreiter & Schmidhuber 1997); the feature is the state after the last word."""
+
+    def __init__(self, tokenizer, hidden_size: int = 128):
+        super().__init__(tokenizer, hidden_size)
+        self.embedding = nn.Embedding(len(tokenizer), hidden_size, padding_idx=tokenizer.pad_token_id)
+        self.lstm = nn.LSTM(hidden_size, hidden_size, batch_first=True)
+
+    def _run(self, batch):
+        lengths = _expect_text(batch).attention_mask.sum(1).clamp(min=1).cpu()
+        words = self.embedding(batch.input_ids)  # (batch, tokens, hidden_size)
+        # Packed, so that the LSTM stops at the last word of each row instead of reading on through the padding.
+        return self.lstm(pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False))
+
+    def states(self, batch: TextBatch) -> torch.Tensor:
+        return pad_packed_sequence(self._run(batch)[0], batch_first=True, total_length=batch.input_ids.shape[1])[0]
+
+    def forward(self, batch: TextBatch) -> torch.Tensor:
+        return self._run(batch)[1][0][-1]  # (batch, hidden_size)
+
+
+class Bert(TextEncoder):
+    """A transformer encoder of ``transformers``. pooling : "mean" over the words (default) or "cls", the first state."""
+
+    def __init__(self, model: nn.Module, tokenizer, pooling: str = "mean"):
+        super().__init__(tokenizer, model.config.hidden_size)
+        if pooling not in ("mean", "cls"):
+            raise ValueError(f"pooling={pooling!r} must be 'mean' or 'cls'.")
+        self.model, self.pooling = model, pooling
+
+    def states(self, batch: TextBatch) -> torch.Tensor:
+        batch = _expect_text(batch)
+        return self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
+
+    def forward(self, batch: TextBatch) -> torch.Tensor:
+        return self.states(batch)[:, 0] if self.pooling == "cls" else super().forward(batch)
+
+
+def mini_bert_config(vocab_size: int):
+    """The shape of the mini BERT: 2 layers × 128, 4 heads, at most 128 tokens."""
+    from transformers import BertConfig
+
+    return BertConfig(vocab_size=vocab_size, **MINI_BERT)
+
+
+def _mini(pretrained: bool = True, pooling: str = "mean"):
+    from transformers import BertModel
+
+    tokenizer = mini_tokenizer()
+    model = BertModel(mini_bert_config(len(tokenizer)), add_pooling_layer=False)
+    return Bert(load_shipped(model, "mini-bert") if pretrained else model, tokenizer, pooling)
+
+
+def _bag(hidden_size: int = 128):
+    return BagOfWords(mini_tokenizer(), hidden_size)
+
+
+def _lstm(hidden_size: int = 128):
+    return Lstm(mini_tokenizer(), hidden_size)
+
+
+def _hub(name: str, pretrained: bool = True, pooling: str = "mean"):
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModel.from_pretrained(name) if pretrained else AutoModel.from_config(AutoConfig.from_pretrained(name))
+    except Exception as error:  # the hub's many errors, said once
+        raise _hub_error(name, error) from None
+    return Bert(model, tokenizer, pooling)
+
+
+def _hub_error(name, error) -> Exception:
+    reason = f"{type(error).__name__} {error}".lower()
+    if Path(name).is_dir():
+        return ValueError(f"The folder {name} does not hold a model and its tokenizer as save_pretrained writes them.")
+    if "gated" in reason or "401" in reason and "not a valid model" not in reason:
+        return PermissionError(f"The model {name!r} is gated or private: accept its terms on its page and log in first.")
+    if "not a valid model identifier" in reason or "404" in reason:
+        return unknown("text", name, KNOWN)
+    return ConnectionError(f"The model {name!r} is not on this computer and the hub cannot be reached: connect once to fetch "
+                           "it, or use 'mini', which is shipped with the course.")
+
+
+_MADE_HERE = {"bag": _bag, "lstm": _lstm, "mini": _mini}
+KNOWN = (*_MADE_HERE, "bert-base-uncased", "distilbert-base-uncased", "roberta-base")
+
+
+def text_encoder(name: str, **settings) -> TextEncoder:
+    """The text encoder of that name: "bag", "lstm", "mini", a model on the Hugging Face hub, or a local folder.
+
+    pretrained : False for the same architecture with fresh weights ("mini" and hub names)
+    pooling    : "mean" or "cls" ("mini" and hub names); hidden_size : width ("bag" and "lstm")
+    """
+    on_hub = "/" in str(name) or "-" in str(name) or Path(str(name)).is_dir()
+    if name not in _MADE_HERE and not on_hub:
+        raise unknown("text", name, KNOWN)
+    make = _MADE_HERE.get(name, _hub)
+    allowed = [key for key in inspect.signature(make).parameters if key != "name"]
+    if wrong := [key for key in settings if key not in allowed]:
+        raise TypeError(f"The text encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}.")
+    return make(**settings) if make is not _hub else make(str(name), **settings)
+
+
+def _expect_text(batch) -> TextBatch:
+    if not isinstance(batch, TextBatch):
+        raise TypeError(f"A text encoder reads a TextBatch; got {_describe(batch)}. Are image and text swapped?")
+    return batch

@@ -1,0 +1,148 @@
+"""Models: two encoders and a head, the one-modality baselines, and what to do with frozen parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from cmlib.batch import Batch, Features, ImageBatch, pad
+from cmlib.fusion import MODALITIES, Concat
+from cmlib.pairs import Pairs, _describe
+
+
+class FusionModel(nn.Module):
+    """Image encoder + text encoder + head: forward(Batch) → logits (batch, n_classes).
+
+    head : "linear", "mlp", or any module that maps Features to logits
+    use  : ("image",) or ("text",) makes the one-modality baseline; the other encoder is then never run by ``forward``
+    """
+
+    def __init__(self, image_encoder: nn.Module, text_encoder: nn.Module, n_classes: int, head: str | nn.Module = "mlp",
+                 normalize: bool = True, use: tuple[str, ...] = MODALITIES):
+        super().__init__()
+        if not hasattr(image_encoder, "image_size") or not hasattr(text_encoder, "tokenizer"):
+            raise TypeError(f"FusionModel takes an image encoder, then a text encoder; got {type(image_encoder).__name__}, "
+                            f"then {type(text_encoder).__name__}. Are they swapped?")
+        self.image_encoder, self.text_encoder, self.n_classes = image_encoder, text_encoder, n_classes
+        if not isinstance(head, nn.Module):
+            head = Concat(image_encoder.hidden_size, text_encoder.hidden_size, n_classes, head, normalize, use=use)
+        self.head, self.use = head, getattr(head, "use", MODALITIES)
+
+    @property
+    def tokenizer(self):
+        return self.text_encoder.tokenizer
+
+    def encode(self, batch: Batch, use: Sequence[str] = MODALITIES) -> Features:
+        """Batch → Features; a half that is not in ``use`` stays empty, (batch, 0)."""
+        if not isinstance(batch, Batch):
+            raise TypeError(f"FusionModel reads a Batch; got {_describe(batch)}. cmlib.batch.collate makes one from Pairs.")
+        nothing = batch.labels.new_empty(len(batch), 0, dtype=torch.float32)
+        image = self.image_encoder(batch.image) if "image" in use else nothing  # (batch, image_size)
+        text = self.text_encoder(batch.text) if "text" in use else nothing  # (batch, text_size)
+        return Features(image, text, batch.labels)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self.head(self.encode(batch, self.use))  # (batch, n_classes)
+
+
+class ImageOnly(Concat):
+    """The image half of Features → logits: what the picture alone can do. Same arguments as Concat."""
+
+    def __init__(self, image_size: int, text_size: int, n_classes: int, head: str = "mlp", **settings):
+        super().__init__(image_size, text_size, n_classes, head, use=("image",), **settings)
+
+
+class TextOnly(Concat):
+    """The text half of Features → logits: what the words alone can do. Same arguments as Concat."""
+
+    def __init__(self, image_size: int, text_size: int, n_classes: int, head: str = "mlp", **settings):
+        super().__init__(image_size, text_size, n_classes, head, use=("text",), **settings)
+
+
+class Majority(nn.Module):
+    """Log of the class shares in the training labels, whatever the input: the floor under every other number."""
+
+    def __init__(self, labels: torch.Tensor, n_classes: int):
+        super().__init__()
+        shares = torch.bincount(labels, minlength=n_classes).float() / len(labels)
+        self.register_buffer("log_shares", shares.clamp(min=1e-9).log())  # finite for a class that never occurs
+        self.n_classes = n_classes
+
+    def forward(self, batch: Batch | Features) -> torch.Tensor:
+        return self.log_shares.expand(len(batch.labels), -1)  # (batch, n_classes)
+
+
+def freeze(module: nn.Module, frozen: bool = True) -> nn.Module:
+    """Stop (or, with ``frozen=False``, resume) the training of a module: no gradients, and always in eval mode.
+
+    ``model.train()`` would otherwise put a frozen BatchNorm or Dropout back to work and change features nobody is training.
+    """
+    for part in module.modules():
+        if not hasattr(part, "frozen"):
+            part.register_forward_pre_hook(_stay_in_eval)
+        part.frozen = frozen
+        part.training = part.training and not frozen
+    return module.requires_grad_(not frozen)
+
+
+def _stay_in_eval(part: nn.Module, _inputs) -> None:
+    if part.frozen:
+        part.training = False
+
+
+class Rows:
+    """Data ready for steps: ``rows[index]`` is a Batch. The words of Pairs are tokenised once, here, not once per epoch."""
+
+    def __init__(self, pairs: Pairs, tokenizer):
+        self.images, self.labels, self.pad_id = pairs.images, pairs.labels, tokenizer.pad_token_id
+        self.ids = tokenizer(list(pairs.texts), truncation=True, max_length=128)["input_ids"]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index: torch.Tensor) -> Batch:
+        words = pad([self.ids[i] for i in index.tolist()], self.pad_id)
+        return Batch(ImageBatch(self.images[index]), words, self.labels[index])
+
+
+def prepare(model: nn.Module, data: Pairs | Features | Rows) -> Features | Rows:
+    """What ``model`` can index into steps: Features and Rows as they are, Pairs tokenised with the model's tokenizer."""
+    if not isinstance(data, Pairs | Features | Rows):
+        raise TypeError(f"The data must be Pairs or Features; got {_describe(data)}.")
+    if len(data) == 0:
+        raise ValueError("The data has no rows.")
+    if not isinstance(data, Pairs):
+        return data
+    if not hasattr(model, "tokenizer"):
+        raise TypeError(f"{type(model).__name__} has no tokenizer, so it cannot read Pairs; "
+                        "give it extract(model, pairs), or wrap it in a FusionModel.")
+    return Rows(data, model.tokenizer)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model lives; the data follows it there."""
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+
+
+@torch.no_grad()
+def predict(model: nn.Module, data: Pairs | Features, batch_size: int = 256) -> torch.Tensor:
+    """Logits (rows, n_classes) on the CPU, in the order of the rows, in eval mode (the mode is restored)."""
+    return torch.cat(_in_eval(model, model, data, batch_size))
+
+
+@torch.no_grad()
+def extract(model: FusionModel, pairs: Pairs, batch_size: int = 256) -> Features:
+    """The features of every row, without gradients: encode once, then train heads on them in seconds."""
+    parts = _in_eval(model, model.encode, pairs, batch_size)
+    return Features(*(torch.cat([getattr(part, name) for part in parts]) for name in ("image", "text", "labels")))
+
+
+def _in_eval(model, call, data, batch_size):
+    rows, device, was_training = prepare(model, data), device_of(model), model.training
+    model.eval()
+    try:
+        return [call(rows[index].to(device)).to("cpu") for index in torch.arange(len(rows)).split(batch_size)]
+    finally:
+        model.train(was_training)
