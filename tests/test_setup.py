@@ -1,0 +1,164 @@
+"""What installs the course agrees with itself: pyproject.toml, requirements.lock, environment.yml, Colab's list, the Makefile."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+RUNTIME = {canonicalize_name(r.name): r.specifier for r in map(Requirement, PROJECT["dependencies"])}
+EVERYTHING = {canonicalize_name(r.name): r.specifier
+              for r in map(Requirement, [*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)])}
+CONDA_NAMES = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "pytorch": "torch"}
+
+
+def locked(path):
+    lines = re.findall(r"^([\w.-]+)==([^ ;\\\n]+)", path.read_text("utf-8"), flags=re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in lines}
+
+
+LOCK = locked(ROOT / "requirements.lock")
+COLAB = locked(ROOT / "tests" / "colab" / "requirements.txt")
+
+
+def conda():
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
+    parts = [re.match(r"([\w-]+)(.*)", entry).groups() for entry in entries if isinstance(entry, str)]
+    return {CONDA_NAMES.get(name, name): SpecifierSet(bounds) for name, bounds in parts}
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_the_lock_has_every_dependency_at_a_version_in_range(name):
+    assert LOCK[name] in EVERYTHING[name]
+
+
+def test_every_locked_package_has_hashes():
+    text = (ROOT / "requirements.lock").read_text("utf-8")
+    for block in re.split(r"\n(?=[\w.-]+==)", text)[1:]:
+        assert "--hash=sha256:" in block, block.splitlines()[0]
+
+
+def test_the_lock_names_no_registry():
+    text = (ROOT / "requirements.lock").read_text("utf-8")
+    assert "://" not in text and "--index-url" not in text and "--find-links" not in text
+
+
+def test_conda_has_the_bounds_of_pyproject():
+    assert conda().pop("python") == SpecifierSet(PROJECT["requires-python"])
+    lab = {canonicalize_name(r.name): r.specifier for r in map(Requirement, EXTRAS["lab"])}
+    assert {name: bounds for name, bounds in conda().items() if name not in ("python", "pip")} == RUNTIME | lab
+
+
+def test_conda_changes_to_a_gpu_by_one_line():
+    text = (ROOT / "environment.yml").read_text("utf-8")
+    (line,) = [line for line in text.splitlines() if "pytorch" in line]
+    cpu, gpu = re.search(r"- (\S+)  # with an NVIDIA GPU: (\S+)", line).groups()
+    assert gpu == cpu.replace("pytorch-cpu", "pytorch-gpu")
+
+
+@pytest.mark.parametrize("name", RUNTIME)
+def test_colab_has_every_dependency_or_the_first_cell_installs_it(name, monkeypatch):
+    import cmlib
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    installed = {canonicalize_name(package) for package in cmlib.missing_packages()}
+    assert name in installed if name not in COLAB else COLAB[name] in RUNTIME[name]
+
+
+def test_this_python_is_one_the_course_supports():
+    assert "{}.{}".format(*sys.version_info) in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_every_import_of_cmlib_is_a_declared_dependency():
+    known = {*RUNTIME, "cmlib", "pil", "nbformat", "nbclient"}  # the last two: for authors, in the extra dev
+    for path in (ROOT / "cmlib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else \
+                [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+            for top in (name.split(".")[0] for name in names):
+                assert top in sys.stdlib_module_names or top.lower() in known, f"{path.name} imports {top}"
+
+
+def fresh(code, **environment):
+    return subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True,
+                          cwd=ROOT).stdout.strip()
+
+
+def test_importing_cmlib_is_light():
+    heavy = ("torch", "numpy", "transformers", "torchvision", "matplotlib", "PIL", "IPython", "ipywidgets")
+    assert fresh(f"import sys, cmlib; dir(cmlib); print([m for m in {heavy!r} if m in sys.modules])") == "[]"
+
+
+def test_the_contents_of_cmlib_load_by_name():
+    assert fresh("import cmlib; print(callable(cmlib.check.check), callable(cmlib.setup), cmlib.pairs.Pairs.__name__)") == "True True Pairs"
+    assert fresh("from cmlib.check import check; import cmlib; print(callable(check), cmlib.progress.__name__)") == "True progress"
+
+
+def test_an_unknown_name_of_cmlib_is_one_sentence():
+    import cmlib
+
+    with pytest.raises(AttributeError, match="cmlib has no 'fusoin'; it has "):
+        cmlib.fusoin  # noqa: B018
+
+
+def test_missing_packages_names_only_what_is_not_there(monkeypatch):
+    import cmlib
+
+    assert cmlib.missing_packages() == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torchmetrics" else object())
+    assert cmlib.missing_packages() == ["torchmetrics"]
+
+
+# The scale, decided once
+
+SETUP = 'import cmlib; cfg = cmlib.setup("02"); print(repr(cfg))'
+
+
+def test_on_a_cpu_the_scale_is_small_and_says_why():
+    lines = fresh(SETUP, CMLIB_SCALE="", CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1").splitlines()
+    assert lines[1] == "scale small: 64-pixel pictures and the course's own mini encoders"
+    assert lines[2] == "device cpu, float32: a CPU trains small models fastest in float32; seed 0"
+    assert "text_encoder='mini', image_encoder='mini'" in lines[3]
+
+
+def test_full_is_one_word_away():
+    lines = fresh(SETUP, CMLIB_SCALE="full", CUDA_VISIBLE_DEVICES="").splitlines()
+    assert lines[1] == "scale full: bert-base-uncased and resnet50" and "image_encoder='resnet50'" in lines[3]
+
+
+def test_a_wrong_scale_is_one_sentence():
+    code = "import cmlib\ntry: cmlib.setup('02')\nexcept ValueError as e: print(e)"
+    assert fresh(code, CMLIB_SCALE="big") == "The scale is \"small\" or \"full\"; got 'big' (from CMLIB_SCALE)."
+
+
+# The Makefile
+
+
+def test_without_a_fitting_python_make_says_which_is_needed(tmp_path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    run = subprocess.run(["make", "lab", "PYTHONS=no-such-python"], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert run.returncode != 0
+    assert "The course needs Python 3.11, 3.12 or 3.13 with venv, and none of no-such-python is one" in run.stdout
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_lab_opens_the_first_lesson_in_the_projects_environment():
+    run = subprocess.run(["make", "-n", "lab", "LESSON=notebooks/00_x.ipynb"], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert re.search(r"\.venv/bin/python -m jupyterlab .*notebooks/00_x\.ipynb", run.stdout)
+
+
+def test_ci_is_make_test():
+    text = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert "\nmake test\n" in text and "CMLIB_MIRROR" in text and "set -euo pipefail" in text
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
