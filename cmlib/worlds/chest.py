@@ -20,7 +20,8 @@ _ABSENT = ("no {f} is seen .", "there is no evidence of {a} {f} .", "without any
            "no {f} on the {side} .", "the {f} described before is no longer seen .")
 _NORMAL = ("heart size is normal .", "the bones are unremarkable .", "comparison : none .", "the diaphragm is sharp .",
            "the mediastinum is not widened .", "the patient took a deep breath .")
-_CLEAR = ("the lungs are clear .", "no abnormality .", "nothing abnormal is seen in either lung .", "both lungs are free .")
+_CLEAR = ("the lungs are clear .", "no abnormality .",
+          "nothing abnormal is seen in either lung .", "both lungs are free .")
 
 
 class Chest:
@@ -94,7 +95,8 @@ def _take_films(draws, z) -> tuple[torch.Tensor, np.ndarray]:
     xs = (16 + 31 * (zone % 2) + nudge[:, :3]).tolist()
     ys = (16 + 12 * (zone // 2) + nudge[:, 3:]).tolist()
     look = zip(draws.integers("phantom", PHANTOMS).tolist(), draws.integers("shift", SLACK, 2).tolist(),
-               draws.integers("grain", 256 - SIDE + 1, 2).tolist(), (0.88 + 0.2 * draws.uniform("exposure")).tolist(), strict=True)
+               draws.integers("grain", 256 - SIDE + 1, 2).tolist(),
+               (0.88 + 0.2 * draws.uniform("exposure")).tolist(), strict=True)
     latents = zip(*(z[name].tolist() for name in ("kind", "size", "dense")), xs, ys, turn, strict=True)
     for i, ((chest, (dx, dy), (gx, gy), exposure), row) in enumerate(zip(look, latents, strict=True)):
         film = phantom(chest)[dy:dy + SIDE, dx:dx + SIDE].copy()

@@ -15,7 +15,7 @@ from cmlib.worlds.words import Chooser, message
 
 SITUATIONS = ("R", "I", "T", "S")
 R, I, T, S = range(4)
-_TOY, _PARCEL, _CARTON, _IN_CARTON = (44, 52), (48, 56), 64, 42  # patch sizes in pixels; toys fill 86 % of theirs
+_TOY, _PARCEL, _CARTON, _IN_CARTON = (47, 56), (51, 60), 68, 44  # patch sizes in pixels; a toy fills 80 % of its
 
 
 class RefundDesk:
@@ -26,7 +26,7 @@ class RefundDesk:
        against the colour that was ordered, y = [they differ]; both are among the first ``n_colors`` of COLORS
 
     probabilities : the shares of R, I, T, S; they sum to 1
-    noise : (eI, eT, eS), how often the photo, the message, the comparison of colours point the wrong way, each in [0, 0.5)
+    noise : (eI, eT, eS), how often photo, message, comparison of colours point the wrong way, each in [0, 0.5)
     """
 
     class_names = ("keep", "refund")
@@ -41,7 +41,7 @@ class RefundDesk:
                              f"not be negative and must sum to 1; these sum to {sum(self.probabilities):.6g}.")
         self.noise = _numbers(noise, 3, "noise", "photo, message, colours")
         if not all(0 <= e < 0.5 for e in self.noise):
-            raise ValueError(f"RefundDesk(noise={tuple(noise)}): every flip probability must be at least 0 and below 0.5.")
+            raise ValueError(f"RefundDesk(noise={tuple(noise)}): every entry must be at least 0 and below 0.5.")
 
     def sample(self, n: int, split: str = "train", start: int = 0) -> Pairs:
         """Rows start … start + n − 1 of a split: images uint8 (n, 3, 64, 64), messages, labels.
@@ -66,7 +66,8 @@ class RefundDesk:
     def _latents(self, draws) -> dict[str, np.ndarray]:
         k = self.n_colors
         situation, label = draws.choice("situation", self.probabilities), draws.integers("label", 2)
-        flip_image, flip_text, flip_color = (draws.uniform(f"flip {m}") < e for m, e in zip("ITS", self.noise, strict=True))
+        flips = (draws.uniform(f"flip {m}") < e for m, e in zip("ITS", self.noise, strict=True))
+        flip_image, flip_text, flip_color = flips
         by_colors, sealed = situation == S, situation == T
         first, step = draws.integers("color among K", k), 1 + draws.integers("other color", k - 1)
         color = np.where(by_colors, first, draws.integers("color", len(COLORS)))
@@ -127,13 +128,13 @@ def _take_photos(photos: Photographer, z) -> np.ndarray:
         photos.begin(i)
         if situation == S:
             carton, toy = sprite("carton", _CARTON), sprite(KINDS[kind], _IN_CARTON, pose)
-            x, y = (int(u * 9) - 4 for u in places[i])
+            x, y = (int(u * 9) - 6 for u in places[i])
             photos.paste(i, carton, x, y, color)
             x, y = x + (_CARTON - _IN_CARTON) // 2, y + (_CARTON - _IN_CARTON) // 2
         else:
             toy = (sprite("parcel", _PARCEL[size], pose // 2 * 2) if situation == T
                    else sprite(KINDS[kind], _TOY[size], pose, crack if cracked else 0))
-            x, y = (int(u * (SIDE - toy.size + 9)) - 4 for u in places[i])
+            x, y = (int(u * (SIDE - toy.size + 11)) - 5 for u in places[i])
         photos.paste(i, toy, x, y, color)
         photos.finish(i)
         boxes[i] = np.clip(np.array(toy.box) + (x, y, x, y), 0, SIDE)

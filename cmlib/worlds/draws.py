@@ -20,7 +20,7 @@ def _mix(z: np.ndarray) -> np.ndarray:
 class Draws:
     """Counter-based draws: every number is a hash of (seed, stream, draw name, row, column).
 
-    rows : int64 (n,), the row numbers asked for. Python's own hash() is salted per process, hence blake2b for the names.
+    rows : int64 (n,), the row numbers asked for. Python's hash() is salted per process, hence blake2b for the names.
     """
 
     def __init__(self, seed: int, stream: str, rows):

@@ -1,4 +1,4 @@
-"""Shapes as signed distance functions: negative inside, zero on the edge, positive outside (Inigo Quilez' collection)."""
+"""Shapes as signed distance functions: negative inside, zero on the edge, positive outside (after Inigo Quilez)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from cmlib.worlds.sdf import blur, grid, pool, rotate
 
 POSES = 4  # looking right, left, and both again with a tilt
 CRACKS = 4  # different cracks; crack 0 means intact
-_SUPERSAMPLE, _FILL = 2, 0.86  # the rest of the patch is room for the shadow
+_SUPERSAMPLE, _FILL = 2, 0.8  # the rest of the patch is room for the shadow
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def sprite(kind: str, size: int, pose: int = 0, crack: int = 0, shadow: float = 
         main, fixed = _break(main, fixed, gap)
     main, fixed, alpha = (pool(a * inside, _SUPERSAMPLE) for a in (main, fixed, np.ones_like(main)))
     drop = max(1, round(size / 20))
-    dark = shadow * blur(np.roll(alpha, (drop + 1, drop), (0, 1)), drop)
+    dark = np.pad(alpha, 3 * drop)  # wide enough that nothing wraps round
+    dark = shadow * blur(np.roll(dark, (drop + 1, drop), (0, 1)), drop)[3 * drop:-3 * drop, 3 * drop:-3 * drop]
     ys, xs = np.nonzero(alpha > 0.02)
     return Sprite(fixed.astype(np.float32), main.astype(np.float32), ((1 - alpha) * (1 - dark)).astype(np.float32),
                   (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1))

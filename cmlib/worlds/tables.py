@@ -17,7 +17,7 @@ SHEETS = 3
 
 
 def smooth_noise(name: str, cells: int, size: int) -> np.ndarray:
-    """float64 (size, size) of value noise, mean about 0 and spread about 1: random heights on a grid, smoothly joined."""
+    """float64 (size, size) of value noise, mean about 0 and spread about 1: random heights, smoothly joined."""
     heights = Draws(0, "texture", np.arange(cells + 1)).normal(name, cells + 1)
     t = np.arange(size) * cells / size
     low, f = t.astype(int), t % 1

@@ -15,7 +15,7 @@ from cmlib.worlds.tables import SIDE
 from cmlib.worlds.words import Chooser
 
 _MOST = 4
-_PATCH = (27, 36)  # pixels; a small toy is about 23 pixels wide, a large one about 31
+_PATCH = (29, 39)  # pixels; a small toy is about 23 pixels wide, a large one about 31
 
 
 class Toys:
@@ -30,7 +30,7 @@ class Toys:
         """Rows start … start + n − 1 of a split: images uint8 (n, 3, 64, 64), captions, labels; row i never changes.
 
         extras: count (n,); kind, color, size (0 small, 1 large), cracked, x, y (n, 4), −1 past the count;
-        boxes (n, 4, 4) = x0, y0, x1, y1 in pixels, ends exclusive, 0 past the count, toys further down hide those behind;
+        boxes (n, 4, 4) = x0, y0, x1, y1 in pixels, ends exclusive, 0 past the count, toys in front hide those behind;
         table (n,); and lists with one entry per row: captions (canonical, left to right), tags, questions (pairs of
         question and answer).
         """

@@ -17,7 +17,8 @@ SYNONYMS = {
 GREETINGS = ("hello .", "dear team ,", "good morning .", "hi there ,", "to whom it may concern ,")
 CHATTER = (
     "thanks for your help .", "the photo was taken this morning .", "we had sunny weather .",
-    "please reply soon .", "my daughter loves toys .", "the delivery man was friendly .", "it was meant for a birthday .",
+    "please reply soon .", "my daughter loves toys .",
+    "the delivery man was friendly .", "it was meant for a birthday .",
     "greetings from the coast .", "the cat slept in the packing paper .", "this is my second letter .",
     "sorry for my handwriting .", "my tea is getting cold .",
 )
@@ -31,11 +32,13 @@ FINE = (
     "it works perfectly .", "everything arrived in one piece .", "the {k} is in perfect shape .",
     "we are very happy with the {k} .", "there is not a single scratch .",
     "it is not broken at all .", "the {k} is not damaged .", "i cannot find any crack .",
-    "no crack , no scratch , no damage .", "it came without any damage .", "it looks as good as new .", "nothing is broken .",
+    "no crack , no scratch , no damage .", "it came without any damage .",
+    "it looks as good as new .", "nothing is broken .",
 )
 BROKEN = (
     "it arrived broken .", "it came with a big crack .", "the {k} is badly damaged .", "it is not in one piece .",
-    "sadly the {k} is cracked .", "it is not intact .", "it does not work any more .", "we are not happy with the {k} .",
+    "sadly the {k} is cracked .", "it is not intact .",
+    "it does not work any more .", "we are not happy with the {k} .",
     "the {k} fell apart in my hands .", "it is anything but perfect .", "it is in two pieces .", "i can see a crack .",
 )
 TWINS = (  # (fine, broken): the same words in another order, so a bag of words cannot tell them apart

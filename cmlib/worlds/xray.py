@@ -30,8 +30,9 @@ def phantom(variant: int) -> np.ndarray:
         floor = 0.66 - 0.05 * s + 0.06 * u[2] + 0.5 * (x * s - 0.42) ** 2
         lung = soft(ellipse(x - s * 0.09 * (y + 0.1), y, s * 0.46, 0.0, 0.37, 0.86), 0.03) * soft(y - floor, 0.03)
         markings = np.clip(smooth_noise(f"lung{variant}{s}", 14, len(x)), -1, 2) * np.exp(-(((side - 0.2) / 0.3) ** 2))
-        image -= lung * (0.40 - 0.035 * markings - 0.10 * np.exp(-(((side - 0.22) / 0.14) ** 2) - ((y - 0.02) / 0.25) ** 2))
-    image += 0.16 * soft(side - 0.10, 0.03) * body
+        root = np.exp(-(((side - 0.22) / 0.14) ** 2) - ((y - 0.02) / 0.25) ** 2)
+        image -= lung * (0.40 - 0.035 * markings - 0.10 * root)
+    image += 0.12 * soft(side - 0.10, 0.03) * body
     image += 0.06 * soft(side - 0.085, 0.02) * (np.sin(y * 24 + 6 * u[3]) > -0.3) * body  # vertebrae
     heart = ellipse(*rotate(x - 0.17, y - 0.33, 28), 0, 0, 0.40 + 0.05 * u[4], 0.30 + 0.03 * u[5])
     image += 0.25 * soft(heart, 0.03) + 0.10 * soft(ellipse(x, y, 0.1, -0.22, 0.13, 0.16), 0.03)
