@@ -7,6 +7,7 @@ refund label or a situation: what lesson 06 asks of them, they have to get from 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -114,14 +115,19 @@ def pretrain_text(steps: int):
     tokenizer, emoji, draw = mini_tokenizer(), emoji_names(), torch.Generator().manual_seed(SEED)
     model = BertForMaskedLM(mini_bert_config(len(tokenizer)))
 
-    def masked(split, number, n=80):
-        rows = scenes(split, number * n, n)
-        names = [emoji[i] for i in torch.randint(len(emoji), (n // 10,), generator=draw).tolist()]
-        batch = pad(tokenizer([text for part in rows.values() for text in part.texts] + names)["input_ids"])
-        return mask_words(batch, len(tokenizer), tokenizer.mask_token_id, draw)
+    def batches(split):
+        """Batches of 80 texts of like length, so that little is spent on padding; one in eleven is an emoji's name."""
+        for start in itertools.count(0, 640):
+            names = [emoji[i] for i in torch.randint(len(emoji), (64,), generator=draw).tolist()]
+            texts = [text for part in scenes(split, start, 640).values() for text in part.texts]
+            ids = sorted(tokenizer(texts + names)["input_ids"], key=len)
+            for place in torch.randperm(8, generator=draw).tolist():
+                yield mask_words(pad(ids[place * 88:(place + 1) * 88]), len(tokenizer), tokenizer.mask_token_id, draw)
 
-    def step(number):
-        batch, targets = masked("train", number)
+    training = batches("train")
+
+    def step(_):
+        batch, targets = next(training)
         states = model.bert(batch.input_ids, batch.attention_mask).last_hidden_state[targets != IGNORED]
         return cross_entropy(model.cls(states), targets[targets != IGNORED])  # logits of the hidden words only
 
@@ -129,8 +135,7 @@ def pretrain_text(steps: int):
     model.eval()
     right = []
     with torch.no_grad():
-        for number in range(25):
-            batch, targets = masked("test", number)
+        for batch, targets in itertools.islice(batches("test"), 32):
             guess = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.argmax(-1)
             right.append((guess == targets)[targets != IGNORED].float())
     return model.bert, {"hidden words": round(torch.cat(right).mean().item(), 4)}
@@ -184,7 +189,39 @@ def save(module: nn.Module, name: str, metrics: dict, steps: int, folder: Path) 
              "held-out accuracy": metrics}
     entries = json.loads(card.read_text()) if card.is_file() else {}
     card.write_text(json.dumps(entries | {path.name: entry}, indent=1, sort_keys=True) + "\n")
+    (folder / "README.md").write_text(model_card(entries | {path.name: entry}))
     print(f"{path.name}: {entry['bytes']:,} bytes, sha256 {entry['sha256']}, held out {metrics}")
+
+
+def model_card(entries: dict[str, dict]) -> str:
+    """The card data/README.md: where the weights come from, how good they are, what they are not for."""
+    lines = [CARD]
+    for name, entry in sorted(entries.items()):
+        made = (f"{entry['parameters']:,} parameters, {entry['bytes']:,} bytes, seed {entry['seed']}, {entry['steps']} steps, "
+                f"torch {entry['torch']}.")
+        lines += [f"## {name}", "", made, "", f"SHA-256 `{entry['sha256']}`", "",
+                  "| on scenes and texts never trained on | accuracy |", "|---|---|"]
+        lines += [f"| {what} | {accuracy:.3f} |" for what, accuracy in entry["held-out accuracy"].items()] + [""]
+    return "\n".join(lines)
+
+
+CARD = """# The mini encoders
+
+Written by `make weights` (`python -m cmlib.encoders.pretrain`, about ten minutes on one core); the hashes are also in
+`weights.json` and are checked at every load. Another processor or torch may round otherwise and give another hash;
+the accuracies hold.
+
+* **Data**: fresh scenes at every step, drawn by `cmlib.worlds` from a seed and from split names that no lesson uses: refund
+  desk (two or six colours), toys, chest drawings. The texts also hold the names of the *train* split of the emoji.
+* **mini-resnet**: torchvision's `ResNet`, one `BasicBlock` per stage, width 16 to 128, no max-pool; 64-pixel pictures become
+  a 4 × 4 map. Trained to name kind, colour, size, crack and container (desk), all kinds, all colours, any crack and the
+  count (toys), the findings (chest), each with one linear layer on the mean of the map. The layers are not kept.
+* **mini-bert**: `transformers.BertModel`, 2 layers of 128 with 4 heads. Trained to fill in hidden words, 20 % of them.
+* **mini-tokenizer**: WordPiece learned from the same texts; every letter is a piece, so no word is unknown as a whole.
+* **Never seen**: refund labels and situations; any test or validation row of a lesson; a real photo; a real patient.
+  The chest pictures are drawings. Use these encoders to learn how fusion works, and for nothing else.
+* **Licence**: weights and tokenizer CC BY 4.0. Emoji names: EmojiBase, MIT.
+"""
 
 
 def main() -> None:

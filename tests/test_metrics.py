@@ -1,0 +1,88 @@
+"""Metrics against plain Python."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmlib.batch import Features
+from cmlib.fusion import Concat
+from cmlib.metrics import confusion_matrix, evaluate, score, wilson
+from cmlib.models import Majority
+
+rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
+
+
+def one_hot(guesses, n_classes=4):
+    return torch.nn.functional.one_hot(torch.tensor(guesses), n_classes).float()
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows)
+def test_every_number_equals_its_definition_in_plain_python(pairs):
+    guess, truth = [g for g, _ in pairs], [t for _, t in pairs]
+    found = score(one_hot(guess), torch.tensor(truth))
+    f1 = {}
+    for c in range(4):
+        hit = sum(g == c == t for g, t in pairs)
+        precision = hit / guess.count(c) if c in guess else 0.0
+        recall = hit / truth.count(c) if c in truth else 0.0
+        assert found.precision[c].item() == pytest.approx(precision) and found.recall[c].item() == pytest.approx(recall)
+        if c in guess or c in truth:
+            f1[c] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+        for p in range(4):
+            assert found.confusion[c, p] == sum(g == p and t == c for g, t in pairs)
+    assert found.macro_f1 == pytest.approx(sum(f1.values()) / len(f1))
+    assert found.accuracy == pytest.approx(sum(g == t for g, t in pairs) / len(pairs))
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows)
+def test_groups_partition_the_rows(pairs):
+    guess, truth = [g for g, _ in pairs], [t for _, t in pairs]
+    by = ["abc"[i % 3] for i in range(len(pairs))]
+    found = score(one_hot(guess), torch.tensor(truth), by=by)
+    assert sum(share.n for share in found.groups.values()) == len(pairs)
+    for name, share in found.groups.items():
+        inside = [g == t for (g, t), b in zip(pairs, by, strict=True) if b == name]
+        assert (share.right, share.n) == (sum(inside), len(inside))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3000), st.data())
+def test_wilson_solves_its_own_equation(n, data):
+    right = data.draw(st.integers(0, n))
+    low, high = wilson(right, n)
+    assert 0 <= low <= right / n <= high <= 1
+    for p in {low, high} - {0.0, 1.0}:  # the ends are where |p̂ − p| is 1.96 standard errors of p
+        assert abs(right / n - p) == pytest.approx(1.96 * math.sqrt(p * (1 - p) / n), abs=1e-9)
+
+
+def test_the_table_is_fixed_width_and_has_three_decimals():
+    found = score(one_hot([0, 1, 1, 1], 2), torch.tensor([0, 1, 0, 1]), by=torch.tensor([0, 0, 3, 3]),
+                  group_names=("R", "I", "T", "S"), class_names=("keep", "refund"))
+    lines = str(found).splitlines()
+    assert lines[1].split()[:2] == ["all", "0.750"] and lines[3].split()[:2] == ["S", "0.500"]
+    assert len({len(line) for line in lines[:4]}) == 1
+    assert found.groups["R"].accuracy == 1.0 and math.isclose(found.macro_f1, (2 / 3 + 0.8) / 2, rel_tol=1e-6)
+
+
+def test_evaluate_takes_the_rows_of_the_data_in_order():
+    x = Features(torch.eye(3), torch.zeros(3, 1), torch.tensor([0, 0, 1]))
+    assert evaluate(Majority(x.labels, 2), x).recall.tolist() == [1.0, 0.0]
+
+
+def test_a_group_name_or_length_that_does_not_fit_is_one_sentence():
+    x = Features(torch.zeros(3, 2), torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+    with pytest.raises(ValueError, match="no extra 'situation'"):
+        evaluate(Concat(2, 2, 2), x, by="situation")
+    with pytest.raises(ValueError, match="2 groups for 3 rows"):
+        evaluate(Concat(2, 2, 2), x, by=[0, 1])
+    with pytest.raises(ValueError, match="2 rows of logits for 3 labels"):
+        score(torch.zeros(2, 2), torch.tensor([0, 1, 1]))
+
+
+def test_confusion_keeps_absent_classes():
+    assert confusion_matrix(torch.tensor([0]), torch.tensor([0]), 3).shape == (3, 3)

@@ -1,0 +1,192 @@
+"""fit against a bare loop, and what it does when something goes wrong."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from cmlib.batch import Features
+from cmlib.fusion import Concat
+from cmlib.models import freeze
+from cmlib.train import History, fit
+
+
+def data(n=150, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    image, text = torch.randn(n, 4, generator=draw), torch.randn(n, 3, generator=draw)
+    return Features(image, text, (image[:, 0] + text[:, 0] > 0).long())
+
+
+def model(seed=0, **settings):
+    torch.manual_seed(seed)
+    return Concat(4, 3, 2, head="mlp", normalize=False, **settings)
+
+
+def state(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_fit_equals_a_bare_loop_step_for_step():
+    ours, x = model(), data()
+    bare = copy.deepcopy(ours)
+    history = fit(ours, x, epochs=3, batch_size=32, learning_rate=0.01, weight_decay=0.1, warmup=0.2, clip=0.5, seed=7,
+                  progress=False)
+    optimizer, draw = torch.optim.AdamW(bare.parameters(), weight_decay=0.1), torch.Generator().manual_seed(7)
+    losses, step = [], 0
+    for _ in range(3):
+        order = torch.randperm(150, generator=draw)
+        for start in range(0, 150, 32):
+            rows = order[start:start + 32]
+            rate = (step + 1) / 3 if step < 3 else (1 + math.cos(math.pi * (step - 3) / 12)) / 2
+            optimizer.param_groups[0]["lr"] = 0.01 * rate
+            loss = cross_entropy(bare(x[rows]), x.labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(bare.parameters(), 0.5)
+            optimizer.step()
+            losses.append(loss.item())
+            step += 1
+    assert history.batch_loss == pytest.approx(losses, abs=1e-6)
+    assert np.isclose(history["loss"][0], np.average(losses[:5], weights=[32] * 4 + [22]))
+    for name, tensor in bare.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_same_seed_same_bits_and_nobody_elses_seed_moves():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    first, second, other = model(dropout=0.3), model(dropout=0.3), model(dropout=0.3)
+    torch.manual_seed(5)
+    fit(first, data(), epochs=2, progress=False)
+    assert torch.equal(torch.rand(1), expected)
+    fit(second, data(), epochs=2, progress=False)
+    fit(other, data(), epochs=2, progress=False, seed=1)
+    assert same(state(first), state(second)) and not same(state(first), state(other))
+
+
+def test_the_best_epoch_is_kept_and_patience_stops():
+    x, wrong = data(), data(seed=1)
+    wrong = Features(wrong.image, wrong.text, 1 - wrong.labels)  # the better on train, the worse here
+    net = model()
+    history = fit(net, x, wrong, epochs=30, learning_rate=0.01, patience=3, progress=False)
+    assert history.best_epoch == 1 and len(history) == 4
+    once = model()
+    fit(once, x, epochs=1, learning_rate=0.01, progress=False)
+    assert cross_entropy(net(wrong), wrong.labels).item() == pytest.approx(history["valid_loss"].min(), abs=1e-6)
+    assert history["valid_accuracy"].shape == (4,) and not net.training
+
+
+def test_it_learns():
+    net = model()
+    history = fit(net, data(600), data(200, seed=3), epochs=12, learning_rate=0.01, progress=False)
+    assert history["valid_accuracy"][history.best_epoch - 1] > 0.93
+    assert "seconds" in history[0] and "seconds" not in repr(history)
+
+
+def test_a_custom_loss_is_used():
+    def huber(logits, labels):
+        return nn.functional.huber_loss(logits, nn.functional.one_hot(labels, 2).float())
+
+    x, net = data(), model()
+    expected = huber(net(x), x.labels).item()
+    assert fit(net, x, epochs=1, batch_size=150, loss=huber, progress=False).batch_loss[0] == pytest.approx(expected)
+
+
+def test_frozen_parameters_do_not_move():
+    net = model()
+    freeze(net.head[0])
+    before = state(net)
+    fit(net, data(), epochs=1, progress=False)
+    assert torch.equal(net.head[0].weight, before["head.0.weight"])
+    assert not torch.equal(net.head[3].weight, before["head.3.weight"])
+
+
+def test_nan_names_batch_and_rows_and_puts_the_last_good_weights_back():
+    x, net = data(), model()
+    x.image[41] = math.nan
+    before = state(net)
+    with pytest.raises(FloatingPointError) as caught:
+        fit(net, x, epochs=2, batch_size=50, progress=False)
+    order = torch.randperm(150, generator=torch.Generator().manual_seed(0)).tolist()
+    assert f"epoch 1, batch {order.index(41) // 50 + 1} (rows 41)" in str(caught.value)
+    assert same(before, state(net))
+
+
+def test_divergence_in_a_later_epoch_goes_back_to_the_best_one():
+    calls = []
+
+    def breaks(logits, labels):
+        calls.append(1)
+        return cross_entropy(logits, labels) * (math.inf if len(calls) == 4 else 1)
+
+    net, once = model(), model()
+    with pytest.raises(FloatingPointError, match=r"inf in epoch 2, batch 2 .*epoch 1\)"):
+        fit(net, data(100), epochs=2, batch_size=50, loss=breaks, progress=False)
+    steps = []  # one epoch of the same two-epoch schedule
+
+    def stops(logits, labels):
+        steps.append(1)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        return cross_entropy(logits, labels)
+
+    fit(once, data(100), epochs=2, batch_size=50, loss=stops, progress=False)
+    assert same(state(net), state(once))
+
+
+@pytest.mark.parametrize("stop_at", [2, 6])
+def test_ctrl_c_returns_the_history_and_keeps_what_was_learned(stop_at):
+    calls = []
+
+    def impatient(logits, labels):
+        calls.append(1)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        return cross_entropy(logits, labels)
+
+    net, before = model(), state(model())
+    history = fit(net, data(), epochs=9, batch_size=50, loss=impatient, progress=False)
+    assert isinstance(history, History) and history.interrupted and len(history) == (stop_at - 1) // 3
+    assert not same(before, state(net))
+
+
+def test_out_of_memory_says_what_to_lower():
+    def greedy(logits, labels):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(MemoryError, match="batch_size=64: lower batch_size"):
+        fit(model(), data(), epochs=1, loss=greedy, progress=False)
+
+
+def relabel(value):
+    return Features(data().image, data().text, torch.full((150,), value) if isinstance(value, int) else value)
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda: fit(model(), relabel(1), epochs=1), ValueError, "class 1"),
+    (lambda: fit(model(), data()[:0], epochs=1), ValueError, "no rows"),
+    (lambda: fit(model(), relabel(torch.arange(150) % 3), epochs=1), ValueError, "0 to 2"),
+    (lambda: fit(freeze(model()), data(), epochs=1), ValueError, "frozen"),
+    (lambda: fit(model(), data(), epochs=0), ValueError, "epochs=0"),
+    (lambda: fit(model(), data(), epochs=1, patience=2), ValueError, "valid"),
+    (lambda: fit(model(), data(), epochs=1, monitor="f1"), ValueError, "'f1'"),
+    (lambda: fit(model(), "emoji", epochs=1), TypeError, "str"),
+])
+def test_bad_input_is_one_sentence(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    assert words in str(caught.value)
+
+
+def test_the_progress_bar_stays_off_the_error_stream(capsys):
+    fit(model(), data(), epochs=1)
+    out = capsys.readouterr()
+    assert "epochs" in out.out and not out.err
