@@ -16,6 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _build(lessons: list[str]) -> int:
+    from nbclient.exceptions import CellExecutionError
+
     from cmlib import author
 
     known = {source.name[:2]: source for source in author.sources()}
@@ -23,7 +25,11 @@ def _build(lessons: list[str]) -> int:
         if lesson not in known:
             print(f"There is no lesson {lesson!r}; there are {', '.join(known)}.", file=sys.stderr)
             return 2
-        measured = author.make(known[lesson])
+        try:
+            measured = author.make(known[lesson])
+        except CellExecutionError as error:
+            print(f"{error}\n{known[lesson].name}: the cell above raises {error.ename}: {error.evalue}\nNothing was written.", file=sys.stderr)
+            return 1
         print(f"{known[lesson].stem}: {measured['seconds']} s, {measured['memory_mb']} MB")
     return 0
 

@@ -158,3 +158,12 @@ def test_a_changed_source_no_longer_agrees(course):
 def test_an_unknown_lesson_is_named(course, capsys):
     assert cli.main(["build", "77"]) == 2
     assert capsys.readouterr().err == "There is no lesson '77'; there are 00.\n"
+
+
+def test_a_cell_that_raises_leaves_everything_as_it_was(course, capsys):
+    (source,) = author.sources()
+    source.write_text(SOURCE.replace('print("loss", 0.5)', "1 / 0"), "utf-8")
+    assert cli.main(["build"]) == 1
+    error = capsys.readouterr().err
+    assert "1 / 0" in error and error.endswith("00_tiny.py: the cell above raises ZeroDivisionError: division by zero\nNothing was written.\n")
+    assert sorted(path.name for path in course.iterdir()) == ["src"]

@@ -105,6 +105,13 @@ def test_the_same_seed_draws_the_same_cases_and_another_seed_others():
     assert torch.equal(seen[0], seen[2]) and not torch.equal(seen[0], seen[4])
 
 
+@pytest.mark.parametrize(("factor", "expected"), [
+    (4, "Every value is 4 times"), (0.25, "Every value is 0.25 times"), (1.37, "it is off by up to"), (0, "it is off by up to")])
+def test_one_number_is_some_multiple_of_any_other(factor, expected):
+    mean = Exercise("99.7", "Mean", lambda x: x.mean(), 1, 1, 1, make_cases=lambda draw: [case(draw.normal(9), about="a row")])
+    assert expected in sentence(lambda x: factor * x.mean(), mean)
+
+
 def test_parts_are_named():
     two = Exercise("99.3", "Two", lambda x: (x, x + 1), 1, 1, 1, make_cases=lambda draw: [case(draw.normal(3), about="a row")])
     assert judge(two, lambda x: [x, x + 1]).state == "passed"

@@ -287,11 +287,16 @@ def _likely_slip(g, w, rtol, atol):
     big = w.abs() > 1e-8
     if big.any() and w.isfinite().all() and g.isfinite().all():
         ratio = (g[big] / w[big]).mean()
-        if ratio.abs() > 1e-6 and same(g, w * ratio):
+        if (g.numel() > 1 or _round(ratio) or _round(1 / ratio)) and ratio.abs() > 1e-6 and same(g, w * ratio):
             return f"Every value is {ratio:.4g} times what it should be."
         if g.numel() > 1 and same(g - (g - w).mean(), w):
             return "Every value is off by the same constant."
     return f"it is off by up to {(g - w).abs().max():.3g}."
+
+
+def _round(ratio) -> bool:
+    """One number is always some multiple of another: only a whole one says anything."""
+    return bool((ratio - ratio.round()).abs() < 1e-6 * ratio.abs())
 
 
 def _fresh(args, grad):
