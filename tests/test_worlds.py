@@ -31,7 +31,8 @@ SETTINGS = [(DEFAULT, (0, 0, 0)), ((0.4, 0.2, 0.2, 0.2), (0.05, 0.1, 0.05)),
 def same(a, b):
     assert torch.equal(a.images, b.images) and list(a.texts) == list(b.texts) and torch.equal(a.labels, b.labels)
     for name, values in a.extras.items():
-        assert torch.equal(values, b.extras[name]) if isinstance(values, torch.Tensor) else values == b.extras[name], name
+        other = b.extras[name]
+        assert torch.equal(values, other) if isinstance(values, torch.Tensor) else values == other, name
 
 
 def digest(pairs):
