@@ -1,0 +1,681 @@
+# %% [markdown]
+# # 05 Seeing: from convolution to ResNet
+#
+# **The one thing to take away:** a ResNet is one small window slid over the picture, again and again, plus a plus sign. The window makes it see the same thing
+# everywhere, the plus sign makes depth trainable, and what it has seen stands in its pooled *features*, of which the class scores keep only a part.
+#
+# You will be able to
+# - compute a convolution by hand, with stride and padding, and match `torch.nn.functional.conv2d`;
+# - say how large a layer's output is and how much of the picture one of its numbers has seen;
+# - measure what depth does to gradients, with and without shortcuts, and say what shortcuts do *not* explain;
+# - write ResNet-20 from a file of weights, and get the numbers that a trusted implementation gets;
+# - say what is lost when a program passes on class scores instead of features, and measure it.
+#
+# **Before this:** [lesson 01](01_losses.ipynb) (cross-entropy and gradients), and [lesson 03](03_inputs.ipynb) for pixels and normalisation.
+#
+# **Time:** about 85 minutes of yours. The machine needs {{measured}}; GPU: not measured yet. Downloads: 1.1 MB of weights and 11 MB of pictures, once.
+
+# %% [setup]
+import copy
+import torch
+import torch.nn.functional as F
+from torch import nn
+from cmlib import plots
+from cmlib.datasets import emoji, fetch
+from cmlib.encoders import cifar
+from cmlib.worlds import KINDS, RefundDesk
+cfg = cmlib.setup("05")
+
+# %% [markdown]
+# ## 1. A network that has never seen a drawing
+#
+# Here is a real network with real weights: ResNet-20, trained by Yerlan Idelbayev on the 50,000 photographs of CIFAR-10, each 32 × 32 pixels, each of one of ten
+# classes. The file of weights records 91.78 % as its best accuracy on the test photographs; the photographs are not part of this course, so you cannot check that number here.
+#
+# What you can do is show it something else. Among the emoji there are 29 drawings of something that has a CIFAR-10 class.
+#
+# **Predict before you run.** It was trained on photographs only. Guessing gives 10 %. On how many of the 29 drawings is its best class the right one? And what will it say
+# about a rose, a teddy bear, a turtle, which belong to none of its classes?
+
+# %%
+net = cifar.cifar_resnet(fetch("cifar10-resnet20"))
+drawings = emoji("all")
+DRAWN = {"airplane": "2708 1f6e9", "automobile": "1f697 1f698 1f699 1f3ce", "bird": "1f426 1f54a 1f985 1f986 1f424", "cat": "1f408 1f431",
+         "deer": "1f98c", "dog": "1f415 1f436 1f429", "frog": "1f438", "horse": "1f40e 1f434", "ship": "1f6a2 26f5 1f6e5 1f6f3 1f6a4",
+         "truck": "1f69a 1f69b 1f6fb 1f692"}  # Unicode code points
+sheet = drawings[[drawings.extras["codepoints"].index(code) for codes in DRAWN.values() for code in codes.split()]]
+truth = torch.tensor([label for label, codes in enumerate(DRAWN.values()) for _ in codes.split()])
+photos = cifar.prepare(sheet.images)  # (29, 3, 32, 32): shrunk, and normalised with the statistics of these weights
+print(len(sheet), "drawings;", sum(p.numel() for p in net.parameters()), "parameters; classes:", ", ".join(cifar.CLASSES))
+
+# %%
+@torch.no_grad()
+def opinion(pixels):
+    """Class and probability of the network's best guess, for uint8 pictures (n, 3, h, w)."""
+    best = net(cifar.prepare(pixels)).softmax(1).max(1)
+    return [cifar.CLASSES[i] for i in best.indices], best.values
+
+accuracy = (net(photos).argmax(1) == truth).double().mean().item()
+print(f"accuracy on the drawings: {accuracy:.3f}")
+others = drawings[[drawings.texts.index(name) for name in ("rose", "teddy bear", "turtle", "house", "soccer ball", "octopus")]]
+for name, guess, p in zip(others.texts, *opinion(others.images)):
+    print(f"{name:12s} → {guess:10s} {p:.3f}")
+shown = sheet[[2, 13, 20, 7, 11, 16]]
+titles = [f"{name}\n→ {guess}" for name, guess in zip(shown.texts + others.texts, opinion(shown.images)[0] + opinion(others.images)[0])]
+plots.show(plots.pictures(torch.cat([shown.images, others.images]), titles, columns=6, size=1.0),
+           "Twelve emoji with the network's answers: three of its hits, its three mistakes, and six things outside its classes, named anyway.")
+assert accuracy > 0.85
+
+# %% [markdown]
+# The upper row shows three of its hits and its only three mistakes. Two lessons at once. Nine drawings in ten are right, although no drawing was ever shown in training: something in these 0.27 million numbers responds to what makes a truck a truck. And a rose is a
+# *bird*, with 0.99. Softmax divides 100 % among the ten classes it has; there is no place for "none of these", and a high probability is no sign of knowing.
+#
+# Now ask for something else: which *colour* is the car? The ten scores have no place for that either. Does the network know it all the same, somewhere inside? At the end of this lesson you will
+# have measured it. First, open the network: it is made of one operation, one normalisation and one plus sign.
+#
+# ## 2. One window, slid everywhere
+#
+# **Step 1.** Take a picture $x$ with $C$ channels, $(C, H, W)$, and a *kernel* $k$ of shape $(C, K_h, K_w)$. Lay the kernel on the picture with its corner at row $i$, column $j$, multiply what lies on top of each other, and add:
+#
+# $$y_{ij} = \sum_{c=1}^{C}\sum_{a=0}^{K_h-1}\sum_{b=0}^{K_w-1} k_{c\,a\,b}\; x_{c,\;i+a,\;j+b}$$
+#
+# One number per place: how much does the window at $(i, j)$ look like the kernel? **Step 2.** Several kernels, one after another, give several output channels: $k$ is $(C_{out}, C_{in}, K_h, K_w)$ and
+# $y$ is $(C_{out}, H', W')$. **Step 3.** With *stride* $s$ the window moves $s$ pixels at a time: read at $i\,s + a$, $j\,s + b$. **Step 4.** With *padding* $p$ the picture first gets a frame of $p$ zeros on all four sides.
+#
+# A mathematician would call this *cross-correlation*: in a convolution the kernel is turned by 180° first. For learned kernels it makes no difference, the network would simply learn
+# the turned one; for weights from a file it makes all the difference.
+#
+# **In numbers.** The window's four pixels times the kernel's four, for each of the four places:
+#
+# $$x=\begin{pmatrix}1&2&0\\0&3&1\\2&1&4\end{pmatrix},\quad k=\begin{pmatrix}1&0\\-1&2\end{pmatrix}:\qquad y_{00} = 1\cdot1+2\cdot0-0\cdot1+3\cdot2 = 7$$
+
+# %%
+x = torch.tensor([[1.0, 2, 0], [0, 3, 1], [2, 1, 4]])[None, None]  # (1, 1, 3, 3)
+k = torch.tensor([[1.0, 0], [-1, 2]])[None, None]                  # (1, 1, 2, 2)
+print("as in the formula ", F.conv2d(x, k)[0, 0].tolist())
+print("kernel turned 180°", F.conv2d(x, k.flip(2, 3))[0, 0].tolist())
+print("with padding 1    ", tuple(F.conv2d(x, k, padding=1).shape), " with stride 2 as well", tuple(F.conv2d(x, k, padding=1, stride=2).shape))
+assert F.conv2d(x, k)[0, 0, 0, 0] == 7
+
+# %% [exercise] 05.1
+# Write the convolution of steps 1 to 4. Your function receives `x` of shape `(n, c_in, h, w)`, `kernel` of shape `(c_out, c_in, kh, kw)`, and the integers `stride` and `padding`; it
+# returns `(n, c_out, h', w')` with $h' = \lfloor (h + 2p - k_h)/s \rfloor + 1$ and likewise $w'$, in the dtype of `x`. No bias. Kernels need not be square, and sizes need not be even.
+#
+# Of course `F.conv2d` would pass. You would have skipped the one thing that everything after this is made of.
+
+# %% [stub]
+def conv2d(x, kernel, stride=1, padding=0):
+    """x : (n, c_in, h, w)   kernel : (c_out, c_in, kh, kw)   →   (n, c_out, h', w')"""
+    raise NotImplementedError
+
+# %% [solution]
+def conv2d(x, kernel, stride=1, padding=0):
+    x = F.pad(x, (padding, padding, padding, padding))  # the frame: left, right, above, below
+    kh, kw = kernel.shape[2:]
+    rows = (x.shape[2] - kh) // stride + 1
+    columns = (x.shape[3] - kw) // stride + 1
+    total = 0
+    for a in range(kh):
+        for b in range(kw):  # one kernel pixel at a time, for all places at once
+            seen = x[:, :, a:a + (rows - 1) * stride + 1:stride, b:b + (columns - 1) * stride + 1:stride]  # (n, c_in, rows, columns)
+            total = total + torch.einsum("ncij,oc->noij", seen, kernel[:, :, a, b])
+    return total
+
+# %% [hints]
+# Two ways lead there. Loop over the places (i, j), cut out the window, multiply by every kernel and sum; or loop over the kernel's pixels (a, b), which are far fewer, and handle all places at
+# once. Frame the picture first, and the padding is done.
+# ---
+# Place $(i, j)$ reads rows $is \dots is + k_h - 1$ and columns $js \dots js + k_w - 1$ of the framed picture: a window `(n, c_in, kh, kw)`. Against the kernels `(c_out, c_in, kh, kw)` it gives
+# `(n, c_out)`, summed over three axes. Fill a result made with `x.new_zeros(...)`, which has the dtype of `x`.
+# ---
+# ```python
+# x = F.pad(x, (padding,) * 4)
+# out = x.new_zeros(len(x), len(kernel), rows, columns)
+# for i in range(rows):
+#     for j in range(columns):
+#         window = x[:, :, i * stride:i * stride + kh, j * stride:j * stride + kw]
+#         out[:, :, i, j] = torch.einsum("ncab,ocab->____", window, kernel)
+# ```
+
+# %% [markdown]
+# Why this operation and not a full matrix? Two properties, both consequences of *the same kernel everywhere*. It needs few numbers; and when the picture moves, the answer moves with it (it is **equivariant** to
+# shifts), so a toy learned on the left is known on the right. The first layer of ResNet-20 takes 3 channels to 16:
+
+# %%
+first = net.conv1.weight.detach()  # (16, 3, 3, 3)
+print(f"kernel: {first.numel()} numbers;  a full matrix between the same layers: {(3 * 32 * 32) * (16 * 32 * 32):,}")
+moved = torch.roll(photos, 4, dims=3)  # four pixels to the right
+before, after = F.conv2d(photos, first, padding=1), F.conv2d(moved, first, padding=1)
+gap = (torch.roll(before, 4, dims=3) - after)[:, :, :, 6:-1].abs().max().item()  # away from the border, where pixels wrapped round
+print("moving the picture moves the answer:", gap < 1e-5)
+assert gap < 1e-5
+
+# %% [markdown]
+# ## 3. How large is the answer, and how much has it seen?
+#
+# **Size.** A frame of $p$ on both sides, and the first window takes $k$ pixels; every further window needs $s$ more:
+# $n' = \lfloor (n + 2p - k)/s \rfloor + 1$. With $k=3,\ p=1$: stride 1 keeps the size, stride 2 halves it (rounding up).
+#
+# **Receptive field.** A number in the first layer has seen $k$ pixels in a row. A number in the second layer sees $k$ neighbours of the first, whose windows overlap. Keep two numbers while you walk
+# through the layers: the *field* $r$, and the *jump* $g$, the distance in input pixels between neighbours of the current map. Before any layer $r = 1$, $g = 1$. Then each layer does
+#
+# $$r \leftarrow r + (k-1)\,g,\qquad g \leftarrow g\,s.$$
+#
+# **In numbers.** Two layers of $3\times3$, stride 1: $r = 1 + 2 + 2 = 5$. Let the first have stride 2: $r = 1 + 2\cdot1 = 3$, $g = 2$, then $r = 3 + 2\cdot2 = 7$. A stride costs nothing and doubles what all later layers see.
+
+# %% [exercise] 05.2
+# Your function receives `size`, the input's height or width, and `layers`, a list of triples `(kernel, stride, padding)` from the first layer to the last. It returns two integers,
+# `(output_size, receptive_field)`.
+
+# %% [stub]
+def geometry(size, layers):
+    """size : int   layers : [(kernel, stride, padding), …]   →   (output_size, receptive_field), two ints"""
+    raise NotImplementedError
+
+# %% [solution]
+def geometry(size, layers):
+    field, jump = 1, 1
+    for kernel, stride, padding in layers:
+        size = (size + 2 * padding - kernel) // stride + 1
+        field += (kernel - 1) * jump  # neighbours are as far apart as the strides BEFORE this layer made them
+        jump *= stride
+    return size, field
+
+# %% [hints]
+# Walk through the layers once, with three numbers in hand: size, field, jump. In what order must field and jump be updated?
+# ---
+# $n \leftarrow \lfloor (n + 2p - k)/s \rfloor + 1$, then $r \leftarrow r + (k-1)g$, then $g \leftarrow g s$; start with $r = g = 1$. In Python `//` rounds down.
+# ---
+# ```python
+# field, jump = 1, 1
+# for kernel, stride, padding in layers:
+#     size = (size + 2 * padding - kernel) // stride + 1
+#     field += ____
+#     jump *= stride
+# ```
+
+# %% [markdown]
+# A formula about what a number *has seen* can be tested by asking the number. Differentiate one place of the last map with respect to the input: pixels that it has seen have a gradient, all others have exactly
+# zero. All kernels are set to 1 here, so that nothing cancels.
+
+# %%
+resnet20_layers = [(3, 1, 1)] * 7 + [(3, 2, 1)] + [(3, 1, 1)] * 5 + [(3, 2, 1)] + [(3, 1, 1)] * 5  # the longest way through
+canvas = torch.zeros(1, 1, 128, 128, dtype=torch.float64, requires_grad=True)
+value, field, jump = canvas, 1, 1
+for kernel, stride, padding in resnet20_layers:
+    value = F.conv2d(value, torch.ones(1, 1, kernel, kernel, dtype=torch.float64) / kernel**2, stride=stride, padding=padding)
+    field, jump = field + (kernel - 1) * jump, jump * stride
+seen = torch.autograd.grad(value[0, 0, 16, 16], canvas)[0][0, 0]
+rows = int((seen.sum(1) > 0).sum())
+core = seen.sum(1).cumsum(0)
+half = int(((core > 0.25) & (core < 0.75)).sum())
+print(f"last map {value.shape[2]} wide, jump {jump}; field by the formula: {field}, pixels in a row with a gradient: {rows}")
+print(f"half of the influence comes from the middle {half} rows")
+assert rows == field == 81
+
+# %% [markdown]
+# The field is 81 pixels, and the pictures are 32: on paper every number of the last map has seen everything. Look at the second line, though. The influence is bell-shaped, since far more paths lead through the
+# centre than through the rim; the *effective* field is a good deal smaller (Luo et al. 2016).
+#
+# ## 4. Look: what one kernel answers to
+#
+# Nobody designs kernels any more, yet designing one shows what a kernel can say. The kernel below is dark on one side and bright on the other, and you can turn it by the angle θ:
+# $k_\theta = \cos\theta\; k_{\to} + \sin\theta\; k_{\downarrow}$. A convolution is linear in its kernel, so the answer to the turned kernel is the same mixture of two fixed answers.
+#
+# **Predict before you move the slider:** at θ = 0, which sides of the boat's sail light up, and which vanish? At what angle does the *opposite* side of everything answer?
+
+# %%
+desk = RefundDesk(n_colors=6, probabilities=(1, 0, 0, 0))  # toys on a table, six colours, eight kinds
+toys = desk.sample(1200)
+boat = int(((toys.extras["kind"] == KINDS.index("boat")) & (toys.extras["size"] == 1) & (toys.extras["cracked"] == 0)).nonzero()[0])
+grey = toys.images[boat].double().mean(0)[None, None] / 255  # (1, 1, 64, 64)
+across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).double()[None, None]  # answers where it gets brighter to the right
+
+def turned(angle):
+    """The kernel at this angle (1, 1, 3, 3) and its answer after relu (1, 1, 62, 62)."""
+    theta = torch.deg2rad(torch.tensor(float(angle)))
+    kernel = theta.cos() * across + theta.sin() * across.transpose(2, 3)
+    return kernel, F.conv2d(grey, kernel).relu()
+
+def draw(angle):
+    kernel, answer = turned(angle)
+    fig, axes = plots.figure(1, 3, width=4.7, height=1.8)
+    for ax, image, title in zip(axes, (grey, kernel, answer), ("picture", f"kernel, θ = {angle:.0f}°", "after relu"), strict=True):
+        ax.imshow(image[0, 0], cmap="gray", interpolation="nearest")
+        ax.set_title(title)
+        ax.axis("off")
+    return fig
+
+alt = "A toy boat, an edge kernel and its answer: only edges across the kernel's direction light up."
+plots.explore(draw, alt, angle=(0.0, 360.0, 15.0, 0.0))
+plots.show(draw(0.0), alt)
+print("strongest answer at 0°, 90°, 180°:", "  ".join(f"{turned(a)[1].max():.3f}" for a in (0, 90, 180)))
+same = F.conv2d(grey, turned(30)[0]) - (0.75**0.5 * F.conv2d(grey, across) + 0.5 * F.conv2d(grey, across.transpose(2, 3)))
+assert same.abs().max() < 1e-6
+
+# %% [markdown]
+# Half a turn later every edge that answered is silent, and its opposite answers: relu keeps only one sign. That is why a network needs several channels even for one kind of edge.
+#
+# ## 5. Why a plus sign
+#
+# More layers see more and can say more. For years they also made networks *worse*, on the training set too: a 56-layer network had a higher training error than a 20-layer one (He et al. 2016), although it could have
+# copied the shallow one and left the other layers idle. The repair is a single character. Where a plain layer computes $x_{l+1} = F_l(x_l)$, a residual layer computes
+#
+# $$x_{l+1} = x_l + F_l(x_l).$$
+#
+# What does that do to a gradient? Write $J_l = \partial F_l/\partial x_l$, a square matrix as wide as $x_l$ is long. The chain rule multiplies:
+#
+# $$\text{plain: } \prod_l J_l \qquad\qquad \text{residual: } \prod_l (I + J_l) = I + \sum_l J_l + \sum_{l<m} J_m J_l + \dots$$
+#
+# The first summand is $I$: whatever the branches do, the loss's gradient also arrives *whole*. The others are all shorter and longer paths, $2^L$ of them (Veit et al. 2016).
+#
+# **In numbers**, with one number per layer and $L = 20$. Plain: $0.5^{20} \approx 10^{-6}$ vanishes, $1.5^{20} \approx 3325$ explodes. Residual with $J = 0.1$ and $-0.1$ in turn: $(1.1\cdot0.9)^{10} \approx 0.904$. But with $J = 0.5$ throughout it is
+# $1.5^{20}$ again: a shortcut protects from vanishing, **not from exploding**. For that the branch must be small beside its shortcut.
+#
+# **Predict before you run.** Stacks of 8 to 64 convolutions at PyTorch's default initialisation; the gradient's norm at the *first* layer's weights. Plain or residual, without or with batch normalisation: which of the four grows with depth, which falls?
+
+# %%
+def first_gradient(depth, residual, normalise, seed, width=16):
+    """Norm of the loss's gradient at the first kernel of a stack at initialisation; two convolutions per block."""
+    g = torch.Generator().manual_seed(seed)
+    bound = 1 / (9 * width) ** 0.5  # what nn.Conv2d does by default
+    kernels = [((2 * torch.rand(width, width, 3, 3, generator=g, dtype=torch.float64) - 1) * bound).requires_grad_() for _ in range(depth)]
+    norm = (lambda z: F.batch_norm(z, None, None, training=True)) if normalise else (lambda z: z)
+    x = torch.randn(8, width, 8, 8, generator=g, dtype=torch.float64)
+    head = torch.randn(width, 10, generator=g, dtype=torch.float64) / width**0.5
+    labels = torch.randint(10, (8,), generator=g)
+    for one, two in zip(kernels[::2], kernels[1::2], strict=True):
+        branch = norm(F.conv2d(norm(F.conv2d(x, one, padding=1)).relu(), two, padding=1))
+        x = (x + branch if residual else branch).relu()
+    return torch.autograd.grad(F.cross_entropy(x.mean((2, 3)) @ head, labels), kernels[0])[0].norm().item()
+
+depths, seeds = (8, 16, 32, 64), range(5)
+found = {(residual, normalise): torch.tensor([[first_gradient(d, residual, normalise, s) for s in seeds] for d in depths]).log10()
+         for normalise in (False, True) for residual in (False, True)}  # each (depths, seeds)
+for (residual, normalise), log in found.items():
+    print(f"{'residual' if residual else 'plain':8s} {'with' if normalise else 'no  '} batch norm: log10 of the norm at 8, 16, 32, 64 layers: "
+          + "  ".join(f"{m:6.2f} ± {s:.2f}" for m, s in zip(log.mean(1), log.std(1), strict=True)))
+for normalise in (False, True):
+    ends = found[False, normalise].mean(1)
+    print(f"plain, {'with' if normalise else 'no'} batch norm: every layer multiplies the norm by {10 ** ((ends[-1] - ends[0]) / 56):.3f}")
+
+# %%
+fig, axes = plots.figure(1, 2, width=7, height=2.9)
+for ax, normalise in zip(axes, (False, True), strict=True):
+    for residual, color in ((False, plots.TEXT), (True, plots.BOTH)):
+        log = found[residual, normalise]
+        ax.plot(depths, 10 ** log.mean(1), "o-", ms=4, color=color, label="residual" if residual else "plain")
+        ax.fill_between(depths, 10 ** log.amin(1), 10 ** log.amax(1), color=color, alpha=0.25, lw=0)
+    ax.set(yscale="log", xlabel="convolutions in the stack", xticks=depths, title=("no", "with")[normalise] + " batch norm")
+axes[0].set_ylabel("gradient at the first layer")
+axes[0].legend()
+plots.show(fig, "Gradient norm at the first layer against depth, log scale: plain stacks vanish without and explode with batch norm, residual ones barely change.")
+plain, shortcut, plain_bn, shortcut_bn = (found[key].mean(1) for key in ((False, False), (True, False), (False, True), (True, True)))
+assert plain[-1] < -20 and (shortcut - shortcut[0]).abs().max() < 0.5 and plain_bn[-1] > 3.5 and shortcut_bn[-1] < 1.8
+
+# %% [markdown]
+# Read it slowly, since half of the common story is wrong.
+# - **Plain, no batch norm: vanishes**, by a factor of about 0.39 per layer, to less than $10^{-26}$ at 64 layers. This network cannot start to learn.
+# - **Plain with batch norm: explodes**, by almost a fifth per layer. He and colleagues say it in the same paper: with batch norm, plain gradients do *not* vanish. The degradation they saw has another cause.
+# - **Residual: hardly changes** without batch norm, and grows slowly with it (less than a factor of 10 between 8 and 64 layers, where the plain stack grows by more than 10,000).
+#
+# So a norm is not the whole story. The direct question is: can the deep stack be *trained*? Take the hard case, with batch norm, and ask for little: learn the colours of 32 toys by heart.
+
+# %%
+class Stack(nn.Module):
+    def __init__(self, depth, residual, width=8, classes=6):
+        super().__init__()
+        self.stem, self.head, self.residual = nn.Conv2d(3, width, 3, stride=2, padding=1), nn.Linear(width, classes), residual
+        self.layers = nn.ModuleList(nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)) for _ in range(depth))
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        for one, two in zip(self.layers[::2], self.layers[1::2], strict=True):
+            branch = two(one(x).relu())
+            x = (x + branch if self.residual else branch).relu()
+        return self.head(x.mean((2, 3)))
+
+few, colours = F.avg_pool2d(toys.images[:32].float() / 127.5 - 1, 4), toys.extras["color"][:32]  # (32, 3, 16, 16)
+
+def by_heart(depth, residual, seed, steps=30):
+    torch.manual_seed(seed)
+    model = Stack(depth, residual)
+    descent = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(steps):
+        loss = F.cross_entropy(model(few), colours)
+        descent.zero_grad(); loss.backward(); descent.step()
+    return loss.item()
+
+final = {(depth, residual): torch.tensor([by_heart(depth, residual, s) for s in seeds]) for residual in (False, True) for depth in (8, 32)}
+print("plain:    every run with 32 layers ends above every run with 8:", bool(final[32, False].min() > final[8, False].max()))
+print("residual: every run with 32 layers ends below every plain run: ", bool(final[32, True].max() < min(final[d, False].min() for d in (8, 32))))
+assert final[32, False].min() > 0.85 > 0.8 > final[8, False].max() and final[32, True].max() < 0.35
+
+# %% [markdown]
+# That is the degradation, in your own hands and in seconds: on the *training* set, four times the layers are worse without the plus sign, in each of five seeds, and do no harm with it. The start matters: a residual block
+# whose branch says little is nearly the identity, so a deep residual stack begins life as a shallow one (De and Smith 2020).
+#
+# ## 6. Batch normalisation leads two lives
+#
+# Per channel, $\mathrm{BN}(z) = \gamma\,\dfrac{z - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta$ with $\varepsilon = 10^{-5}$; $\mu, \sigma^2, \gamma, \beta$ each have one number per channel. Where do $\mu$ and $\sigma^2$ come from?
+# - **train mode**: from *this batch*, over its pictures and places; and a running average of them is kept on the side.
+# - **eval mode**: from that running average, stored with the weights. One picture's answer no longer depends on its neighbours.
+#
+# **Predict before you run.** The real network, the same 29 drawings, left in train mode by mistake: all in one batch, then one by one. And afterwards, correctly back in eval mode: is the accuracy of section 1 restored?
+
+# %%
+@torch.no_grad()
+def hits(logits):
+    return (logits.argmax(1) == truth).double().mean().item()
+
+forgotten = copy.deepcopy(net).train()
+with torch.no_grad():
+    print(f"eval mode                       {hits(net(photos)):.3f}")
+    print(f"train mode, one batch of 29     {hits(copy.deepcopy(forgotten)(photos)):.3f}")
+    print(f"train mode, one by one          {hits(torch.cat([forgotten(one[None]) for one in photos])):.3f}")
+    print(f"eval mode again, after the last {hits(forgotten.eval()(photos)):.3f}")
+    assert hits(net(photos)) > hits(forgotten(photos)) > 0.5
+
+# %% [markdown]
+# One by one, a picture is normalised by itself, which throws away how bright and how contrasted each channel was; most of what it knew is gone. And the last line is the insidious one: merely *looking* in train mode overwrote the running averages. No
+# training step, no error, no warning, and the weights on disk still right. `model.eval()` before you look, always; `torch.no_grad()` does something else.
+
+# %% [exercise] 05.3
+# Write one residual block as ResNet has it, in eval mode: $\;\mathrm{relu}\big(\mathrm{BN}_2(k_2 * \mathrm{relu}(\mathrm{BN}_1(k_1 * x))) + \text{shortcut}\big)$.
+#
+# Your function receives `x` `(n, c_in, h, w)`; `shortcut` `(n, c_out, h', w')`, which is what must be added; `weights`, a dict with `conv1.weight` `(c_out, c_in, 3, 3)`, `conv2.weight` `(c_out, c_out, 3, 3)` and, for
+# `bn1` and `bn2`, the four vectors `.weight` (γ), `.bias` (β), `.running_mean`, `.running_var`, each `(c_out,)`; and `stride`, which belongs to the first convolution. Both have padding 1 and no bias. It returns `(n, c_out, h', w')`. Use `F.conv2d`; write batch norm out.
+
+# %% [stub]
+def basic_block(x, shortcut, weights, stride=1):
+    """x : (n, c_in, h, w)   shortcut : (n, c_out, h', w')   weights : dict of tensors   →   (n, c_out, h', w')"""
+    raise NotImplementedError
+
+# %% [solution]
+def basic_block(x, shortcut, weights, stride=1):
+    def batch_norm(z, name):  # z : (n, c_out, h', w'); the four vectors become (c_out, 1, 1)
+        mean, var = weights[f"{name}.running_mean"][:, None, None], weights[f"{name}.running_var"][:, None, None]
+        gamma, beta = weights[f"{name}.weight"][:, None, None], weights[f"{name}.bias"][:, None, None]
+        return gamma * (z - mean) / (var + 1e-5).sqrt() + beta
+
+    inner = batch_norm(F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1), "bn1").relu()
+    branch = batch_norm(F.conv2d(inner, weights["conv2.weight"], padding=1), "bn2")
+    return (branch + shortcut).relu()
+
+# %% [hints]
+# The branch may end below zero: it corrects the shortcut in both directions. So only one relu stands inside it, and the other comes after the sum.
+# ---
+# A vector of shape `(c_out,)` must meet a map of shape `(n, c_out, h, w)`: index it with `[:, None, None]` and it becomes `(c_out, 1, 1)`. Divide by $\sqrt{\sigma^2 + 10^{-5}}$, with σ² = `running_var`.
+# ---
+# ```python
+# def batch_norm(z, name):
+#     mean, var, gamma, beta = (weights[f"{name}.{p}"][:, None, None] for p in ("running_mean", "running_var", "weight", "bias"))
+#     return gamma * (z - mean) / (var + 1e-5).sqrt() + beta
+# inner = batch_norm(F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1), "bn1").relu()
+# branch = batch_norm(F.conv2d(inner, weights["conv2.weight"], padding=1), "bn2")
+# return ____
+# ```
+
+# %% [markdown]
+# ## 7. ResNet-20, with its real weights
+#
+# The whole network, for pictures of 32 × 32:
+#
+# | part | what | output |
+# |---|---|---|
+# | stem | 3 × 3 convolution to 16 channels, BN, relu | (n, 16, 32, 32) |
+# | `layer1` | 3 blocks, 16 channels | (n, 16, 32, 32) |
+# | `layer2` | 3 blocks, 32 channels, the first with stride 2 | (n, 32, 16, 16) |
+# | `layer3` | 3 blocks, 64 channels, the first with stride 2 | (n, 64, 8, 8) |
+# | pool | mean over the 64 places: the **features** | (n, 64) |
+# | `linear` | 64 → 10, with bias: the **logits** | (n, 10) |
+#
+# In two blocks $x$ and the branch have different shapes, so $x$ cannot simply be added. CIFAR's ResNet uses the paper's **option A**, which needs no parameters: take every second row and column of $x$, and surround its channels with
+# zero channels, half of them before and half behind. From 16 to 32: 8 zero channels, the 16 old ones, 8 zero channels.
+#
+# From here the lesson goes on with `block`, which does what 05.3 asked for, and `part`, which picks one block's weights out of the file's names.
+
+# %%
+def block(x, shortcut, weights, stride=1):
+    def bn(z, name):
+        mean, var, gamma, beta = (weights[f"{name}.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(z, mean, var, gamma, beta)
+    inner = bn(F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1), "bn1").relu()
+    return (bn(F.conv2d(inner, weights["conv2.weight"], padding=1), "bn2") + shortcut).relu()
+
+def part(weights, prefix):
+    """part(weights, "layer1.0.") → the dict that 05.3 receives: conv1.weight, bn1.weight, …"""
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+weights = cifar.load_weights(fetch("cifar10-resnet20"))  # torch.load(…, weights_only=True): tensors only, no code is run
+print(len(weights), "tensors:", ", ".join(list(weights)[:3]), "…", ", ".join(list(weights)[-2:]))
+print("the block layer2.0:", {name: tuple(value.shape) for name, value in part(weights, "layer2.0.").items() if "conv" in name})
+
+def on_real_weights(function):
+    """Your network and cmlib's on the 29 drawings, with the published weights."""
+    try:
+        features, logits = function(photos, weights)
+        gaps = [(mine - trusted).abs().max().item() for mine, trusted in ((features, net.features(photos)), (logits, net(photos)))]
+        print("real weights: features and logits agree with cmlib's to 0.001:", max(gaps) < 1e-3, f"· accuracy {hits(logits):.3f}")
+    except NotImplementedError:
+        print("real weights: resnet20 is not written yet; the lesson goes on with cmlib's.")
+    except Exception as error:
+        print(f"real weights: resnet20 does not run yet ({type(error).__name__}).")
+
+# %% [exercise] 05.4
+# Write ResNet-20. Your function receives `x` `(n, 3, h, w)`, already normalised, and `weights`, a dict with the file's names (`conv1.weight`, `bn1.…`, `layer1.0.conv1.weight`, …, `linear.weight`, `linear.bias`). It
+# returns two tensors: the features `(n, 64)` and the logits `(n, 10)`. Heights and widths may be odd. Use `block` and `part`.
+#
+# The check draws random weights. The line before it runs your function with the published ones, against `cifar.CifarResNet`, which is built from PyTorch's own modules and shares no line with yours.
+
+# %% [stub]
+def resnet20(x, weights):
+    """x : (n, 3, h, w)   weights : dict of tensors   →   features (n, 64), logits (n, 10)"""
+    raise NotImplementedError
+
+on_real_weights(resnet20)
+
+# %% [solution]
+def resnet20(x, weights):
+    def option_a(x, channels, stride):
+        zeros = (channels - x.shape[1]) // 2  # on each side
+        return F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, zeros, zeros))
+
+    w = {name: value for name, value in weights.items() if name.startswith("bn1.")}
+    x = F.conv2d(x, weights["conv1.weight"], padding=1)  # (n, 16, h, w)
+    x = F.batch_norm(x, w["bn1.running_mean"], w["bn1.running_var"], w["bn1.weight"], w["bn1.bias"]).relu()
+    for stage, channels in ((1, 16), (2, 32), (3, 64)):
+        for i in range(3):
+            stride = 2 if stage > 1 and i == 0 else 1
+            x = block(x, option_a(x, channels, stride), part(weights, f"layer{stage}.{i}."), stride)
+    features = x.mean((2, 3))  # (n, 64)
+    return features, F.linear(features, weights["linear.weight"], weights["linear.bias"])
+
+on_real_weights(resnet20)
+
+# %% [hints]
+# Three nested things: a stem, three stages of three blocks, a mean and a linear layer. Only the blocks `layer2.0` and `layer3.0` have stride 2, and only there does the shortcut need option A; with stride 1 and equal channels option A is the identity, so you may call it
+# everywhere.
+# ---
+# Every second row and column: `x[:, :, ::2, ::2]`, `(n, c, ⌈h/2⌉, ⌈w/2⌉)`, which also fits odd sizes. `F.pad` counts pairs from the *last* axis: `(0, 0, 0, 0, before, behind)` leaves width and height alone and pads the channels. The mean over the places: `x.mean((2, 3))`.
+# ---
+# ```python
+# for stage, channels in ((1, 16), (2, 32), (3, 64)):
+#     for i in range(3):
+#         stride = 2 if stage > 1 and i == 0 else 1
+#         zeros = (channels - x.shape[1]) // 2
+#         shortcut = F.pad(x[:, :, ::stride, ::stride], ____)
+#         x = block(x, shortcut, part(weights, f"layer{stage}.{i}."), stride)
+# ```
+
+# %% [markdown]
+# ## 8. What it sees on the way
+#
+# Stop the network after the stem and after each stage, and look at the maps. For every map, the five channels that vary most, for one of the refund desk's toys; bright means a strong answer.
+
+# %%
+car = int(((toys.extras["kind"] == KINDS.index("car")) & (toys.extras["size"] == 1) & (toys.extras["cracked"] == 0)).nonzero()[0])
+with torch.no_grad():
+    maps = net.maps(cifar.prepare(toys.images[car:car + 1]))  # (1, 16, 32, 32), (1, 16, 32, 32), (1, 32, 16, 16), (1, 64, 8, 8)
+fig, axes = plots.figure(4, 6, width=5.0, height=3.5)
+for row, (ax, found_map, name) in enumerate(zip(axes, maps, ("stem", "layer1", "layer2", "layer3"), strict=True)):
+    for a, c in zip(ax[1:], found_map[0].var((1, 2)).argsort(descending=True)[:5], strict=True):
+        a.imshow(found_map[0, c], cmap="gray", interpolation="nearest")
+    ax[0].text(0.5, 0.5, f"{name}\n{found_map.shape[1]} channels\n{found_map.shape[2]} × {found_map.shape[3]}", ha="center", va="center", fontsize=8)
+    print(f"{name}: {tuple(found_map.shape)}, share of exact zeros {(found_map == 0).double().mean():.3f}")
+for a in axes.flat:
+    a.axis("off")
+axes[0, 0].clear(); axes[0, 0].imshow(toys.images[car].permute(1, 2, 0), interpolation="nearest"); axes[0, 0].axis("off"); axes[0, 0].set_title("toy; stem →", fontsize=8, loc="center", fontweight="normal")
+plots.show(fig, "Feature maps of a toy car: edges and colours after the stem, outlines in layer1, parts in layer2, a few bright places of 8 by 8 in layer3.")
+
+# %% [markdown]
+# Early maps are pictures: edges, colours, and the zeros of relu. Late maps are answers: 64 questions, each asked at 8 × 8 places. The mean over the places, which comes next, keeps *how much* of each answer there was and forgets *where*.
+#
+# And what does it say about 1,200 drawn toys? Three of the eight kinds have a class of its own; five have none.
+
+# %%
+with torch.no_grad():
+    features = torch.cat([net.features(batch) for batch in cifar.prepare(toys.images).split(50)])  # (1200, 64)
+    logits = net.linear(features)                                                                # (1200, 10)
+kind, guess, sure = toys.extras["kind"], logits.argmax(1), logits.softmax(1).amax(1)
+for name, wanted in (("car", "automobile"), ("boat", "ship"), ("duck", "bird")):
+    share = (guess[kind == KINDS.index(name)] == cifar.CLASSES.index(wanted)).double().mean()
+    print(f"{name:5s} called {wanted:10s} in a share of {share:.3f}")
+    assert share > 0.5
+known = sum(kind == KINDS.index(name) for name in ("car", "boat", "duck")).bool()
+print(f"mean probability of the best class: kinds with a class {sure[known].mean():.3f}, kinds without one {sure[~known].mean():.3f}")
+
+# %% [markdown]
+# The three kinds it could know it mostly knows, less reliably than the emoji. On the five others it is nearly as confident as on those three, so its confidence will not warn you when it leaves the world it was trained in (lesson 26 returns to this).
+#
+# ## 9. Break it: logits are not features
+#
+# A published program joins a ResNet-50 to a BERT by concatenating the ResNet's **1000 class logits** with BERT's token states, `(batch, tokens, 768)`, along axis 1. That line does not even run. Suppose
+# the shapes were mended: would the logits do as a description of the picture?
+#
+# **A proof first.** The logits are $z = W f + b$ with features $f$ `(64,)` and $W$ `(10, 64)`. A direction $n$ with $W n = 0$ can be added to $f$ and no logit moves, so nothing that varies along it can be read from $z$. There are at least
+# $64 - 10 = 54$ such directions, and for ResNet-50 with $W$ `(1000, 2048)` at least 1048. In the other direction nothing is lost: whatever a linear layer can read from $z$, it can read from $f$.
+
+# %%
+try:
+    torch.cat([torch.zeros(2, 1000), torch.zeros(2, 12, 768)], dim=1)
+except RuntimeError:
+    print("torch.cat refuses: 2 axes cannot be joined to 3")
+W = net.linear.weight.detach()                       # (10, 64)
+print("singular values of W:", "  ".join(f"{s:.2f}" for s in torch.linalg.svdvals(W)))
+unseen = torch.linalg.svd(W)[2][10:]                 # (54, 64): directions with W n = 0
+nudge = torch.randn(1200, 54, generator=torch.Generator().manual_seed(0)) @ unseen
+nudge = nudge * features.norm(dim=1, keepdim=True) / nudge.norm(dim=1, keepdim=True)  # as long as the features themselves
+change = (net.linear(features + nudge) - logits).abs().max().item()
+print("features changed by 100 % of their length, logits unchanged:", change < 1e-3)
+assert change < 1e-3
+
+# %% [markdown]
+# Nine singular values are large and one is nearly zero: adding a constant to all logits does not change a softmax, so training let that direction wither. Ten logits carry nine numbers.
+#
+# **Then the measurement.** A *linear probe*: freeze the network, and ask one linear layer (least squares, in closed form) to name a property of the toy. If it can, the property is there to be read. Four descriptions, each beside the majority guess:
+# the 10 logits; 10 random mixtures of the features, to see whether *ten* is the trouble or *logits*; the 64 features; and the 64 features of a ResNet-20 with random weights.
+#
+# **Predict before you run.** Which property gains most from logits to features? Is there one for which training was no help at all?
+
+# %%
+def probe(inputs, target, seed):
+    """Accuracy on 400 toys of a ridge classifier fitted on 800 others. inputs : (1200, d)   target : int64 (1200,)"""
+    order = torch.randperm(1200, generator=torch.Generator().manual_seed(seed))
+    fit, test = order[:800], order[800:]
+    x = (inputs.double() - inputs[fit].double().mean(0)) / (inputs[fit].double().std(0) + 1e-6)
+    x = torch.cat([x, torch.ones(1200, 1)], 1)
+    plan = torch.linalg.solve(x[fit].T @ x[fit] + torch.eye(x.shape[1]), x[fit].T @ F.one_hot(target).double()[fit])
+    return ((x[test] @ plan).argmax(1) == target[test]).double().mean().item()
+
+@torch.no_grad()
+def untrained(seed):
+    """Features (1200, 64) of a ResNet-20 with random weights; its batch norms average over 200 toys first."""
+    torch.manual_seed(seed)
+    model = cifar.CifarResNet().train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # a plain average over what it sees
+    model(cifar.prepare(toys.images[:200]))
+    return torch.cat([model.eval().features(batch) for batch in cifar.prepare(toys.images).split(50)])
+
+def mixed(seed):
+    return features @ torch.randn(64, 10, generator=torch.Generator().manual_seed(seed))
+
+inputs = {"10 logits": [logits] * 5, "10 mixtures": [mixed(s) for s in seeds], "64 features": [features] * 5,
+          "64, untrained": [untrained(s) for s in seeds]}  # for every seed its own split, mixture and untrained network
+targets = {"kind (8)": "kind", "colour (6)": "color", "cracked (2)": "cracked", "size (2)": "size", "table (4)": "table"}
+table = {name: {label: torch.tensor([probe(x[seed], torch.as_tensor(toys.extras[key]), seed) for seed in seeds]) for label, x in inputs.items()}
+         for name, key in targets.items()}
+
+# %%
+print(f"{'property':12s} majority" + "".join(f"{label:>17s}" for label in inputs))
+for name, key in targets.items():
+    majority = torch.as_tensor(toys.extras[key]).bincount().max() / 1200
+    print(f"{name:12s}    {majority:.3f}" + "".join(f"    {r.mean():.3f} ± {r.std():.3f}" for r in table[name].values()))
+    assert (table[name]["64 features"] - table[name]["10 logits"]).min() > 0.05
+fig, ax = plots.figure(width=7, height=2.9)
+for i, (label, color) in enumerate(zip(inputs, (plots.TEXT, "#E69F00", plots.IMAGE, plots.GREY), strict=True)):
+    rows = [table[name][label] for name in targets]
+    ax.bar([n + 0.2 * i for n in range(5)], [r.mean() for r in rows], 0.19, yerr=[r.std() for r in rows], color=color, label=label)
+ax.set(xticks=[n + 0.3 for n in range(5)], ylabel="accuracy of a linear probe", ylim=(0, 1.02), title="What can be read from each description")
+ax.set_xticklabels(targets)
+ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+ax.grid(axis="x", visible=False)
+plots.show(fig, "Bars of probe accuracy: for each of five properties the 64 features beat the 10 logits; untrained features win on colour and table.")
+assert (table["colour (6)"]["64, untrained"] > table["colour (6)"]["64 features"]).all()
+assert (table["kind (8)"]["64, untrained"] < table["kind (8)"]["10 logits"]).all()
+
+# %% [markdown]
+# For all five properties, in each of five seeds, the features beat the logits, by more than 0.05 at the least and far more for most. The random mixtures show why: it is mostly the *ten*. Ten numbers cannot hold what 64 do, whoever picks them; the logits are ten chosen to name CIFAR's classes,
+# and so beat random ones on the kind of a toy.
+#
+# The last column keeps you honest. In every seed an **untrained** network reads the toy's *colour* better than the trained one. A car is a car in any colour: training on classes gives no reason to keep it. "Pretrained" is not a
+# synonym of "better"; it means *better at what resembles the task it was trained for*. On the kind it is better by a wide margin.
+#
+# **What to pass on**, then: the pooled features `(batch, 64)`; for ResNet-50 `(batch, 2048)`, by replacing its last layer with the identity. **At full scale** `image_encoder("resnet50")` returns exactly that; this probe has not been measured there.
+#
+# ## 10. Recap
+#
+# You can now
+# - compute a convolution, its output size and its receptive field, and test the last by a gradient;
+# - say what a shortcut does to a product of Jacobians, what batch norm does, and why vanishing alone does not explain the degradation;
+# - tell train mode from eval mode by the damage it does;
+# - load published weights into a network of your own and prove that it is the same network;
+# - choose features over logits, with a proof and a measurement.
+
+# %% [quiz]
+# ? A layer has kernel 5, stride 2, padding 2 and an input of 32 × 32. How large is its output?
+# - 15 × 15 :: You may have added the padding once. (32 + 2·2 − 5) // 2 + 1 = 15 + 1.
+# + 16 × 16 :: (32 + 4 − 5) // 2 + 1 = 31 // 2 + 1 = 15 + 1 = 16: with padding (k − 1)/2, stride 2 halves the size.
+# - 32 × 32 :: That would be stride 1: padding (k − 1)/2 keeps the size only then.
+# - 14 × 14 :: That is the size without padding: (32 − 5) // 2 + 1 = 14.
+# ? A plain stack with batch norm has 64 layers and does not train. What did the measurement show about its gradient at the first layer?
+# - It vanishes :: So it does without batch norm. With it, every layer renormalises, and the gradient grows instead.
+# - It is the same as at the last layer :: In the plain stack it grew by almost a fifth per layer.
+# + It explodes with depth :: By more than 10,000 between 8 and 64 layers; a shortcut holds the growth below 10.
+# ? You load published weights, forget model.eval(), and predict one picture at a time under torch.no_grad(). What happens?
+# + Each picture is normalised by its own statistics, and the running averages are overwritten as well :: Both: the answers are poor now, and stay worse after switching to eval mode. no_grad stops gradients, not the bookkeeping of batch norm.
+# - Nothing, since no_grad is on :: no_grad stops the recording of gradients; whether batch norm uses the batch is decided by the mode.
+# - An error, since batch norm needs more than one picture :: With maps of several places there are enough values to normalise by, so nothing is raised.
+# ? Why can no layer on top of the 10 logits do better, in the limit of much data, than the best one on top of the 64 features?
+# - Because logits are noisier than features :: They are an exact function of the features; no noise is added.
+# + Because the logits are a function of the features :: Whatever is computed from z = Wf + b can be computed from f by putting that layer first; the reverse fails along the 54 directions that W sends to zero.
+# - Because softmax squashes them :: The probe saw the raw logits, before any softmax.
+
+# %% [markdown]
+# **Glossary**: *kernel*, the small window of weights · *stride*, pixels from one window to the next · *padding*, the frame of zeros · *equivariant*, moving with its input · *receptive field*, the input pixels that one number can depend on · *shortcut*,
+# the path round a block · *running statistics*, batch norm's averages for eval mode · *linear probe*, a linear layer that asks what frozen features contain.
+#
+# **References**
+# - K. He, X. Zhang, S. Ren, J. Sun, *Deep residual learning for image recognition*, CVPR 2016: degradation, shortcuts, and in section 4.2 the ResNet-20 of this lesson.
+# - Y. Idelbayev, *Proper ResNet implementation for CIFAR10/CIFAR100 in PyTorch*, 2018, BSD 2-Clause: the published weights.
+# - S. Ioffe and C. Szegedy, *Batch normalization*, ICML 2015: the formula and its two modes.
+# - A. Veit, M. Wilber, S. Belongie, *Residual networks behave like ensembles of relatively shallow networks*, NeurIPS 2016: the 2^L paths.
+# - G. Yang et al., *A mean field theory of batch normalization*, ICLR 2019: why gradients explode in plain stacks with batch norm.
+# - S. De and S. Smith, *Batch normalization biases residual blocks towards the identity function in deep networks*, NeurIPS 2020: why deep residual stacks start out shallow.
+# - W. Luo, Y. Li, R. Urtasun, R. Zemel, *Understanding the effective receptive field in deep convolutional neural networks*, NeurIPS 2016: the bell shape.
+# - A. Krizhevsky, *Learning multiple layers of features from tiny images*, 2009: CIFAR-10.
+
+# %%
+cmlib.progress("05")
