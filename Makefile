@@ -27,6 +27,7 @@ test: $(READY)
 
 notebooks: $(READY)
 	$(PY) -m cmlib.cli build $(ONLY)
+	$(PY) tests/test_readme.py
 
 weights: $(READY)
 	$(PY) -m cmlib.encoders.pretrain
