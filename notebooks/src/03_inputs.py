@@ -461,9 +461,9 @@ def relight(image, gain):
 
 films = Chest().sample(1500)
 films = films[films.extras["count"] == 1]            # drawings of chest films with one finding; not patients
-toy, film, named = photo.to(torch.uint8), films.images[1], re.search(r"(left|right) \w+ zone", films.texts[1])[0]
+toy, film, named = photo.to(torch.uint8), films.images[1], re.search(r"(left|right) \w+ zone", films.texts[1])[1]
 sheet = torch.stack([toy, flip(toy), shift(toy, (5, -4)), relight(toy, 0.7), film, flip(film)])
-titles = ["cracked", "flip: cracked", "shift: cracked", "relight: cracked", f"“{named}”", f"flip: “{named}”?"]
+titles = ["cracked", "flip: cracked", "shift: cracked", "relight: cracked", f"says {named}", f"flip: {named}?"]
 alt = "A cracked toy, mirrored, shifted and dimmed: still cracked. A drawn chest film and its mirror image, in which the finding lies on the other side."
 plots.show(plots.pictures(sheet, titles, size=1.05), alt)
 print(films.texts[1])
@@ -659,7 +659,7 @@ for row, (name, values, color) in enumerate((("random split", reported, plots.TE
     ax.plot(values, [-row] * 5, "o", ms=6, color=color, alpha=0.7)
     ax.plot([values.mean()] * 2, [-row - 0.25, -row + 0.25], color=color)
 ax.axvline(0.5, color=plots.GREY, lw=1, ls=":")
-ax.set(title="Only one split tells the truth", xlabel="accuracy of the same nearest neighbour, five seeds (dotted: chance)", xlim=(0.3, 1.02),
+ax.set(title="Only one split tells the truth", xlabel="accuracy of the nearest neighbour, five seeds", xlim=(0.3, 1.02),
        ylim=(-2.5, 0.5), yticks=[0, -1, -2], yticklabels=["random split", "grouped split", "next week"])
 plots.show(fig, "Five accuracies each: random split near 0.95, grouped split and next week's toys both around one half.")
 
