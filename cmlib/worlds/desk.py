@@ -26,12 +26,15 @@ class RefundDesk:
        against the colour that was ordered, y = [they differ]; both are among the first ``n_colors`` of COLORS
 
     probabilities : the shares of R, I, T, S; they sum to 1
+    tricky : from 0 (plain words) to 1: the share of messages where word order decides, both colours are named, or another
+        toy is mentioned; the meaning stays exact
     noise : (eI, eT, eS), how often photo, message, comparison of colours point the wrong way, each in [0, 0.5)
     """
 
     class_names = ("keep", "refund")
 
-    def __init__(self, n_colors: int = 2, probabilities=(0.25, 0.25, 0.25, 0.25), noise=(0.0, 0.0, 0.0), seed: int = 0):
+    def __init__(self, n_colors: int = 2, probabilities=(0.25, 0.25, 0.25, 0.25), noise=(0.0, 0.0, 0.0), seed: int = 0,
+                 tricky: float = 1.0):
         self.n_colors, self.seed = whole(n_colors, "RefundDesk(n_colors=…)"), whole(seed, "RefundDesk(seed=…)")
         if not 2 <= self.n_colors <= len(COLORS):
             raise ValueError(f"RefundDesk(n_colors={n_colors}): choose 2 to {len(COLORS)} colours.")
@@ -42,6 +45,9 @@ class RefundDesk:
         self.noise = _numbers(noise, 3, "noise", "photo, message, colours")
         if not all(0 <= e < 0.5 for e in self.noise):
             raise ValueError(f"RefundDesk(noise={tuple(noise)}): every entry must be at least 0 and below 0.5.")
+        if not 0 <= tricky <= 1:
+            raise ValueError(f"RefundDesk(tricky={tricky}): choose 0 (plain words) to 1.")
+        self.tricky = tricky
 
     def sample(self, n: int, split: str = "train", start: int = 0) -> Pairs:
         """Rows start … start + n − 1 of a split: images uint8 (n, 3, 64, 64), messages, labels.
@@ -57,7 +63,7 @@ class RefundDesk:
         z["box"] = _take_photos(photos, z)
         z["table"] = photos.table
         words = draws.uniform("words", 24).tolist()
-        texts = [message(Chooser(w), b, KINDS[k], self.n_colors)
+        texts = [message(Chooser(w), b, KINDS[k], self.n_colors, self.tricky)
                  for w, b, k in zip(words, z["text_symbol"].tolist(), z["kind"].tolist(), strict=True)]
         labels = torch.from_numpy(z.pop("label"))
         return Pairs(photos.pictures(), texts, labels, self.class_names,

@@ -93,20 +93,23 @@ def fill(template: str, choose: Chooser, kind: str, color: str, other: str) -> s
     return template.format(k=choose.synonym(kind), c=c, a=article(c), o=choose.synonym(other))
 
 
-def message(choose: Chooser, symbol: int, kind: str, n_colors: int) -> str:
-    """A customer's message whose meaning is ``symbol``: 0 fine, 1 broken, 2 neutral, 3 + c the colour c was ordered."""
+def message(choose: Chooser, symbol: int, kind: str, n_colors: int, tricky: float = 1.0) -> str:
+    """A customer's message whose meaning is ``symbol``: 0 fine, 1 broken, 2 neutral, 3 + c the colour c was ordered.
+
+    tricky : from 0 (plain words) to 1: how often word order decides, both colours are named, or another toy is mentioned.
+    """
     color = COLORS[max(symbol - 3, 0)]
     other = choose([c for c in COLORS[:n_colors] if c != color])
     if symbol >= 3:
-        core = choose(ORDERED_NOT if choose.chance(0.4) else ORDERED)
+        core = choose(ORDERED_NOT if choose.chance(0.4 * tricky) else ORDERED)
     elif symbol == 2:
         core = choose(NEUTRAL)
-    elif choose.chance(0.3):
+    elif choose.chance(0.3 * tricky):
         core = choose(TWINS)[symbol]
     else:
         core = choose((FINE, BROKEN)[symbol])
     sentences = [fill(core, choose, kind, color, other)]
-    if choose.chance(0.4):
+    if choose.chance(0.4 * tricky):
         sentences.append(fill(choose(OTHERS), choose, choose(KINDS), choose(COLORS), other))
     if choose.chance(0.4):
         sentences.append(choose(CHATTER))

@@ -51,7 +51,7 @@ print("GPU:", torch.cuda.get_device_name() if gpu else "none, and none is needed
 # %%
 from cmlib.worlds import RefundDesk
 
-desk = RefundDesk()
+desk = RefundDesk(tricky=0.0)
 train, test = desk.sample(3000), desk.sample(1000, split="test")
 names = "RITS"
 situation = test.extras["situation"]
@@ -117,7 +117,16 @@ def refund_probability(view, vectors):
 # One ticket, three opinions:
 
 # %%
-TODO-TICKET
+ticket = TICKET
+plots.show(plots.pictures(test.images[[ticket]], columns=1, size=2.2), "A photo of one open carton with a toy in it.")
+print("message:", test.texts[ticket])
+print("truth:  ", test.class_names[test.labels[ticket]])
+for view in views:
+    p = refund_probability(view, test_vectors)[ticket]
+    print(f"{view:13s} probability of a refund {p:.2f} → {test.class_names[int(p > 0.5)]}")
+
+# %% [markdown]
+# The photo alone is a whole toy; the message alone is an order. Each of the two models guesses, and here both guess wrong. The model that sees both compares the two colours.
 
 # %% [markdown]
 # ## 4. Your first exercise
@@ -167,8 +176,8 @@ def accuracy(logits, labels):
 # %%
 from cmlib.metrics import evaluate
 
-scores = {view: evaluate(models[view], test_vectors, by=situation) for view in views}
-table = {view: [score.by_group[k] for k in range(4)] for view, score in scores.items()}
+scores = {view: evaluate(models[view], test_vectors, by=situation, group_names=names) for view in views}
+table = {view: [score.groups[name].accuracy for name in names] for view, score in scores.items()}
 print("              all    R      I      T      S")
 for view, score in scores.items():
     print(f"{view:13s} {score.accuracy:.3f}  " + "  ".join(f"{v:.3f}" for v in table[view]))

@@ -34,11 +34,11 @@ from cmlib.encoders import image_encoder, text_encoder
 from cmlib.models import FusionModel, extract
 from cmlib.worlds import RefundDesk
 
-desk = RefundDesk(probabilities=(1, 0, 0, 0))  # situation R: both modalities tell
-sheet = desk.sample(6, split="test")
+desk = RefundDesk(probabilities=(1, 0, 0, 0), tricky=0.0)  # situation R: both modalities tell
+sheet = desk.sample(4, split="test")
 print(desk.ceilings()["image"], desk.ceilings()["text"])
-alt = "Six photos of toys with their messages: cracked toys come with complaints, whole toys with praise."
-plots.show(plots.pictures(sheet.images, [f"{t}\n→ {sheet.class_names[y]}" for t, y in zip(sheet.texts, sheet.labels)], size=1.5), alt)
+alt = "Four photos of toys with their messages: cracked toys come with complaints, whole toys with praise."
+plots.show(plots.pictures(sheet.images, [f"{t}\n→ {sheet.class_names[y]}" for t, y in zip(sheet.texts, sheet.labels)], columns=4, size=1.5), alt)
 
 # %% [markdown]
 # Two frozen encoders turn the rows into vectors. From here on a *branch* is one linear layer on top of its vector: the text
@@ -53,7 +53,7 @@ def vectors(pairs):
     unit = [(x - x.mean(0)) / (x.std(0) + 1e-3) for x in (f.text, f.image)]
     return unit[0], unit[1], 2.0 * f.labels - 1
 
-train_rows, test_rows = vectors(desk.sample(1200)), vectors(desk.sample(600, split="test"))
+in_r = train_rows, test_rows = vectors(desk.sample(800)), vectors(desk.sample(400, split="test"))
 print("text features ", tuple(train_rows[0].shape), " image features", tuple(train_rows[1].shape))
 
 # %% [markdown]
@@ -85,7 +85,6 @@ def descend(loss, steps=150, rate=0.05, seed=0, optimizer=torch.optim.SGD):
 def accuracies(pair, rows=test_rows):
     return tuple((s > 0).double().mean().item() for s in scores(pair, rows))
 
-# %%
 runs = {}
 for lam in (0.2, 0.6):
     pair, curve = descend(lambda t, i: joint.claimed_equivalent(t, i, lam))
@@ -103,7 +102,6 @@ for lam in (0.2, 0.6):
     print(f"λ = {lam}: accuracy of the text branch {text:.3f}, of the image branch {image:.3f}")
     assert (image < 0.1) == (lam == 0.6)
 
-# %%
 fig, ax = plots.figure(width=6, height=2.8)
 for lam, color in ((0.2, plots.BOTH), (0.6, plots.TEXT)):
     ax.plot(runs[lam], color=color)
@@ -116,8 +114,7 @@ assert runs[0.6][-1] < 0 < runs[0.2][-1]
 # At λ = 0.6 the image branch has learned to be *wrong* on nearly every photo, and the loss rewards it for that. No crash, no warning, a
 # curve that only goes down. By the end of this lesson you will see this coming from the formula alone, and know the exact λ
 # at which it begins.
-
-# %% [markdown]
+#
 # ## 2. The formula, term by term
 #
 # Two articles on combining language and vision models state the same objective. In one place, with every symbol:
@@ -140,8 +137,7 @@ assert runs[0.6][-1] < 0 < runs[0.2][-1]
 # $$L_\text{joint} = -\log\sigma(s_t) + \lambda(1-\lambda)\,\log\sigma(s_i).$$
 #
 # Look at the second sign. $-\log\sigma$ is a loss; $+\log\sigma$ is the negative of one.
-
-# %% [markdown]
+#
 # **Step 3.** Put numbers in. Take one row with $s_t = 2$ (the text branch is right), $s_i = -1$ (the image branch is wrong) and $\lambda = 0.5$.
 # Since $\ell'(s) = -\sigma(-s)$, the joint part alone has the slope $+\lambda(1-\lambda)\,\sigma(-s_i)$ in $s_i$: positive. Descent walks
 # *against* the slope, so it lowers the score of a branch that is already wrong.
@@ -259,7 +255,6 @@ golden = (1 + math.sqrt(5)) / 2
 print(f"λ* = {threshold:.6f},  1/φ² = {1 / golden**2:.6f},  weight there = {abs(1 - 3 * threshold + threshold**2):.6f}")
 assert abs(threshold - 1 / golden**2) < 1e-15
 
-# %%
 lams = torch.linspace(0, 1, 201)
 fig, axes = plots.figure(1, 2, width=7.5, height=2.8, sharey=True)
 weights = {"published": (1 + lams, (1 - lams) ** 2), "claimed equivalent": (2 * lams, 1 - 3 * lams + lams**2)}
@@ -281,7 +276,7 @@ assert ((weights["claimed equivalent"][1] < 0) == (lams > threshold)).all()
 #
 # An arrow shows where one step of descent carries a row with these two scores. Move λ across 0.382 and watch the vertical part of the arrows.
 # Two more things are worth finding: what happens to the horizontal part at λ = 0, and whether an arrow's *horizontal* part ever changes along
-# a vertical line.
+# a vertical line. Below the slider stand three of its pictures still. Green arrows raise the image score; vermilion ones lower it.
 
 # %%
 def field(lam=0.6, loss="claimed equivalent"):
@@ -297,14 +292,8 @@ def field(lam=0.6, loss="claimed equivalent"):
     ax.set(title=f"{loss}, λ = {lam:.2f}", xlabel="text score $s_t$", ylabel="image score $s_i$", aspect="equal")
     return fig
 
-# %%
 plots.explore(field, "Arrows of descent over both scores; above λ = 0.382 they point down, away from the right answer.",
               lam=(0.0, 1.0, 0.02, 0.3), loss=["claimed equivalent", "published", "fused"])
-
-# %% [markdown]
-# The same three pictures, standing still. Green arrows raise the image score; vermilion ones lower it.
-
-# %%
 fig, axes = plots.figure(1, 3, width=8, height=2.9, sharey=True)
 grid = torch.linspace(-3, 3, 9)
 for ax, lam in zip(axes, (0.2, 0.382, 0.6)):
@@ -470,10 +459,7 @@ block = torch.autograd.functional.hessian(joint.info_nce, (images, texts))[0][1]
 print(f"InfoNCE             size of the mixed block {block.norm():.4f}")
 assert block.norm() > 0.1
 
-# %% [markdown]
-# The closed forms above, checked against automatic differentiation in float64:
-
-# %%
+# the closed forms above, against automatic differentiation
 t, i = torch.randn(50, dtype=torch.float64), torch.randn(50, dtype=torch.float64)
 by_hand = {"fused": torch.sigmoid(t + i) * torch.sigmoid(-t - i),
            "agreement": -0.5 * (t.sigmoid() * (-t).sigmoid() + i.sigmoid() * (-i).sigmoid())}
@@ -492,20 +478,19 @@ for name, expected in by_hand.items():
 # the fused loss and changes the *model*: one small network on both vectors.
 
 # %%
-whole = RefundDesk()
-train_pairs, test_pairs = whole.sample(2000), whole.sample(1000, split="test")
+whole = RefundDesk(tricky=0.0)
+train_pairs, test_pairs = whole.sample(1500), whole.sample(800, split="test")
 train_rows, test_rows = vectors(train_pairs), vectors(test_pairs)
 situation = torch.as_tensor(test_pairs.extras["situation"])
 top = whole.ceilings()
 print(f"ceilings: image only {top['image']:.3f}, text only {top['text']:.3f}, both {top['both']:.3f}")
 
-# %%
 def by_situation(right):
     """Accuracy overall and in R, I, T, S. right : bool (rows,)"""
     return torch.stack([right.double().mean()] + [right[situation == k].double().mean() for k in range(4)])
 
 def run_sum(loss, seed):
-    pair, _ = descend(loss, steps=200, rate=0.01, seed=seed, optimizer=torch.optim.Adam)
+    pair, _ = descend(loss, steps=120, rate=0.015, seed=seed, optimizer=torch.optim.Adam)
     text, image = scores(pair, test_rows)
     return by_situation(text + image > 0)
 
@@ -513,7 +498,7 @@ def run_mlp(seed):
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(sum(x.shape[1] for x in train_rows[:2]), 128), nn.GELU(), nn.Linear(128, 1))
     descent = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
-    for _ in range(200):
+    for _ in range(120):
         loss = softplus(-train_rows[2] * net(torch.cat(train_rows[:2], 1))[:, 0]).mean()
         descent.zero_grad(); loss.backward(); descent.step()
     with torch.no_grad():
@@ -534,24 +519,38 @@ for name, rows in table.items():
     print(f"{name:32s} {m[0]:.3f} ± {rows[:, 0].std():.3f}  " + "  ".join(f"{v:.3f}" for v in m[1:]))
 
 # %% [markdown]
-# TODO-RESULTS
+# Read it column by column, and read it honestly.
+# - The claimed equivalent is ruined at λ = 0.5, as it must be.
+# - **No joint loss beats the two separate trainings.** Published, fused, and fused with agreement lie close together. Where each branch can be trained alone, the sum of two good opinions is
+#   already good: when the message is neutral the text branch has learned to say nothing, and the photo decides.
+# - Agreement moves tickets between columns: it asks the photo to agree with the message even where the photo cannot know.
+# - In S nothing that adds two scores gets off the ground, coupled or not. The last row does, and what changed there is not the loss but the *function*: the two vectors meet before the score.
+#
+# So the mixed derivative answers the question "do the branches learn from each other?", and a loss without it is joint in name only. Whether learning from each other *helps* is a question for data, and here the answer was: not
+# by itself. Lesson 06 continues with the function, lesson 09 with branches that share parameters, where the loss decides who gets to learn.
+
+# %%
+sums = torch.stack([table[name] for name in ("published, λ = 0.5", "fused", "fused + agreement")])  # (3, seed, column)
+overall = sums.mean(1)[:, 0]
+print(f"sums of scores, overall: lowest {overall.min():.3f}, highest {overall.max():.3f}")
+print("one network beats every sum in S, in every seed:", bool(table["fused, one network"][:, 4].min() > sums[:, :, 4].max()))
+assert overall.max() - overall.min() < 0.03 and table["fused, one network"][:, 4].min() > sums[:, :, 4].max()
 
 # %% [markdown]
 # ## 9. Break it: find the threshold by training
 #
-# Algebra says that the "equivalent" form turns at λ* ≈ 0.382. Does a real training run know? Train it for 13 values of λ with 5 seeds each, in situation R, where both branches can be right.
+# Algebra says that the "equivalent" form turns at λ* ≈ 0.382. Does a real training run know? Train it for 10 values of λ with 5 seeds each, in situation R, where both branches can be right.
 
 # %%
-train_rows, test_rows = vectors(desk.sample(1200)), vectors(desk.sample(600, split="test"))
-sweep = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.34, 0.36, 0.375, 0.39, 0.40, 0.42, 0.5, 0.7, 1.0])
-found = torch.tensor([[accuracies(descend(lambda t, i: joint.claimed_equivalent(t, i, lam), steps=100, rate=0.3, seed=seed)[0])
+train_rows, test_rows = in_r
+sweep = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.36, 0.40, 0.46, 0.6, 0.8, 1.0])
+found = torch.tensor([[accuracies(descend(lambda t, i: joint.claimed_equivalent(t, i, lam), steps=60, rate=0.5, seed=seed)[0])
                        for seed in range(5)] for lam in sweep.tolist()])  # (λ, seed, branch)
 below, above = found[sweep < 0.37][:, :, 1], found[sweep > 0.395][:, :, 1]
 print(f"image branch, λ ≤ 0.36: accuracy at least {below.min():.3f};  λ ≥ 0.40: at most {above.max():.3f}")
 print(f"text branch at λ = 0: {found[0, :, 0].mean():.3f} (it got no gradient; this is its random start)")
 assert below.min() > 0.6 > 0.4 > above.max()
 
-# %%
 fig, ax = plots.figure(width=6.5, height=3)
 for branch, color, name in ((0, plots.TEXT, "text branch"), (1, plots.IMAGE, "image branch")):
     ax.plot(sweep, found[:, :, branch].mean(1), "o-", color=color, ms=4)
