@@ -34,7 +34,7 @@ def figure(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 
 
 def png(fig) -> bytes:
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=float(os.environ.get("CMLIB_DPI", "110")))
+    fig.savefig(buffer, format="png", dpi=float(os.environ.get("CMLIB_DPI", "110")), bbox_inches="tight", pad_inches=0.08)
     return buffer.getvalue()
 
 

@@ -117,7 +117,7 @@ def refund_probability(view, vectors):
 # One ticket, three opinions:
 
 # %%
-ticket = TICKET
+ticket = 822
 plots.show(plots.pictures(test.images[[ticket]], columns=1, size=2.2), "A photo of one open carton with a toy in it.")
 print("message:", test.texts[ticket])
 print("truth:  ", test.class_names[test.labels[ticket]])
@@ -126,7 +126,7 @@ for view in views:
     print(f"{view:13s} probability of a refund {p:.2f} → {test.class_names[int(p > 0.5)]}")
 
 # %% [markdown]
-# The photo alone is a whole toy; the message alone is an order. Each of the two models guesses, and here both guess wrong. The model that sees both compares the two colours.
+# The photo alone is a whole toy; the message alone is an order. Each of the two models can only guess, and on this ticket both guess wrong. The model that sees both compares the two colours, and knows that navy is a blue.
 
 # %% [markdown]
 # ## 4. Your first exercise
@@ -203,7 +203,7 @@ plots.show(fig, "Test accuracy of three models in four situations: in S the sing
 # %%
 broken = evaluate(models["both"], extract(encoders, test.shuffled_partners(seed=0)), by=situation)
 print(f"fused model: right pairs {scores['both'].accuracy:.3f}, shuffled pairs {broken.accuracy:.3f}")
-assert broken.accuracy < scores["both"].accuracy - 0.2
+assert broken.accuracy < scores["both"].accuracy - 0.15
 
 # %% [markdown]
 # You will meet this control again in lesson 06. A model that shows no drop here has not fused anything.

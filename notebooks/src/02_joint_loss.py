@@ -38,7 +38,7 @@ desk = RefundDesk(probabilities=(1, 0, 0, 0), tricky=0.0)  # situation R: both m
 sheet = desk.sample(4, split="test")
 print(desk.ceilings()["image"], desk.ceilings()["text"])
 alt = "Four photos of toys with their messages: cracked toys come with complaints, whole toys with praise."
-plots.show(plots.pictures(sheet.images, [f"{t}\n→ {sheet.class_names[y]}" for t, y in zip(sheet.texts, sheet.labels)], columns=4, size=1.5), alt)
+plots.show(plots.pictures(sheet.images, [f"{t}\n→ {sheet.class_names[y]}" for t, y in zip(sheet.texts, sheet.labels)], columns=4, size=1.35), alt)
 
 # %% [markdown]
 # Two frozen encoders turn the rows into vectors. From here on a *branch* is one linear layer on top of its vector: the text
@@ -294,8 +294,8 @@ def field(lam=0.6, loss="claimed equivalent"):
 
 plots.explore(field, "Arrows of descent over both scores; above λ = 0.382 they point down, away from the right answer.",
               lam=(0.0, 1.0, 0.02, 0.3), loss=["claimed equivalent", "published", "fused"])
-fig, axes = plots.figure(1, 3, width=8, height=2.9, sharey=True)
-grid = torch.linspace(-3, 3, 9)
+fig, axes = plots.figure(1, 3, width=7, height=2.7, sharey=True)
+grid = torch.linspace(-3, 3, 7)
 for ax, lam in zip(axes, (0.2, 0.382, 0.6)):
     t, i = (g.flatten().requires_grad_() for g in torch.meshgrid(grid, grid, indexing="xy"))
     down = [-g for g in torch.autograd.grad(joint.claimed_equivalent(t, i, lam).sum(), (t, i))]
