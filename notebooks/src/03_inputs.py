@@ -80,7 +80,6 @@ flipped = ((alone > 0) != (beside_128 > 0)).double().mean()
 print(f"share of 512 test messages whose decision changes with the company: {flipped:.3f}")
 assert flipped > 0.1
 
-# %%
 fig, ax = plots.figure(width=6, height=2.7)
 for text, color, above in zip(messages, (plots.TEXT, plots.GREY, plots.BOTH), (0.06, 0.05, -0.09)):
     p = refund_in_company(plain_mean, text)
@@ -338,7 +337,6 @@ print(f"bucketing computes {(1 - share['dynamic']) / (1 - share['bucketed']):.3f
       f"{(1 - share['fixed']) / (1 - share['bucketed']):.3f} of fixed")
 assert share["bucketed"] < 0.1 < share["dynamic"] < share["fixed"]
 
-# %%
 from matplotlib.colors import ListedColormap
 
 fig, axes = plots.figure(1, 2, width=6.4, height=2.6, sharex=True, sharey=True)
@@ -465,7 +463,7 @@ toy, film, named = photo.to(torch.uint8), films.images[1], re.search(r"(left|rig
 sheet = torch.stack([toy, flip(toy), shift(toy, (5, -4)), relight(toy, 0.7), film, flip(film)])
 titles = ["cracked", "flip: cracked", "shift: cracked", "relight: cracked", f"says {named}", f"flip: {named}?"]
 alt = "A cracked toy, mirrored, shifted and dimmed: still cracked. A drawn chest film and its mirror image, in which the finding lies on the other side."
-plots.show(plots.pictures(sheet, titles, size=1.05), alt)
+plots.show(plots.pictures(sheet, titles, size=0.95), alt)
 print(films.texts[1])
 
 # %% [markdown]

@@ -342,7 +342,7 @@ ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.13))
 plots.show(fig, "Accuracy per situation of four models with error bars over five seeds: in S only the MLP on both vectors rises above a coin flip.")
 
 # %% [markdown]
-# Read the table by column, not by row. In R everything works, so R tells you nothing about fusion. In I and T each single-modality model is blind where the other sees. Linear concatenation repairs I and T, because there one opinion can be
+# Read the table by column, not by row. In R everything works, so R tells you nothing about fusion. In I and T each single-modality model is blind where the other sees. Linear concatenation repairs I, and much of T, because there one opinion can be
 # zero while the other speaks. In S it knows nothing, exactly as step 4 said. The MLP does: not all, but far more than a coin. Section 9 finds out what holds it back.
 #
 # ## 7. When one half shouts
@@ -393,7 +393,7 @@ assert control_results["shuffled pairs"][:, 0].max() < 0.8 and control_results["
 # nearly perfect already (look at I), so the ResNet stays frozen; that halves the time. The model is now the whole model, and its data are `Pairs` instead of vectors; the lines are the same. On a GPU this very cell runs `bert-base-uncased` and `resnet50`, because `cfg` says so. Those numbers are
 # not measured yet; lesson 13 is about nothing else.
 #
-# **Predict before you run:** one pass over 3,000 of the same tickets, starting from the five heads that you have. Which column moves most?
+# **Predict before you run:** one pass over 2,000 of the same tickets, starting from the five heads that you have. Which column moves most?
 
 # %%
 from cmlib.models import freeze
@@ -402,7 +402,7 @@ tuned = []
 for seed in range(5):
     model = FusionModel(freeze(image_encoder(cfg.image_encoder)), text_encoder(cfg.text_encoder), n_classes=2)
     model.head.load_state_dict(models["concat, MLP"][seed].state_dict())
-    fit(model, train_pairs[:3000], epochs=1, batch_size=32, learning_rate=8e-4, seed=seed, progress=False)
+    fit(model, train_pairs[:2000], epochs=1, batch_size=32, learning_rate=8e-4, seed=seed, progress=False)
     tuned.append(report(model, test_pairs))
 tuned = torch.stack(tuned)
 for name, rows in (("frozen encoders", mlp), ("BERT fine-tuned", tuned)):
