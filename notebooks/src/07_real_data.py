@@ -1,0 +1,623 @@
+# %% [markdown]
+# # 07 Real pictures, real words
+#
+# **The one thing to take away:** on real data the hard part is not the three lines that train a model. It is knowing what your number means: which rows belong together, how sure it
+# is, which rows it hides, and what happens when the pictures change.
+#
+# You will be able to
+# - find the rows that must not be torn apart by a split, and measure what it costs when they are;
+# - put a confidence interval on any accuracy, and compare two models on the same rows;
+# - say which classes need the picture and which the words, by looking at the mistakes;
+# - test a model under a shift of its pictures and of its words;
+# - load your own pictures, texts and labels from a CSV file, and train on them with the same lines.
+#
+# **Before this:** [03](03_inputs.ipynb) (splits by group) and [06](06_concatenation.ipynb) (frozen encoders, concatenation, seeds).
+#
+# **Time:** about 85 minutes of yours. The machine needs {{measured}}; GPU: not measured yet.
+
+# %% [setup]
+from collections import Counter
+from dataclasses import replace
+import torch
+from cmlib import datasets, metrics, plots
+from cmlib.datasets import emoji, grouped_split
+cfg = cmlib.setup("07")
+
+# %% [markdown]
+# ## 1. Too good
+#
+# The drawn worlds of lessons 00 to 06 had an exact truth. Now come pictures that somebody drew for a purpose and names that somebody else gave them: the emoji. Google's Noto pictures, English names, and a label that Unicode itself assigned: one of nine categories. Whose they are is shown
+# once, when they are first loaded, as their licences ask.
+#
+# `variants=True` asks for every named picture: the runner, the man running and the woman running.
+
+# %%
+everything = emoji("all", size=64, variants=True)
+share = torch.bincount(everything.labels).double() / len(everything)
+print(f"{len(everything)} rows, {len(everything.class_names)} classes")
+for name, s in zip(everything.class_names, share.tolist()):
+    print(f"  {name:18s} {s:.3f} of the rows")
+
+# %% [markdown]
+# Before any network, try the simplest method there is: **one nearest neighbour in pixels.** Shrink every picture to 16 × 16, split the rows at random, and give each test picture the class of the training picture
+# that lies closest.
+#
+# **Predict before you run.** Nine classes; the largest has a fifth of the rows. How often is this right, over all test rows, and on the rows of "People & Body" (hands, people, professions, families)?
+
+# %%
+thumbs = torch.nn.functional.interpolate(everything.images.float() / 255, size=(16, 16), mode="area").flatten(1)  # (rows, 768)
+distance = torch.cdist(thumbs, thumbs)                                                                            # (rows, rows)
+people = everything.labels == everything.class_names.index("People & Body")
+
+def neighbour(train_rows, test_rows):
+    """The training row closest in pixels to each test row, (test rows,)."""
+    return train_rows[distance[test_rows][:, train_rows].argmin(1)]
+
+train_rows, _, test_rows = grouped_split(everything.labels, seed=0)  # no groups: every row by itself
+closest = neighbour(train_rows, test_rows)
+right = everything.labels[closest] == everything.labels[test_rows]
+print(f"all test rows {right.double().mean():.3f}, People & Body {right[people[test_rows]].double().mean():.3f}")
+assert right[people[test_rows]].double().mean() > 0.85
+
+# %% [markdown]
+# Sixteen by sixteen pixels, no learning at all, and people are recognised nearly always. Look at what the method found before you believe in it: three test pictures above, their nearest training pictures below.
+
+# %%
+group = everything.extras["group"]
+lucky = [j for j in range(len(test_rows)) if people[test_rows[j]] and right[j] and group[test_rows[j]] == group[closest[j]]][5:23:6]
+shown = torch.cat([test_rows[lucky], closest[lucky]])
+alt = "Three test pictures of people and below each its nearest training picture: the same person with another gender or hair."
+plots.show(plots.pictures(everything.images[shown], [everything.texts[i] for i in shown], columns=3, size=1.4), alt)
+for j in lucky:
+    print(f"{everything.texts[test_rows[j]]:28s} <- {everything.texts[closest[j]]}")
+
+# %% [markdown]
+# The test set is asking what the training set has already said. It is the same drawing with other hair, and it has the same label. In a hospital these would be two X-rays of one patient, in a shop two photos of one article. The number is not false; it answers another
+# question: "how well do I recognise what I have seen?" You wanted to know about what you have not seen. This is **leakage**.
+
+# %% [markdown]
+# ## 2. Who belongs together
+#
+# An emoji is a short string of Unicode code points. You need four kinds:
+#
+# | code points | meaning | example |
+# |---|---|---|
+# | U+1F3FB to U+1F3FF | five skin tones, right after a person or a hand | 👋🏽 = 👋 + U+1F3FD |
+# | U+FE0F | "in colour, please"; changes nothing else | ❤️ = ❤ + U+FE0F |
+# | U+200D | the *joiner*: glues two parts into one picture | 🧑‍🚀 = 🧑 + U+200D + 🚀 |
+# | U+2640, U+2642 | the signs ♀ and ♂; glued on, they set the gender | 🏃‍♀️ = 🏃 + U+200D + ♀ + U+FE0F |
+#
+# And man (U+1F468), woman (U+1F469) and person (U+1F9D1) are three code points for one drawing. A **group key** sends every variant to the same string. Worked example: 👩🏼‍🚀 is woman, tone, joiner, rocket. Take the tone away, put the person
+# in the woman's place: person, joiner, rocket. That is also the key of 👨🏿‍🚀.
+
+# %% [exercise] 07.1
+# Your function receives `emoji`, a string of one emoji, and returns its key, a string: (1) remove the five skin tones and U+FE0F; (2) replace man and woman by person; (3) cut at the joiners, and drop a part
+# that is only ♀ or ♂ and stands *after* a joiner; (4) glue what is left with joiners again. The sign ♀ alone, as an emoji of its own, stays.
+
+# %% [stub]
+def group_key(emoji):
+    """The string that all variants of an emoji share.
+
+    emoji : str, the code points of one emoji    returns : str
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def group_key(emoji):
+    gone = {"\ufe0f"} | {chr(code) for code in range(0x1F3FB, 0x1F400)}
+    plain = "".join(sign for sign in emoji if sign not in gone)
+    plain = plain.replace("\U0001F468", "\U0001F9D1").replace("\U0001F469", "\U0001F9D1")
+    first, *rest = plain.split("\u200d")
+    return "\u200d".join([first] + [part for part in rest if part not in ("\u2640", "\u2642")])
+
+# %% [hints]
+# A Python string is a sequence of code points, so you can walk over it sign by sign. Clean first, cut at the joiners second.
+# ---
+# `"\u200d"` is the joiner; `text.split("\u200d")` gives the parts, `"\u200d".join(parts)` glues them. The first part always stays; of the others drop `"\u2640"` and `"\u2642"`.
+# ---
+# ```python
+# first, *rest = plain.split("\u200d")
+# return "\u200d".join([first] + [part for part in rest if part not in ____])
+# ```
+
+# %% [markdown]
+# The library's key, `extras["group"]`, goes further: hair colours, couples, families, and flags that are equal pixel by pixel. Such rules are found by looking, not by thinking. The row that taught us the last one is below: two "countries", one picture.
+
+# %%
+sizes = Counter(group)
+print(f"{len(everything)} rows fall into {len(sizes)} groups; the largest has {max(sizes.values())} rows")
+norway, bouvet = everything.texts.index("flag: norway"), everything.texts.index("flag: bouvet island")
+print("flags of Norway and Bouvet Island equal in every pixel:", bool(torch.equal(everything.images[norway], everything.images[bouvet])))
+print("in one group:", group[norway] == group[bouvet])
+assert group[norway] == group[bouvet]
+
+# %% [markdown]
+# ## 3. How sure is a number?
+#
+# People & Body has a few dozen test rows. Would another few dozen say the same? Each row is right with an unknown probability $p$; you saw $k$ of $n$ right, $\hat p = k/n$.
+#
+# **Step 1.** $\hat p$ scatters around $p$ with standard deviation $\sqrt{p(1-p)/n}$.
+#
+# **Step 2.** The usual interval puts $\hat p$ for $p$ under the root: $\hat p \pm z\sqrt{\hat p(1-\hat p)/n}$, with $z = 1.96$ for 95 %. At $k = n$ it has width zero: after 12 right answers out of 12 it is *certain* that the model never errs. That is absurd.
+#
+# **Step 3.** Wilson (1927) keeps the true $p$ under the root. Which $p$ are compatible with $\hat p$? Those with $(\hat p - p)^2 \le z^2\,p(1-p)/n$. That is a quadratic inequality in $p$, and its two roots are the ends:
+#
+# $$\frac{\hat p + \frac{z^2}{2n} \pm z\sqrt{\frac{\hat p(1-\hat p)}{n} + \frac{z^2}{4n^2}}}{1 + \frac{z^2}{n}}.$$
+#
+# **A worked example.** 12 of 12, $z^2 \approx 3.84$: the root is $z\sqrt{0 + 3.84/576} = 0.16$, the numerator $1 + 0.16 \pm 0.16$, the denominator $1.32$. So the interval runs from $1/1.32 \approx 0.757$ to $1$.
+
+# %% [exercise] 07.2
+# Your function receives `right` and `n`, integers with $0 \le$ `right` $\le n$ and $n \ge 1$, and the number `z`; it returns the lower and the upper end, two floats.
+
+# %% [stub]
+def wilson(right, n, z=1.96):
+    """Wilson's interval for a share.
+
+    right, n : int, right of n rows    z : float    returns : (low, high), two floats
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def wilson(right, n, z=1.96):
+    p = right / n
+    half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    centre, scale = p + z**2 / (2 * n), 1 + z**2 / n
+    return (centre - half) / scale, (centre + half) / scale
+
+# %% [hints]
+# Compute the centre, the half width and the denominator separately, each with a name of its own.
+# ---
+# centre $= \hat p + z^2/(2n)$, half $= z\sqrt{\hat p(1-\hat p)/n + z^2/(4n^2)}$, scale $= 1 + z^2/n$; the ends are (centre ± half)/scale.
+# ---
+# ```python
+# half = z * (p * (1 - p) / n + ____) ** 0.5
+# return (centre - half) / scale, (centre + half) / scale
+# ```
+
+# %%
+for k, n in ((12, 12), (0, 12), (120, 120), (124, 247)):
+    low, high = metrics.wilson(k, n)
+    print(f"{k:3d} of {n:3d}: {k / n:.3f}, 95 % interval {low:.3f} to {high:.3f}")
+assert abs(metrics.wilson(12, 12)[0] - 0.757) < 1e-3
+
+# %% [markdown]
+# The last line is the size of our test set. Whatever the models do in section 5, a single accuracy there is known to about ±.06. Remember that before you get excited about .02.
+#
+# An interval assumes that the rows are **independent**. Five variants of one drawing are not five pieces of evidence. So groups matter a second time: a torn group makes the number too high, and an unnoticed one makes the interval too narrow.
+
+# %% [markdown]
+# ## 4. What the leak costs
+#
+# First a detector. You should be able to run it on any data set that anyone hands you.
+
+# %% [exercise] 07.3
+# Your function receives `groups` and `splits`, two lists of strings of equal length, one entry per row: the row's group, and `"train"`, `"valid"` or `"test"`. Return the list of groups whose rows lie in more than one split, each
+# once, sorted. For a clean split that is `[]`.
+
+# %% [stub]
+def torn_groups(groups, splits):
+    """Groups with rows in more than one split.
+
+    groups, splits : list of str, one per row    returns : sorted list of str
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def torn_groups(groups, splits):
+    homes = {}
+    for group, split in zip(groups, splits):
+        homes.setdefault(group, set()).add(split)
+    return sorted(group for group, home in homes.items() if len(home) > 1)
+
+# %% [hints]
+# For every group collect the set of splits in which it was seen.
+# ---
+# A dict from group to set: `homes.setdefault(group, set()).add(split)` for every row. A group is torn when its set has more than one element.
+# ---
+# ```python
+# for group, split in zip(groups, splits):
+#     homes.setdefault(group, set()).add(split)
+# return sorted(group for group, home in homes.items() if ____)
+# ```
+
+# %% [markdown]
+# Now the experiment of section 1 again, split by row and split by group, with five different splits of each. The method is the same, the rows are the same; only the cut differs.
+
+# %%
+def leak_experiment(groups, seed):
+    """(accuracy on all test rows, on People & Body, groups on both sides of train and test)"""
+    train_rows, _, test_rows = grouped_split(everything.labels, groups, seed=seed)
+    right = (everything.labels[neighbour(train_rows, test_rows)] == everything.labels[test_rows]).double()
+    both_sides = {group[i] for i in train_rows.tolist()} & {group[i] for i in test_rows.tolist()}
+    return right.mean().item(), right[people[test_rows]].mean().item(), len(both_sides)
+
+leak = {}
+for name, groups in (("by row", None), ("by group", group)):
+    leak[name] = torch.tensor([leak_experiment(groups, seed) for seed in range(5)], dtype=torch.float64)
+    m, s = leak[name].mean(0), leak[name].std(0)
+    print(f"{name:9s} all {m[0]:.3f} ± {s[0]:.3f}   People & Body {m[1]:.3f} ± {s[1]:.3f}   torn between train and test: {m[2]:.1f} groups")
+assert leak["by row"][:, 1].min() > leak["by group"][:, 1].max() and leak["by group"][:, 2].max() == 0
+
+# %% [markdown]
+# On People & Body the leak is worth more than a quarter of the rows, and it shows in every one of the five splits. On all rows it looks harmless, because most classes have no variants. **An average hides a leak as well as it hides a failure.** Note the spread, too: split by group, the numbers vary more from split to
+# split. That is no defect of grouping. It is the true uncertainty, which the leak had covered.
+#
+# From here on every group is represented by its plainest member (`variants=False`, the default), and the split is the library's. One row per group: nothing can be torn, and rows are independent.
+
+# %%
+sets = {split: emoji(split, size=64) for split in ("train", "valid", "test")}
+names = sets["train"].class_names
+print({split: len(pairs) for split, pairs in sets.items()})
+all_groups = [g for pairs in sets.values() for g in pairs.extras["group"]]
+print("torn groups:", len(all_groups) - len(set(all_groups)))
+assert len(all_groups) == len(set(all_groups))
+
+# %% [markdown]
+# ## 5. The same three lines
+#
+# Encoders, fit, evaluate: exactly what you wrote for the refund desk. The two mini encoders have never been told what an emoji category is. The image encoder was trained on drawn toys and drawn chests and has never seen an emoji; the text encoder has read the *training* names, with words masked out, and no others.
+#
+# **Predict before you run.** Which is better here, pictures or names? And how much does having both add?
+
+# %%
+from cmlib.encoders import image_encoder, text_encoder
+from cmlib.fusion import Concat
+from cmlib.models import FusionModel, Majority, extract, predict
+from cmlib.train import fit
+
+torch.manual_seed(0)
+encoders = FusionModel(image_encoder(cfg.image_encoder), text_encoder(cfg.text_encoder), len(names)).to(cfg.device)   # line 1
+features = {split: extract(encoders, pairs) for split, pairs in sets.items()}
+print(f"image {tuple(features['train'].image.shape)}, text {tuple(features['train'].text.shape)}")
+
+def train_head(use, seed, features=features, n_classes=len(names)):
+    torch.manual_seed(seed)
+    head = Concat(features["train"].image.shape[1], features["train"].text.shape[1], n_classes, "mlp", use=use, dropout=0.2)
+    fit(head, features["train"], features["valid"], epochs=10, learning_rate=3e-3, seed=seed, progress=False)     # line 2
+    return head
+
+# %%
+views = {"image only": ("image",), "text only": ("text",), "fused": ("image", "text")}
+heads = {view: [train_head(use, seed) for seed in range(5)] for view, use in views.items()}
+scores = {view: [metrics.evaluate(head, features["test"]) for head in group] for view, group in heads.items()}    # line 3
+floor = metrics.evaluate(Majority(features["train"].labels, len(names)), features["test"])
+
+print(f"{'':11s} accuracy of 5 seeds   95 % interval    macro F1")
+print(f"{'majority':11s} {floor.accuracy:.3f}                 {floor.interval[0]:.3f} to {floor.interval[1]:.3f}   {floor.macro_f1:.3f}")
+for view, group in scores.items():
+    accuracy = torch.tensor([s.accuracy for s in group])
+    f1 = torch.tensor([s.macro_f1 for s in group])
+    low, high = metrics.wilson(float(accuracy.mean()) * floor.n, floor.n)
+    print(f"{view:11s} {accuracy.mean():.3f} ± {accuracy.std():.3f}         {low:.3f} to {high:.3f}   {f1.mean():.3f}")
+    assert low > floor.accuracy
+
+# %% [markdown]
+# Two uncertainties stand side by side, and they are different things. **±** is the spread over seeds: the same test rows, another start of the head. The **interval** is about the rows: the same model, another draw of emoji. Here the second is several times the first, so more seeds would not help; more rows would.
+#
+# Majority marks the floor, .158: everything above it was learned. And .534 is the honest size of what two small frozen encoders get from 1,151 rows; nothing in this data set promises that 1.0 is within reach.
+
+# %% [markdown]
+# **Does the fused model win?** Its interval overlaps those of the others, and many a report would stop here: "not significant". But overlapping intervals answer the wrong question, because all three models answered *the same* rows. An odd emoji is odd for
+# all of them, and what is common cancels in the difference. So take the difference row by row, and see how *that* varies when the rows are drawn again, with replacement, a few thousand times: the **bootstrap**.
+
+# %%
+hits = {view: torch.stack([predict(h, features["test"]).argmax(1) == features["test"].labels for h in group]).double().mean(0)
+        for view, group in heads.items()}                                        # (rows,): share of the 5 seeds that are right
+
+def paired(first, second, draws=4000):
+    """Mean difference of two models on the same rows, with its 95 % bootstrap interval."""
+    d = first - second
+    again = d[torch.randint(len(d), (draws, len(d)), generator=torch.Generator().manual_seed(0))].mean(1)
+    return d.mean().item(), *again.quantile(torch.tensor([0.025, 0.975], dtype=d.dtype)).tolist()
+
+for other in ("image only", "text only"):
+    gain, low, high = paired(hits["fused"], hits[other])
+    print(f"fused minus {other}: {gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}")
+    assert cfg.name == "full" or gain > 0.02
+
+# %% [markdown]
+# Both intervals lie above zero, and both only just. The fair sentence is: *on this test set the fused model gains five to six points over either modality; with 247 rows, a gain of one point or of eleven would be compatible with what was seen.* The gain
+# is not a law. On memes, published results had a concatenation slightly *below* its text-only model (61.5 against 62.8, Hateful Memes), and section 8 has a case of our own.
+
+# %% [markdown]
+# ## 6. Which classes need which modality
+#
+# One number for nine classes of different sizes favours the large ones. The **F1** of class $k$ is $\frac{2\,TP_k}{2\,TP_k + FP_k + FN_k}$: hits count twice, false alarms and misses count against it. Its **macro** mean gives every class the same say, however rare.
+#
+# Two corners decide whether two libraries agree. A class that occurs but is *never predicted* has $TP = 0$, so $F_1 = 0$, and it counts. A class that neither occurs nor is predicted has $0/0$: there is nothing to measure, and it does not count.
+
+# %% [exercise] 07.4
+# Your function receives `labels` and `guesses`, both int64 `(rows,)` with values below `n_classes`, and `n_classes`. Return macro F1 as a scalar tensor of dtype float64. It must agree with `cmlib.metrics`, which agrees with torchmetrics and
+# scikit-learn.
+
+# %% [stub]
+def macro_f1(labels, guesses, n_classes):
+    """Mean F1 over the classes that occur, as a label or as a guess.
+
+    labels, guesses : int64 (rows,)    n_classes : int    returns : float64 scalar tensor
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def macro_f1(labels, guesses, n_classes):
+    hits = torch.bincount(labels[labels == guesses], minlength=n_classes).double()          # TP
+    both = torch.bincount(labels, minlength=n_classes) + torch.bincount(guesses, minlength=n_classes)   # 2 TP + FP + FN
+    occurs = both > 0
+    return (2 * hits[occurs] / both[occurs]).mean()
+
+# %% [hints]
+# Every guess of class k is a hit or a false alarm; every label k is a hit or a miss. So you need only three counts per class.
+# ---
+# $2\,TP + FP + FN$ = (how often k was guessed) + (how often k is true). `torch.bincount(x, minlength=n_classes)` counts every class at once.
+# ---
+# ```python
+# hits = torch.bincount(labels[labels == guesses], minlength=n_classes).double()
+# both = torch.bincount(labels, minlength=n_classes) + ____
+# occurs = both > 0
+# ```
+
+# %%
+f1 = {view: torch.stack([s.f1 for s in group]).mean(0) for view, group in scores.items()}    # (classes,) each
+print(f"{'F1, mean of 5 seeds':20s} image  text   fused")
+for k, name in enumerate(names):
+    print(f"{name:20s} " + "  ".join(f"{f1[view][k]:.3f}" for view in views))
+objects = names.index("Objects")
+precision, recall = (sum(getattr(s, part)[objects].item() for s in scores["text only"]) / 5 for part in ("precision", "recall"))
+print(f"text only on Objects: recall {recall:.3f}, precision {precision:.3f}")
+
+# %%
+fig, ax = plots.figure(width=7, height=3.3)
+for offset, (view, color) in enumerate(zip(views, (plots.IMAGE, plots.TEXT, plots.BOTH))):
+    ax.barh([k + 0.27 * (offset - 1) for k in range(len(names))], f1[view], 0.25, color=color, label=view)
+ax.set(title="Each class has its own modality", xlabel="F1 on unseen emoji", xlim=(0, 1), yticks=range(len(names)), yticklabels=names)
+ax.invert_yaxis()
+ax.legend(loc="upper right")
+plots.show(fig, "F1 of nine emoji classes for three models: which modality is better differs from class to class.")
+
+# %% [markdown]
+# Read the table row by row.
+#
+# - **Smileys, People, Symbols: the picture.** Yellow discs, skin and plain square signs look alike across the class, while their names can be anything ("hundred points", "judge").
+# - **Flags: the words.** Every name begins with "flag:". The name does not *describe* the class, it *announces* it. That is how the world labels things, and section 7 shows what it is worth.
+# - **Animals, Travel & Places: both.** The fused model is clearly above either modality.
+# - **Activities: nobody.** The image-only model has F1 0.000: it never finds one. Footballs, medals and playing cards share neither shape nor colour, and no class has fewer rows. Accuracy hides this class; macro F1 shows it.
+# - **Objects: a trap.** Text beats the fused model, and it looks even better in recall: 0.590. But its precision is 0.320: "Objects" is where it puts every name it cannot place. A class can look strong because it is the bin.
+
+# %%
+mean_p = {view: torch.stack([predict(h, features["test"]).softmax(1) for h in group]).mean(0) for view, group in heads.items()}
+guess = {view: p.argmax(1) for view, p in mean_p.items()}                     # the five heads of a view vote
+ok = {view: g == sets["test"].labels for view, g in guess.items()}
+kinds = {"words mislead": ok["image only"] & ~ok["text only"], "picture misleads": ~ok["image only"] & ok["text only"],
+         "only together": ~ok["image only"] & ~ok["text only"] & ok["fused"]}
+for kind, rows in kinds.items():
+    print(f"{kind:17s} {rows.double().mean():.3f} of the test rows")
+for kind in ("words mislead", "picture misleads"):
+    print(f"where the {kind}, the fused model is right on {ok['fused'][kinds[kind]].double().mean():.3f}")
+
+# %%
+def gallery(kind="words mislead", page=0.0):
+    rows = kinds[kind].nonzero()[:, 0][4 * int(page):4 * int(page) + 4].tolist()
+    test = sets["test"]
+    titles = [f"{test.texts[i]}\nimage: {names[guess['image only'][i]]}\ntext: {names[guess['text only'][i]]}\nfused: {names[guess['fused'][i]]}" for i in rows]
+    fig, axes = plots.figure(1, 4, width=6.0, height=1.7)
+    for ax in axes:
+        ax.axis("off")
+    for ax, i, title in zip(axes, rows, titles):
+        ax.imshow(test.images[i].permute(1, 2, 0).numpy())
+        ax.set_title(title, fontsize=7, fontweight="normal", loc="center")
+    return fig
+
+# %%
+plots.explore(gallery, "Four test emoji with their names and what the three models call them.", kind=list(kinds), page=(0.0, 11.0, 1.0, 0.0))
+
+# %%
+plots.show(gallery("words mislead"), "Four test emoji on which the picture leads to the right class and the name to a wrong one.")
+
+# %%
+plots.show(gallery("picture misleads"), "Four test emoji on which the name leads to the right class and the picture to a wrong one.")
+
+# %% [markdown]
+# Numbers told you which classes; pictures tell you why. Look for a pattern in the first row before reading on.
+#
+# Three hands are "Objects" to the text model: its bin again. A glance at the picture puts it right. In the second row the pictures are honest and the category is a convention: lungs are People & Body, a white heart is Smileys & Emotion, a person in bed is filed under people and not under furniture. Only the words carry that.
+#
+# And the fused model? Where just one of the two is misled, it sides with the right one on 0.674 of the rows if that is the picture, and on 0.500 if it is the words. Concatenation learns *whom to trust on average*; it is not told whom to trust *this time*. That is the subject of lesson 08. Browse the rest with the
+# slider, "only together" too: rows on which both single models fail and the fused one does not.
+
+# %% [markdown]
+# ## 7. Break it: the world shifts
+#
+# A test split answers for data *like the training data*. Yours will arrive as a scan without colour, in dark mode, or typed in a hurry. So change one thing at a time in the test rows, and leave the models as they are.
+#
+# **Predict before you run.** Which of these hurts most: grey pictures, dark background, a quarter turn, a blur; capitals, typing errors, the word "flag:" left out? And does the fused model fall less than the better single one, or more?
+
+# %%
+def greyed(images, strength=1.0):
+    grey = (images.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    return (images * (1 - strength) + grey * strength).round().to(torch.uint8)
+
+def dark(images):
+    return torch.where(images.amin(1, keepdim=True) > 247, torch.tensor(40, dtype=torch.uint8), images)
+
+def blurred(images):
+    small = torch.nn.functional.interpolate(images.float(), size=(12, 12), mode="area")
+    return torch.nn.functional.interpolate(small, size=images.shape[2:], mode="bilinear").round().to(torch.uint8)
+
+def typos(text):
+    """Swap the second and third letter of every word of four letters or more."""
+    return " ".join(w[0] + w[2] + w[1] + w[3:] if len(w) > 3 else w for w in text.split())
+
+# %%
+test = sets["test"]
+shifts = {"none": test, "grey": replace(test, images=greyed(test.images)), "dark background": replace(test, images=dark(test.images)),
+          "quarter turn": replace(test, images=test.images.rot90(1, (2, 3))), "blur": replace(test, images=blurred(test.images)),
+          "CAPITALS": replace(test, texts=[t.upper() for t in test.texts]), "typing errors": replace(test, texts=[typos(t) for t in test.texts]),
+          'no "flag:"': replace(test, texts=[t.removeprefix("flag: ") for t in test.texts])}
+
+def accuracies(pairs):
+    """Mean accuracy of the 5 heads of every view on these rows."""
+    f = extract(encoders, pairs)
+    return {view: sum((predict(h, f).argmax(1) == f.labels).double().mean().item() for h in group) / len(group) for view, group in heads.items()}
+
+shifted = {name: accuracies(pairs) for name, pairs in shifts.items()}
+print(f"{'':16s} image  text   fused")
+for name, row in shifted.items():
+    print(f"{name:16s} " + "  ".join(f"{v:.3f}" for v in row.values()))
+assert shifted["CAPITALS"] == shifted["none"]
+assert cfg.name == "full" or shifted["dark background"]["fused"] < shifted["dark background"]["text only"] - 0.03
+
+# %% [markdown]
+# Capitals do nothing at all: the tokenizer lower-cases, so the ids are the same, and the code asserts equality. It is worth having one shift whose result you know.
+#
+# Everything else hurts, and in three ways that generalise:
+#
+# 1. **A model leans on what was easy.** Without its colour a picture is worth less than half (0.481 to 0.222). A 12 × 12 blur, which keeps colour and destroys shape, costs less. On its drawn toys colour was the surest sign, and it seems to have kept the habit.
+# 2. **Two letters swapped per word ruin the words**: 0.474 to 0.203. An unknown word falls into pieces that mean nothing. Leaving out the single word "flag:" takes text from 0.474 to 0.325; the rest of the name, a country, says little to it.
+# 3. **The second modality cushions, and it can also drag down.** With typing errors the fused model keeps 0.416, twice what text keeps. But on a dark background it has 0.400 and text alone 0.474: it would be better off without the picture, and does not know it.
+
+# %%
+strengths = [0.0, 0.25, 0.5, 0.75, 1.0]
+curve = [accuracies(replace(test, images=greyed(test.images, s))) for s in strengths]
+fig, ax = plots.figure(width=6, height=2.8)
+for view, color in zip(views, (plots.IMAGE, plots.TEXT, plots.BOTH)):
+    ax.plot(strengths, [c[view] for c in curve], "o-", color=color)
+    ax.text(1.02, curve[-1][view], view, color=color, va="center")
+ax.set(title="Colour fades from the test pictures", xlabel="share of the colour that is gone", ylabel="test accuracy", ylim=(0.2, 0.65), xlim=(0, 1.2), xticks=strengths)
+plots.show(fig, "Accuracy of three models while the colour of the test pictures fades: the text line is flat, the image line falls, the fused line falls with it.")
+
+# %% [markdown]
+# ## 8. Your own pictures, texts and labels
+#
+# A CSV file with three columns is enough: the path of a picture, a text, the name of a class. A fourth column for the group is what you have learned in this lesson. Here a small one is written into a temporary folder, as if you had made it: things to eat and things that live.
+
+# %%
+import csv
+import tempfile
+from pathlib import Path
+from PIL import Image
+
+temporary = tempfile.TemporaryDirectory()
+own = Path(temporary.name)
+source = emoji("all", size=72)
+wanted = {source.class_names.index("Food & Drink"): "food", source.class_names.index("Animals & Nature"): "nature"}
+table = [["image", "text", "label", "product"]]
+for i in range(len(source)):
+    if (label := int(source.labels[i])) in wanted:
+        Image.fromarray(source.images[i].permute(1, 2, 0).numpy()).save(own / f"{i}.png")
+        table.append([f"{i}.png", source.texts[i], wanted[label], source.extras["group"][i]])
+with open(own / "mine.csv", "w", newline="", encoding="utf-8") as file:
+    csv.writer(file).writerows(table)
+print((own / "mine.csv").read_text(encoding="utf-8").splitlines()[:4])
+
+# %%
+mine = {split: datasets.folder(own / "mine.csv", size=64, split=split, group="product") for split in ("train", "valid", "test")}
+print({split: len(pairs) for split, pairs in mine.items()}, mine["train"].class_names)
+mine_features = {split: extract(encoders, pairs) for split, pairs in mine.items()}
+for view, use in views.items():
+    rows = [metrics.evaluate(train_head(use, seed, mine_features, n_classes=2), mine_features["test"]) for seed in range(5)]
+    accuracy = torch.tensor([m.accuracy for m in rows])
+    low, high = metrics.wilson(float(accuracy.mean()) * rows[0].n, rows[0].n)
+    print(f"{view:11s} {accuracy.mean():.3f} ± {accuracy.std():.3f}   95 % interval {low:.3f} to {high:.3f}")
+low, high = metrics.wilson(650, 1000)
+print(f"the same share of 1,000 rows would be known to ± {(high - low) / 2:.3f}")
+
+# %% [markdown]
+# The same `extract`, the same `train_head`, the same `evaluate`. And the fused model is *below* image-only. Should you report that the words are harmful here? Look at the intervals: 42 test rows leave about ±.14. Nothing can be decided with this test set, in either direction. The
+# last line says what 1,000 rows would give you. **Count your test rows before you compare models.**
+#
+# Now two mistakes that everybody makes in a CSV: a file name with swapped letters, and a class with swapped letters.
+
+# %%
+def try_with(change_row, column, value, **settings):
+    """Write the table with one changed cell, load it, and print the answer."""
+    broken = [list(row) for row in table]
+    broken[change_row - 1][table[0].index(column)] = value
+    with open(own / "broken.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(broken)
+    try:
+        datasets.folder(own / "broken.csv", **settings)
+    except ValueError as error:
+        print(str(error).replace(str(own), "your folder"))
+
+first = table[1][0].removesuffix(".png")
+try_with(2, "image", f"{first}.pgn")
+try_with(5, "label", "fodo", class_names=("food", "nature"))
+
+# %% [markdown]
+# Each answer names the row, the column, the value and the mend, and nothing is half loaded. The row number is that of a spreadsheet: the header is row 1. Without `class_names` the second file would have been accepted, with a third class of one row: **say which classes you expect.**
+#
+# A file of your own works the same way: `datasets.folder("path/to/mine.csv", group="patient")`.
+
+# %% [markdown]
+# ## 9. Scale
+#
+# One name changes the encoder, and no other line. Take the plainest text encoder, a bag of words whose embeddings are random and stay so, in the place of the pretrained mini BERT.
+#
+# **Predict before you run:** how much does throwing the pretraining away cost?
+
+# %%
+from cmlib.batch import Features, collate
+
+def with_bag(seed):
+    """The same image features, beside the random bag-of-words features of this seed."""
+    torch.manual_seed(seed)
+    bag = text_encoder("bag")
+    with torch.no_grad():
+        return {split: Features(f.image, bag(collate(sets[split], bag.tokenizer).text), f.labels) for split, f in features.items()}
+
+bags = [with_bag(seed) for seed in range(5)]
+for view in ("text only", "fused"):
+    before = torch.tensor([s.accuracy for s in scores[view]])
+    after = torch.tensor([metrics.evaluate(train_head(views[view], seed, f), f["test"]).accuracy for seed, f in enumerate(bags)])
+    print(f"{view:10s} mini BERT {before.mean():.3f} ± {before.std():.3f}   random bag of words {after.mean():.3f} ± {after.std():.3f}")
+    assert cfg.name == "full" or after.mean() > before.mean() - 0.01
+
+# %% [markdown]
+# It costs nothing; the random bag is even ahead, with words alone by more than the spread over seeds. A likely reason: the mini BERT has read refund messages and chest reports, and some emoji names. To fill in *their* masked words it had to tell colours, complaints and findings apart; "otter" and "ferry" were hardly worth the space. Random vectors at least keep
+# different words different. **Pretraining pays in so far as what was read resembles what is asked.** On the refund desk (lesson 04) it does.
+#
+# BERT and a ResNet-50 have read and seen far more than emoji. On a GPU the setup cell picks `bert-base-uncased` and `resnet50`, and every line above stays as it is. What they reach here has **not been measured yet**, so no number stands here; lesson 13 trains them.
+
+# %% [markdown]
+# ## 10. Recap
+#
+# You can now
+# - build a group key, detect torn groups, and say what a leak costs;
+# - give an accuracy its interval, keep it apart from the spread over seeds, and compare two models on the same rows;
+# - compute macro F1 with its corners, and read from the mistakes which modality a class needs;
+# - measure a shift in one modality at a time;
+# - bring your own data and understand what the loader tells you.
+
+# %% [quiz]
+# ? Two models are right on .55 and .47 of the same 247 rows; the Wilson intervals overlap. What follows?
+# - The difference is chance :: Overlapping intervals do not show that. They ignore that both models saw the same rows.
+# + Compare them row by row :: What is common to both, hard and easy rows, cancels in the difference, so the paired interval is narrower.
+# - The first is better :: Perhaps. But neither the two numbers nor their intervals tell you.
+# ? A data set has five photos of every article. You split at random by photo. What is wrong with the test accuracy?
+# + It is too high, and its interval is too narrow :: The model has met nearly every test article in training, and five photos of one article are not five independent pieces of evidence.
+# - It is too low, since the test set is small :: A small test set makes the number uncertain, not low.
+# - Nothing, if the classes are balanced :: Balance does not help: the leak is about articles, not about classes.
+# ? A class with 4 of 247 rows is never predicted. Which number shows it?
+# - Accuracy :: It loses at most 4/247 = .016, less than its own uncertainty.
+# - The spread over seeds :: Every seed may ignore the same class.
+# + Macro F1 :: The class counts with F1 = 0, a ninth of the mean.
+# ? All test pictures arrive in dark mode, and the fused model becomes worse than text only. Why does it not just ignore the picture?
+# - Its text half has been damaged too :: The words are the same, and the text half computes what it always did.
+# + It learned how far to trust pictures when they were reliable :: Concatenation has no way to notice that its input has changed; the weights are fixed. Lesson 26 returns to this.
+# - Its learning rate was too high :: The models are not trained again in a shift test.
+
+# %% [markdown]
+# **Glossary**: *leakage*, information about the test rows that training should not have · *group*, rows that must stay in one split · *Wilson interval*, the shares compatible with k of n · *paired comparison*, of two models on the same rows ·
+# *recall*, the share of a class's rows that are found · *macro F1*, the mean over classes of the harmonic mean of precision and recall · *domain shift*, test data from another source than the training data · *bootstrap*, redrawing the rows to see how a number varies.
+#
+# **References**
+# - E. B. Wilson, *Probable inference, the law of succession, and statistical inference*, Journal of the American Statistical Association 22 (1927): two pages that mend the interval of step 2.
+# - L. D. Brown, T. T. Cai, A. DasGupta, *Interval estimation for a binomial proportion*, Statistical Science 16 (2001): how badly the usual interval behaves, and that Wilson's is a good default.
+# - S. Kapoor, A. Narayanan, *Leakage and the reproducibility crisis in machine-learning-based science*, Patterns 4 (2023): leaks like that of section 1 in published work of many fields.
+# - D. Hendrycks, T. Dietterich, *Benchmarking neural network robustness to common corruptions and perturbations*, ICLR 2019: section 7 for ImageNet, with strengths.
+# - Unicode Technical Standard 51, *Unicode Emoji*: skin tones, joiners and U+FE0F, as used in section 2.
+#
+# Pictures: Noto Emoji, © Google, SIL Open Font License 1.1. Names: EmojiBase, MIT.
+
+# %%
+cmlib.progress("07")
