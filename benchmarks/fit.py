@@ -58,8 +58,8 @@ def main():
     torch.manual_seed(0)
     features = Features(torch.randn(4096, 128), torch.randn(4096, 128), torch.randint(0, 2, (4096,)))
     compare("MLP head on features", Concat(128, 128, 2, head="mlp"), features, epochs=4)
-    images = torch.randint(0, 256, (512, 3, 64, 64), dtype=torch.uint8)
-    pairs = Pairs(images, ["is this the blue ball that i ordered ?"] * 512, torch.arange(512) % 2, ("keep", "refund"))
+    images = torch.randint(0, 256, (256, 3, 64, 64), dtype=torch.uint8)
+    pairs = Pairs(images, ["is this the blue ball that i ordered ?"] * 256, torch.arange(256) % 2, ("keep", "refund"))
     mini = FusionModel(image_encoder("mini", pretrained=False), text_encoder("mini", pretrained=False), 2)
     compare("mini ResNet + mini BERT", mini, pairs, epochs=1)
 
