@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import os
+import textwrap
 
 # Okabe & Ito (2008): distinguishable with every common form of colour blindness. Image, text, both, then the rest.
 IMAGE, TEXT, BOTH, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
@@ -91,5 +92,6 @@ def pictures(images, titles=None, columns: int = 6, size: float = 1.3):
         if i < n:
             ax.imshow(images[i].permute(1, 2, 0).numpy(), interpolation="nearest")
             if titles:
-                ax.set_title(titles[i], fontsize=7, fontweight="normal", loc="center", wrap=True)
+                lines = [textwrap.fill(line, max(10, round(15 * size))) for line in titles[i].splitlines()]
+                ax.set_title("\n".join(lines), fontsize=7, fontweight="normal", loc="center")
     return fig

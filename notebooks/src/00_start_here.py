@@ -58,7 +58,7 @@ situation = test.extras["situation"]
 chosen = [int((situation == k).nonzero()[j]) for k in range(4) for j in (0, 1)]
 titles = [f"{test.texts[i]}\n→ {test.class_names[test.labels[i]]}" for i in chosen]
 alt = "Eight tickets, two of each situation: a photo of a toy, a parcel or a carton, the message below it, and the right decision."
-plots.show(plots.pictures(test.images[chosen], titles, columns=4, size=1.9), alt)
+plots.show(plots.pictures(test.images[chosen], titles, columns=4, size=1.6), alt)
 for i in chosen:
     print(names[situation[i]], "|", test.class_names[test.labels[i]], "|", test.texts[i])
 
@@ -189,7 +189,7 @@ fig, ax = plots.figure(width=7, height=2.8)
 for offset, (view, color) in enumerate(zip(views, (plots.IMAGE, plots.TEXT, plots.BOTH))):
     ax.bar([k + 0.27 * (offset - 1) for k in range(4)], table[view], 0.25, color=color, label=view)
 ax.axhline(0.5, color="black", lw=1, ls="--")
-ax.text(3.45, 0.51, "coin flip", ha="right", fontsize=9)
+ax.text(3.5, 0.5, "coin flip", va="center", fontsize=9)
 ax.set(title="Only both together can answer S", ylabel="test accuracy", ylim=(0, 1.02),
        xticks=range(4), xticklabels=["R: either tells", "I: photo tells", "T: message tells", "S: both together"])
 ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, -0.42))

@@ -295,7 +295,7 @@ def accuracy_by_group(right, group, n_groups):
 # %%
 torch.manual_seed(0)
 encoders = FusionModel(image_encoder(cfg.image_encoder), text_encoder(cfg.text_encoder), n_classes=2)
-train_pairs, test_pairs = desk.sample(3500), desk.sample(1000, split="test")
+train_pairs, test_pairs = desk.sample(3000), desk.sample(800, split="test")
 train, test = extract(encoders, train_pairs), extract(encoders, test_pairs)
 situation = test_pairs.extras["situation"]
 print(f"features: image {tuple(train.image.shape)}, text {tuple(train.text.shape)}")
@@ -393,7 +393,7 @@ assert control_results["shuffled pairs"][:, 0].max() < 0.8 and control_results["
 # nearly perfect already (look at I), so the ResNet stays frozen; that halves the time. The model is now the whole model, and its data are `Pairs` instead of vectors; the lines are the same. On a GPU this very cell runs `bert-base-uncased` and `resnet50`, because `cfg` says so. Those numbers are
 # not measured yet; lesson 13 is about nothing else.
 #
-# **Predict before you run:** one pass over 2,000 of the same tickets, starting from the five heads that you have. Which column moves most?
+# **Predict before you run:** one pass over 1,600 of the same tickets, starting from the five heads that you have. Which column moves most?
 
 # %%
 from cmlib.models import freeze
@@ -402,7 +402,7 @@ tuned = []
 for seed in range(5):
     model = FusionModel(freeze(image_encoder(cfg.image_encoder)), text_encoder(cfg.text_encoder), n_classes=2)
     model.head.load_state_dict(models["concat, MLP"][seed].state_dict())
-    fit(model, train_pairs[:2000], epochs=1, batch_size=32, learning_rate=8e-4, seed=seed, progress=False)
+    fit(model, train_pairs[:1600], epochs=1, batch_size=32, learning_rate=1e-3, seed=seed, progress=False)
     tuned.append(report(model, test_pairs))
 tuned = torch.stack(tuned)
 for name, rows in (("frozen encoders", mlp), ("BERT fine-tuned", tuned)):
