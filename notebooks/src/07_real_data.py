@@ -74,8 +74,7 @@ for j in lucky:
 # %% [markdown]
 # The test set is asking what the training set has already said. It is the same drawing with other hair, and it has the same label. In a hospital these would be two X-rays of one patient, in a shop two photos of one article. The number is not false; it answers another
 # question: "how well do I recognise what I have seen?" You wanted to know about what you have not seen. This is **leakage**.
-
-# %% [markdown]
+#
 # ## 2. Who belongs together
 #
 # An emoji is a short string of Unicode code points. You need four kinds:
@@ -184,8 +183,7 @@ assert abs(metrics.wilson(12, 12)[0] - 0.757) < 1e-3
 # The last line is the size of our test set. Whatever the models do in section 5, a single accuracy there is known to about ±.06. Remember that before you get excited about .02.
 #
 # An interval assumes that the rows are **independent**. Five variants of one drawing are not five pieces of evidence. So groups matter a second time: a torn group makes the number too high, and an unnoticed one makes the interval too narrow.
-
-# %% [markdown]
+#
 # ## 4. What the leak costs
 #
 # First a detector. You should be able to run it on any data set that anyone hands you.
@@ -295,8 +293,7 @@ for view, group in scores.items():
 # Two uncertainties stand side by side, and they are different things. **±** is the spread over seeds: the same test rows, another start of the head. The **interval** is about the rows: the same model, another draw of emoji. Here the second is several times the first, so more seeds would not help; more rows would.
 #
 # Majority marks the floor, .158: everything above it was learned. And .534 is the honest size of what two small frozen encoders get from 1,151 rows; nothing in this data set promises that 1.0 is within reach.
-
-# %% [markdown]
+#
 # **Does the fused model win?** Its interval overlaps those of the others, and many a report would stop here: "not significant". But overlapping intervals answer the wrong question, because all three models answered *the same* rows. An odd emoji is odd for
 # all of them, and what is common cancels in the difference. So take the difference row by row, and see how *that* varies when the rows are drawn again, with replacement, a few thousand times: the **bootstrap**.
 
@@ -318,8 +315,7 @@ for other in ("image only", "text only"):
 # %% [markdown]
 # Both intervals lie above zero, and both only just. The fair sentence is: *on this test set the fused model gains five to six points over either modality; with 247 rows, a gain of one point or of eleven would be compatible with what was seen.* The gain
 # is not a law. On memes, published results had a concatenation slightly *below* its text-only model (61.5 against 62.8, Hateful Memes), and section 8 has a case of our own.
-
-# %% [markdown]
+#
 # ## 6. Which classes need which modality
 #
 # One number for nine classes of different sizes favours the large ones. The **F1** of class $k$ is $\frac{2\,TP_k}{2\,TP_k + FP_k + FN_k}$: hits count twice, false alarms and misses count against it. Its **macro** mean gives every class the same say, however rare.
@@ -365,7 +361,6 @@ objects = names.index("Objects")
 precision, recall = (sum(getattr(s, part)[objects].item() for s in scores["text only"]) / 5 for part in ("precision", "recall"))
 print(f"text only on Objects: recall {recall:.3f}, precision {precision:.3f}")
 
-# %%
 fig, ax = plots.figure(width=7, height=3.3)
 for offset, (view, color) in enumerate(zip(views, (plots.IMAGE, plots.TEXT, plots.BOTH))):
     ax.barh([k + 0.27 * (offset - 1) for k in range(len(names))], f1[view], 0.25, color=color, label=view)
@@ -407,13 +402,11 @@ def gallery(kind="words mislead", page=0.0):
         ax.set_title(title, fontsize=7, fontweight="normal", loc="center")
     return fig
 
-# %%
 plots.explore(gallery, "Four test emoji with their names and what the three models call them.", kind=list(kinds), page=(0.0, 11.0, 1.0, 0.0))
 
 # %%
 plots.show(gallery("words mislead"), "Four test emoji on which the picture leads to the right class and the name to a wrong one.")
 
-# %%
 plots.show(gallery("picture misleads"), "Four test emoji on which the name leads to the right class and the picture to a wrong one.")
 
 # %% [markdown]
@@ -423,8 +416,7 @@ plots.show(gallery("picture misleads"), "Four test emoji on which the name leads
 #
 # And the fused model? Where just one of the two is misled, it sides with the right one on 0.674 of the rows if that is the picture, and on 0.500 if it is the words. Concatenation learns *whom to trust on average*; it is not told whom to trust *this time*. That is the subject of lesson 08. Browse the rest with the
 # slider, "only together" too: rows on which both single models fail and the fused one does not.
-
-# %% [markdown]
+#
 # ## 7. Break it: the world shifts
 #
 # A test split answers for data *like the training data*. Yours will arrive as a scan without colour, in dark mode, or typed in a hurry. So change one thing at a time in the test rows, and leave the models as they are.
@@ -447,7 +439,6 @@ def typos(text):
     """Swap the second and third letter of every word of four letters or more."""
     return " ".join(w[0] + w[2] + w[1] + w[3:] if len(w) > 3 else w for w in text.split())
 
-# %%
 test = sets["test"]
 shifts = {"none": test, "grey": replace(test, images=greyed(test.images)), "dark background": replace(test, images=dark(test.images)),
           "quarter turn": replace(test, images=test.images.rot90(1, (2, 3))), "blur": replace(test, images=blurred(test.images)),
@@ -547,8 +538,7 @@ try_with(5, "label", "fodo", class_names=("food", "nature"))
 # Each answer names the row, the column, the value and the mend, and nothing is half loaded. The row number is that of a spreadsheet: the header is row 1. Without `class_names` the second file would have been accepted, with a third class of one row: **say which classes you expect.**
 #
 # A file of your own works the same way: `datasets.folder("path/to/mine.csv", group="patient")`.
-
-# %% [markdown]
+#
 # ## 9. Scale
 #
 # One name changes the encoder, and no other line. Take the plainest text encoder, a bag of words whose embeddings are random and stay so, in the place of the pretrained mini BERT.
@@ -577,8 +567,7 @@ for view in ("text only", "fused"):
 # different words different. **Pretraining pays in so far as what was read resembles what is asked.** On the refund desk (lesson 04) it does.
 #
 # BERT and a ResNet-50 have read and seen far more than emoji. On a GPU the setup cell picks `bert-base-uncased` and `resnet50`, and every line above stays as it is. What they reach here has **not been measured yet**, so no number stands here; lesson 13 trains them.
-
-# %% [markdown]
+#
 # ## 10. Recap
 #
 # You can now
