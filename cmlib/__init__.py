@@ -21,7 +21,7 @@ def missing_packages() -> list[str]:
     """Packages the lessons import that are not installed here (Colab has the large ones, but not all)."""
     from importlib.util import find_spec
 
-    return [name for name in ("torchmetrics", "lightning_utilities", "safetensors", "ipywidgets") if find_spec(name) is None]
+    return [name for name in ("safetensors", "ipywidgets") if find_spec(name) is None]
 
 
 def __getattr__(name):

@@ -142,7 +142,7 @@ def test_make_runs_both_and_measures(course, capsys):
     image = next(o for c in learner["cells"] for o in c.get("outputs", []) if "image/png" in o.get("data", {}))
     assert image["metadata"]["image/png"]["alt"] == "A line that rises from zero to four in two steps."
     picture = Image.open(io.BytesIO(base64.b64decode(image["data"]["image/png"])))
-    assert picture.mode == "P" and picture.size == (288, 144)
+    assert picture.mode == "P" and 200 < picture.width < 310
     author.make(source)  # again: nothing changes but the passport's time
     again = json.loads((course / "00_tiny.ipynb").read_text("utf-8"))
     assert again["cells"][1:] == learner["cells"][1:]

@@ -86,3 +86,14 @@ def test_a_group_name_or_length_that_does_not_fit_is_one_sentence():
 
 def test_confusion_keeps_absent_classes():
     assert confusion_matrix(torch.tensor([0]), torch.tensor([0]), 3).shape == (3, 3)
+
+
+def test_torchmetrics_counts_the_same():
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix, multiclass_f1_score
+
+    g = torch.Generator().manual_seed(5)
+    logits, labels = torch.randn(200, 4, generator=g), torch.randint(4, (200,), generator=g)
+    ours = score(logits, labels)
+    assert ours.accuracy == pytest.approx(multiclass_accuracy(logits, labels, 4, average="micro").item())
+    assert ours.macro_f1 == pytest.approx(multiclass_f1_score(logits, labels, 4, average="macro").item())
+    assert torch.equal(ours.confusion, multiclass_confusion_matrix(logits, labels, 4))

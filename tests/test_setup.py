@@ -115,8 +115,8 @@ def test_missing_packages_names_only_what_is_not_there(monkeypatch):
     import cmlib
 
     assert cmlib.missing_packages() == []
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torchmetrics" else object())
-    assert cmlib.missing_packages() == ["torchmetrics"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "safetensors" else object())
+    assert cmlib.missing_packages() == ["safetensors"]
 
 
 # The scale, decided once

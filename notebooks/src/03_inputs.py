@@ -463,7 +463,7 @@ toy, film, named = photo.to(torch.uint8), films.images[1], re.search(r"(left|rig
 sheet = torch.stack([toy, flip(toy), shift(toy, (5, -4)), relight(toy, 0.7), film, flip(film)])
 titles = ["cracked", "flip: cracked", "shift: cracked", "relight: cracked", f"says {named}", f"flip: {named}?"]
 alt = "A cracked toy, mirrored, shifted and dimmed: still cracked. A drawn chest film and its mirror image, in which the finding lies on the other side."
-plots.show(plots.pictures(sheet, titles, size=0.95), alt)
+plots.show(plots.pictures(sheet, titles, size=0.85), alt)
 print(films.texts[1])
 
 # %% [markdown]

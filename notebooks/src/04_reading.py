@@ -258,7 +258,6 @@ def take(batch, rows):
     longest = batch.attention_mask[rows].sum(1).max()
     return TextBatch(batch.input_ids[rows, :longest], batch.attention_mask[rows, :longest])
 
-# %%
 def learn(model, batch, labels, steps, seed, rate, size=32):
     """AdamW with warm-up and linear decay on random mini-batches; returns the model in evaluation mode."""
     draw = torch.Generator().manual_seed(seed)
@@ -407,7 +406,6 @@ def head_maps(text, temperature=1.0):
             for q, k in zip(layer.query(x).chunk(4, dim=-1), layer.key(x).chunk(4, dim=-1))]
     return torch.stack(maps), mini.tokenizer.convert_ids_to_tokens(ids[0].tolist())
 
-# %%
 def draw_heads(text, temperature=1.0, heads=(0, 1, 2, 3)):
     maps, tokens = head_maps(text, temperature)
     fig, axes = plots.figure(1, len(heads), width=2.3 * len(heads) + 0.6, height=2.9, sharey=True, squeeze=False)
@@ -672,7 +670,6 @@ def readout(vectors, n, seed):
     newton.step(objective)
     return [((unit[name] @ weight).argmax(1) == sets[name][1]).double().mean().item() for name in ("test", "twins")]
 
-# %%
 sizes = (32, 128, 512)
 frozen = {name: torch.tensor([[readout(vectors, n, seed) for seed in range(5)] for n in sizes])  # (sizes, seeds, 2)
           for name, vectors in (("fresh", vectors_of(fresh)), ("pretrained", vectors_of(mini)))}
@@ -710,7 +707,6 @@ better = (tuned["BERT pretrained"] > tuned["BERT fresh"]).all().item()
 print("pretrained is better than fresh in every seed, on new messages and on twins:", better)
 assert better and tuned["BERT pretrained"].mean(0)[1] - tuned["BERT fresh"].mean(0)[1] > 0.15
 
-# %%
 fig, axes = plots.figure(1, 2, width=7.6, height=3.0, sharey=True)
 for name, color in (("fresh", plots.GREY), ("pretrained", plots.TEXT)):
     for j, mark in ((0, "-"), (1, "--")):
@@ -818,6 +814,7 @@ assert (good[0] - good[1]).abs().max() < 1e-4 < 0.05 < (careless[0] - careless[1
 # + So that every word might be asked for, and the model must keep a good vector for words that it can see. :: At fine-tuning time no [MASK] occurs; a model that only worked at [MASK] would have no reason to represent ordinary words well.
 # - To make the task easier at the start. :: There is no schedule: the share is the same from the first step to the last.
 #
+
 # %% [markdown]
 # **Glossary**
 #
