@@ -89,7 +89,11 @@ def test_confusion_keeps_absent_classes():
 
 
 def test_torchmetrics_counts_the_same():
-    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix, multiclass_f1_score
+    from torchmetrics.functional.classification import (
+        multiclass_accuracy,
+        multiclass_confusion_matrix,
+        multiclass_f1_score,
+    )
 
     g = torch.Generator().manual_seed(5)
     logits, labels = torch.randn(200, 4, generator=g), torch.randint(4, (200,), generator=g)

@@ -62,7 +62,7 @@ for name, guess, p in zip(others.texts, *opinion(others.images)):
     print(f"{name:12s} → {guess:10s} {p:.3f}")
 shown = sheet[[2, 13, 20, 7, 11, 16]]
 titles = [f"{name}\n→ {guess}" for name, guess in zip(shown.texts + others.texts, opinion(shown.images)[0] + opinion(others.images)[0])]
-plots.show(plots.pictures(torch.cat([shown.images, others.images]), titles, columns=6, size=0.86),
+plots.show(plots.pictures(torch.cat([shown.images, others.images]), titles, columns=6, size=0.8),
            "Twelve emoji with the network's answers: three of its hits, its three mistakes, and six things outside its classes, named anyway.")
 assert accuracy > 0.85
 
@@ -517,7 +517,7 @@ on_real_weights(resnet20)
 car = int(((toys.extras["kind"] == KINDS.index("car")) & (toys.extras["size"] == 1) & (toys.extras["cracked"] == 0)).nonzero()[0])
 with torch.no_grad():
     maps = net.maps(cifar.prepare(toys.images[car:car + 1]))  # (1, 16, 32, 32), (1, 16, 32, 32), (1, 32, 16, 16), (1, 64, 8, 8)
-fig, axes = plots.figure(4, 5, width=3.8, height=3.1)
+fig, axes = plots.figure(4, 5, width=3.4, height=2.8)
 for row, (ax, found_map, name) in enumerate(zip(axes, maps, ("stem", "layer1", "layer2", "layer3"), strict=True)):
     for a, c in zip(ax[1:], found_map[0].var((1, 2)).argsort(descending=True)[:4], strict=True):
         a.imshow(found_map[0, c], cmap="gray", interpolation="nearest")
