@@ -300,7 +300,7 @@ for ax, lam in zip(axes, (0.2, 0.382, 0.6)):
     t, i = (g.flatten().requires_grad_() for g in torch.meshgrid(grid, grid, indexing="xy"))
     down = [-g for g in torch.autograd.grad(joint.claimed_equivalent(t, i, lam).sum(), (t, i))]
     color = plots.BOTH if lam < 0.38 else plots.GREY if lam < 0.4 else plots.TEXT
-    ax.quiver(t.detach(), i.detach(), *down, color=color, angles="xy", scale=10, width=0.009)
+    ax.quiver(t.detach(), i.detach(), *down, color=color, angles="xy", scale=7, width=0.01)
     ax.set(title=f"λ = {lam}", xlabel="text score $s_t$", aspect="equal")
     print(f"λ = {lam}: mean upward push on s_i {down[1].mean():+.3f}, on s_t {down[0].mean():+.3f}")
 axes[0].set_ylabel("image score $s_i$")
