@@ -54,7 +54,8 @@ def server(tmp_path_factory):
     base = tmp_path_factory.mktemp("lab")
     source = ROOT / "notebooks" / f"{NAME}.ipynb"
     need(f"the built lesson {NAME}", source.exists())
-    (base / "cmlib").symlink_to(ROOT / "cmlib")  # the first cell looks for it above the notebook
+    for folder in ("cmlib", "data"):  # the first cell looks for the course above the notebook
+        (base / folder).symlink_to(ROOT / folder)
     (base / "notebooks").mkdir()
     shutil.copy(source, base / "notebooks")
     settings = base / "settings" / "@jupyterlab" / "apputils-extension"
@@ -135,7 +136,11 @@ def test_1_the_stored_page_shows_pictures_with_alt_text(page, server):
 
 
 def test_2_everything_runs(page, server):
-    assert page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')") is not False
+    ok = page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    failed = page.evaluate(f"""() => {WIDGET}.content.widgets.filter(cell => cell.model.type === 'code')
+      .flatMap(cell => cell.model.sharedModel.toJSON().outputs).filter(output => output.output_type === 'error')
+      .map(output => output.ename + ': ' + output.evalue)""")
+    assert ok is not False, failed
     counts = page.evaluate(f"""() => {WIDGET}.content.widgets.filter(cell => cell.model.type === 'code')
       .map(cell => [cell.model.sharedModel.execution_count, cell.model.sharedModel.toJSON().outputs.map(o => o.output_type)])""")
     assert [count for count, _ in counts] == list(range(1, len(counts) + 1))
