@@ -64,7 +64,7 @@ def explore(draw, alt: str, **sliders) -> None:
 
     controls = {name: slider(name, spec) for name, spec in sliders.items()}
     picture, message = widgets.Image(format="png"), widgets.HTML()
-    picture.layout.max_width = "100%"
+    picture.layout.max_width, picture.layout.align_self = "100%", "flex-start"  # its own size: VBox would stretch it
 
     def redraw(_=None):
         try:
