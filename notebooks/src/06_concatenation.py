@@ -366,7 +366,7 @@ for normalize in (False, True):
 assert scale_results[True][:, 3].min() > scale_results[False][:, 3].max()
 
 # %% [markdown]
-# The message is whispered, so the head hardly hears it: T and S suffer, I does not. (Given many more steps it would learn larger weights; weight decay and a finite learning rate hold it back.) LayerNorm per half makes the scale irrelevant, and
+# The message is whispered, so the head hardly hears it: T and S suffer, I does not. LayerNorm per half makes the scale irrelevant, and
 # costs nothing.
 #
 # ## 8. Two controls
@@ -412,7 +412,7 @@ print("at least 0.95 overall and 0.90 in S on average:", bool(tuned[:, 0].mean()
 assert (tuned[:, 0] > mlp[:, 0]).all() and tuned[:, 0].mean() >= 0.95 and tuned[:, 4].mean() >= 0.90
 
 # %% [markdown]
-# It was what the head was given. With features made for the task, the same head comes close to the ceiling. Note the order of work: first a head on frozen features, then both together. A fresh head sends large, meaningless gradients into a pretrained encoder; a trained one does not.
+# It was what the head was given. With features made for the task, the same head comes close to the ceiling. Note the order of work: first a head on frozen features, then both together. Lesson 13 measures what happens the other way round.
 #
 # ## 10. Break it: six colours
 #
