@@ -217,7 +217,8 @@ the accuracies hold.
   a 4 × 4 map. Trained to name kind, colour, size, crack and container (desk), all kinds, all colours, any crack and the
   count (toys), the findings (chest), each with one linear layer on the mean of the map. The layers are not kept.
 * **mini-bert**: `transformers.BertModel`, 2 layers of 128 with 4 heads. Trained to fill in hidden words, 20 % of them.
-* **mini-tokenizer**: WordPiece learned from the same texts; every letter is a piece, so no word is unknown as a whole.
+* **mini-tokenizer**: WordPiece learned from the same texts; every letter is a piece, so no word is unknown as a whole. Its
+  trainer breaks ties at random, so `make weights` keeps the vocabulary; `--part tokenizer` makes another one.
 * **Never seen**: refund labels and situations; any test or validation row of a lesson; a real photo; a real patient.
   The chest pictures are drawings. Use these encoders to learn how fusion works, and for nothing else.
 * **Licence**: weights and tokenizer CC BY 4.0. Emoji names: EmojiBase, MIT.
@@ -226,13 +227,13 @@ the accuracies hold.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=("tokenizer", "text", "image"), help="only this part")
+    parser.add_argument("--part", choices=("tokenizer", "text", "image"), help="only this part; the tokenizer is made anew only when named")
     parser.add_argument("--out", type=Path, default=DATA, help="folder to write to")
     wanted = parser.parse_args()
     torch.set_num_threads(1)  # the bits of the result depend on it
     for part in ("tokenizer", "text", "image"):
-        if wanted.part not in (None, part):
-            continue
+        if wanted.part != part and (wanted.part or part == "tokenizer"):
+            continue  # the vocabulary is kept: its trainer breaks ties at random, and other ids are other weights
         if part == "tokenizer":
             build_tokenizer(wanted.out)
         elif part == "text":
