@@ -68,6 +68,23 @@ def test_other_splits_and_seeds_are_other_rows(reference, name):
         assert not any(torch.equal(a, b) for a, b in zip(train.images, rows.images, strict=True))
 
 
+@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize(("slip", "meant"), [
+    ("trian", "train"), ("tran", "train"), ("Train", "train"), ("train ", "train"), ("training", "train"), ("tset", "test"),
+    ("tests", "test"), ("TEST", "test"), ("val", "valid"), ("vaild", "valid"), ("validation", "valid")])
+def test_a_misspelt_split_is_not_another_sequence(name, slip, meant):
+    with pytest.raises(ValueError) as caught:
+        WORLDS[name].sample(2, split=slip)
+    assert str(caught.value) == (f'sample(split={slip!r}) looks like a misspelt "{meant}": write that, or, for a sequence of '
+                                 f'its own, a name less like it, such as "{meant} 2".')
+
+
+def test_every_other_name_is_a_sequence_of_its_own():
+    names = ["train", "valid", "test", "pretraining train", "pretraining test", "warm-up", "benchmark", "train 2", "test2",
+             "demo", "dev", "holdout"]
+    assert len({digest(WORLDS["desk"].sample(2, split=name)) for name in names}) == len(names)
+
+
 def test_draws_are_uniform_and_unrelated():
     n = 20_000
     draws = Draws(0, "test", range(n))

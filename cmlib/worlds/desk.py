@@ -52,7 +52,8 @@ class RefundDesk:
     def sample(self, n: int, split: str = "train", start: int = 0) -> Pairs:
         """Rows start … start + n − 1 of a split: images uint8 (n, 3, 64, 64), messages, labels.
 
-        Every split name is its own endless sequence of tickets; row i is the same whatever n and start.
+        Every split name is its own endless sequence of tickets (a misspelt "train", "valid" or "test" is refused); row i is
+        the same whatever n and start.
         extras, int64 (n,) unless said otherwise: situation (0 … 3 = R, I, T, S), image_symbol and text_symbol (the axes
         of ``joint_table``), kind, color, ordered_color (−1 outside S), cracked (0 or 1; −1 in a sealed parcel), size,
         pose, table, x, y (centre, pixels), box (n, 4) = x0, y0, x1, y1 of the toy, or of the parcel in T.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+from difflib import get_close_matches
 from hashlib import blake2b
 
 import numpy as np
 
+SPLITS = ("train", "valid", "test")
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -58,6 +60,11 @@ def row_draws(world: str, seed: int, n: int, split: str, start: int) -> Draws:
     """The draws of rows start … start + n − 1 of a split, after checking what the caller asked for."""
     if not isinstance(split, str) or not split:
         raise TypeError(f'sample(split=…) must be a name such as "train" or "test"; got {split!r}.')
+    # Any name is a sequence of its own, so a slip of the pen would quietly draw other rows than the split that was meant.
+    word = split.strip().lower()
+    if split not in SPLITS and word.isalpha() and (near := get_close_matches(word, SPLITS, 1)):
+        raise ValueError(f'sample(split={split!r}) looks like a misspelt "{near[0]}": write that, or, for a sequence of its '
+                         f'own, a name less like it, such as "{near[0]} 2".')
     n, start = whole(n, "sample(n=…)"), whole(start, "sample(start=…)")
     if n < 0 or start < 0:
         raise ValueError(f"sample(n=…, start=…) must not be negative; got n={n}, start={start}.")
