@@ -78,7 +78,7 @@ class Metrics(Share):
     __repr__ = __str__
 
 
-def evaluate(model: nn.Module, data: Pairs | Features, by=None, group_names=None) -> Metrics:
+def evaluate(model: nn.Module, data: Pairs | Features, by=None, group_names=None, batch_size: int = 256) -> Metrics:
     """Predict every row and score it.
 
     by : one group per row (tensor, list of words), or the name of an extra of Pairs ("situation")
@@ -88,7 +88,7 @@ def evaluate(model: nn.Module, data: Pairs | Features, by=None, group_names=None
         if by not in (extras := getattr(data, "extras", {})):
             raise ValueError(f"There is no extra {by!r} to group by; this data has {', '.join(extras) or 'none'}.")
         by = extras[by]
-    return score(predict(model, data), data.labels, by, group_names, getattr(data, "class_names", None))
+    return score(predict(model, data, batch_size), data.labels, by, group_names, getattr(data, "class_names", None))
 
 
 def score(logits: torch.Tensor, labels: torch.Tensor, by=None, group_names=None, class_names=None) -> Metrics:
@@ -96,6 +96,9 @@ def score(logits: torch.Tensor, labels: torch.Tensor, by=None, group_names=None,
     if len(logits) != len(labels):
         raise ValueError(f"{len(logits)} rows of logits for {len(labels)} labels: there must be as many.")
     n_classes, guess = logits.shape[1], logits.argmax(1)
+    if len(outside := ((labels < 0) | (labels >= n_classes)).nonzero()[:, 0]):
+        raise ValueError(f"Row {int(outside[0])} has label {int(labels[outside[0]])}, but the logits are of {n_classes} "
+                         f"classes (0 to {n_classes - 1}).")
     groups = {} if by is None else _by_group(guess == labels, by, group_names)
     names = tuple(class_names or map(str, range(n_classes)))
     return Metrics(int((guess == labels).sum()), len(labels), confusion_matrix(guess, labels, n_classes), names, groups)

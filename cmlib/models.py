@@ -9,6 +9,7 @@ from torch import nn
 
 from cmlib.batch import Batch, Features, ImageBatch, pad
 from cmlib.fusion import MODALITIES, Concat
+from cmlib.memory import out_of_memory_says
 from cmlib.pairs import Pairs, _describe
 
 
@@ -143,6 +144,7 @@ def _in_eval(model, call, data, batch_size):
     rows, device, was_training = prepare(model, data), device_of(model), model.training
     model.eval()
     try:
-        return [call(rows[index].to(device)).to("cpu") for index in torch.arange(len(rows)).split(batch_size)]
+        with out_of_memory_says(device, batch_size):
+            return [call(rows[index].to(device)).to("cpu") for index in torch.arange(len(rows)).split(batch_size)]
     finally:
         model.train(was_training)

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from cmlib.batch import Features
+from cmlib.memory import out_of_memory_says
 from cmlib.models import device_of, predict, prepare
 from cmlib.pairs import Pairs
 
@@ -49,9 +50,11 @@ def fit(model: nn.Module, train: Pairs | Features, valid: Pairs | Features | Non
     patience      : stop after this many epochs without a better ``monitor`` ("valid_loss" or "valid_accuracy")
     loss          : called as loss(logits (batch, n_classes), labels (batch,)) → scalar
     With ``valid`` the weights of the best epoch are put back at the end; Ctrl-C ends training early and keeps them too.
+    So does an error: FloatingPointError (a loss that is not finite: which batch, which rows), MemoryError (what to lower).
     """
     _check(train, valid, epochs, batch_size, patience, monitor)
-    rows, valid_rows, device = prepare(model, train), valid and prepare(model, valid), device_of(model)
+    rows, device = prepare(model, train), device_of(model)
+    valid_rows = None if valid is None else prepare(model, valid)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("Nothing to train: every parameter of the model is frozen.")
@@ -61,7 +64,8 @@ def fit(model: nn.Module, train: Pairs | Features, valid: Pairs | Features | Non
     order = torch.Generator().manual_seed(seed)
     history, best, good = History(), math.inf, _copy(model)
     with (torch.random.fork_rng([device] if device.type == "cuda" else []),  # dropout: seeded, and nobody else's seed moves
-          tqdm(total=epochs, desc="epochs", disable=not progress, file=sys.stdout) as bar):
+          tqdm(total=epochs, desc="epochs", disable=not progress, file=sys.stdout) as bar,
+          out_of_memory_says(device, batch_size, ", or freeze an encoder")):
         torch.manual_seed(seed)
         try:
             for epoch in range(1, epochs + 1):
@@ -71,18 +75,20 @@ def fit(model: nn.Module, train: Pairs | Features, valid: Pairs | Features | Non
                     batch = rows[index].to(device)
                     logits = model(batch)
                     if not history.batch_loss:
-                        _check_labels(rows.labels, logits)
+                        _check_labels("train", rows, logits)
+                        _check_labels("valid", valid_rows, logits)
                     value = loss(logits, batch.labels)
                     history.batch_loss.append(value.item())
                     if not math.isfinite(history.batch_loss[-1]):
-                        raise FloatingPointError(_diverged(history.batch_loss[-1], epoch, number, index, logits))
+                        what = f"loss became {history.batch_loss[-1]} in epoch {epoch}, batch {number}"
+                        raise FloatingPointError(_diverged(what, index, logits))
                     total += history.batch_loss[-1] * len(index)
                     optimizer.zero_grad()
                     value.backward()
                     nn.utils.clip_grad_norm_(parameters, clip)
                     optimizer.step()
                     schedule.step()
-                row = {"epoch": epoch, "loss": total / len(rows)} | _validate(model, valid_rows, loss)
+                row = {"epoch": epoch, "loss": total / len(rows)} | _validate(model, valid_rows, loss, batch_size, epoch)
                 history.append(row | {"seconds": time.perf_counter() - started})
                 bar.update()
                 score = {"valid_loss": 1, "valid_accuracy": -1}[monitor] * row.get(monitor, -epoch)  # no valid: the last
@@ -93,18 +99,15 @@ def fit(model: nn.Module, train: Pairs | Features, valid: Pairs | Features | Non
         except KeyboardInterrupt:
             history.interrupted = True
             if not history:
-                return history  # not even one epoch: what little was learned stays in the model
+                good = _copy(model)  # not even one epoch: what little was learned stays in the model
         except FloatingPointError as error:
+            back = f"the weights of epoch {history.best_epoch}" if history.best_epoch else "the weights it started with"
+            raise FloatingPointError(f"{error}: look at these rows, or try a smaller learning_rate than {learning_rate:g}; "
+                                     f"the model has {back} again.") from None
+        finally:  # an error, too, leaves a model of whole epochs, and no gradients for whoever goes on with it
             model.load_state_dict(good)
-            raise FloatingPointError(f"{error} Try a smaller learning_rate than {learning_rate:g}; the model has its last "
-                                     f"good weights back (epoch {history.best_epoch}).") from None
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "t allocate memory" not in str(error):
-                raise
-            raise MemoryError(f"Out of memory on {device} at batch_size={batch_size}: lower batch_size, use smaller images "
-                              "or shorter texts, or freeze an encoder.") from None
-    model.load_state_dict(good)
-    model.eval()
+            model.eval()
+            optimizer.zero_grad()
     return history
 
 
@@ -115,12 +118,15 @@ def _rate(step, steps, warmup_steps):
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
-def _validate(model, rows, loss):
+def _validate(model, rows, loss, batch_size, epoch):
     if rows is None:
         return {}
-    logits = predict(model, rows)
-    return {"valid_loss": loss(logits, rows.labels).item(),
-            "valid_accuracy": (logits.argmax(1) == rows.labels).double().mean().item()}
+    logits = predict(model, rows, min(256, 4 * batch_size))  # without gradients, four times the rows fit as well
+    value = loss(logits, rows.labels).item()
+    if not math.isfinite(value):  # no epoch could be the best, and all that was learned would be dropped in silence
+        what = f"valid_loss became {value} after epoch {epoch}"
+        raise FloatingPointError(_diverged(what, torch.arange(len(logits)), logits, " of valid"))
+    return {"valid_loss": value, "valid_accuracy": (logits.argmax(1) == rows.labels).double().mean().item()}
 
 
 def _copy(model):
@@ -140,14 +146,16 @@ def _check(train, valid, epochs, batch_size, patience, monitor):
         raise ValueError(f"Every row of the training data has class {int(labels[0])}: nothing can be learned from one class.")
 
 
-def _check_labels(labels, logits):
-    if logits.ndim == 2 and logits.shape[1] > 1 and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
-        raise ValueError(f"The labels run from {int(labels.min())} to {int(labels.max())}, but the model has "
-                         f"{logits.shape[1]} classes (0 to {logits.shape[1] - 1}).")
+def _check_labels(name, rows, logits):
+    if rows is None or logits.ndim != 2 or logits.shape[1] < 2:
+        return
+    low, high, classes = int(rows.labels.min()), int(rows.labels.max()), logits.shape[1]
+    if not 0 <= low <= high < classes:
+        raise ValueError(f"The labels of {name} run from {low} to {high}, but the model has {classes} classes "
+                         f"(0 to {classes - 1}): relabel, or build it with as many classes as there are.")
 
 
-def _diverged(value, epoch, number, index, logits):
+def _diverged(what, index, logits, of=""):
     bad = index[~logits.detach().cpu().flatten(1).isfinite().all(1)]
-    bad = bad if len(bad) else index  # finite logits: the loss itself broke, and any row of the batch may be the reason
-    shown = ", ".join(map(str, bad[:8].tolist())) + (", …" if len(bad) > 8 else "")
-    return f"The loss became {value} in epoch {epoch}, batch {number} (rows {shown})."
+    bad = bad if len(bad) else index  # finite logits: the loss itself broke, and any row may be the reason
+    return f"The {what} (rows {', '.join(map(str, bad[:8].tolist()))}{', …' if len(bad) > 8 else ''}{of})"

@@ -84,6 +84,13 @@ def test_a_group_name_or_length_that_does_not_fit_is_one_sentence():
         score(torch.zeros(2, 2), torch.tensor([0, 1, 1]))
 
 
+@pytest.mark.parametrize("label", [2, -1])
+def test_a_label_without_a_logit_is_one_sentence(label):
+    with pytest.raises(ValueError) as caught:
+        score(torch.zeros(3, 2), torch.tensor([0, 1, label]))
+    assert str(caught.value) == f"Row 2 has label {label}, but the logits are of 2 classes (0 to 1)."
+
+
 def test_confusion_keeps_absent_classes():
     assert confusion_matrix(torch.tensor([0]), torch.tensor([0]), 3).shape == (3, 3)
 

@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from cmlib.batch import Features
 from cmlib.fusion import Concat
-from cmlib.models import freeze
+from cmlib.metrics import evaluate
+from cmlib.models import freeze, predict
 from cmlib.train import History, fit
 
 
@@ -116,7 +117,26 @@ def test_nan_names_batch_and_rows_and_puts_the_last_good_weights_back():
     with pytest.raises(FloatingPointError) as caught:
         fit(net, x, epochs=2, batch_size=50, progress=False)
     order = torch.randperm(150, generator=torch.Generator().manual_seed(0)).tolist()
-    assert f"epoch 1, batch {order.index(41) // 50 + 1} (rows 41)" in str(caught.value)
+    assert str(caught.value) == (
+        f"The loss became nan in epoch 1, batch {order.index(41) // 50 + 1} (rows 41): look at these rows, or try a smaller "
+        "learning_rate than 0.001; the model has the weights it started with again.")
+    clean(caught, net)
+    assert same(before, state(net))
+
+
+def clean(caught, net):
+    """No other library's error is shown under the sentence, and nothing is left half done in the model."""
+    assert caught.value.__suppress_context__ and "\n" not in str(caught.value)
+    assert not net.training and all(p.grad is None for p in net.parameters())
+
+
+def test_a_valid_loss_that_is_nan_is_not_taken_for_never_the_best():
+    wrong, net = data(seed=1), model()
+    wrong.image[[3, 41]] = math.nan
+    before = state(net)
+    with pytest.raises(FloatingPointError, match=r"The valid_loss became nan after epoch 1 \(rows 3, 41 of valid\): look") as caught:
+        fit(net, data(), wrong, epochs=2, progress=False)
+    clean(caught, net)
     assert same(before, state(net))
 
 
@@ -128,7 +148,7 @@ def test_divergence_in_a_later_epoch_goes_back_to_the_best_one():
         return cross_entropy(logits, labels) * (math.inf if len(calls) == 4 else 1)
 
     net, once = model(), model()
-    with pytest.raises(FloatingPointError, match=r"inf in epoch 2, batch 2 .*epoch 1\)"):
+    with pytest.raises(FloatingPointError, match=r"inf in epoch 2, batch 2 .* the model has the weights of epoch 1 again\."):
         fit(net, data(100), epochs=2, batch_size=50, loss=breaks, progress=False)
     steps = []  # one epoch of the same two-epoch schedule
 
@@ -158,12 +178,74 @@ def test_ctrl_c_returns_the_history_and_keeps_what_was_learned(stop_at):
     assert not same(before, state(net))
 
 
-def test_out_of_memory_says_what_to_lower():
-    def greedy(logits, labels):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+NO_MEMORY = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), RuntimeError("CUDA error: out of memory"),
+             RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to …"),
+             RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), MemoryError("Unable to allocate 8 GiB"),
+             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")]
 
-    with pytest.raises(MemoryError, match="batch_size=64: lower batch_size"):
-        fit(model(), data(), epochs=1, loss=greedy, progress=False)
+
+class Breaks:
+    """Cross-entropy until call number ``at``, then ``error``."""
+
+    def __init__(self, error, at):
+        self.error, self.left = error, at
+
+    def __call__(self, logits, labels):
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+        return cross_entropy(logits, labels)
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_out_of_memory_says_what_to_lower_and_leaves_whole_epochs(error):
+    net, once = model(), model()
+    with pytest.raises(MemoryError) as caught:
+        fit(net, data(), epochs=2, batch_size=50, loss=Breaks(error, 6), progress=False)
+    assert str(caught.value) == ("Out of memory on cpu at batch_size=50: lower batch_size, or use smaller images or shorter "
+                                 "texts, or freeze an encoder.")
+    clean(caught, net)
+    fit(once, data(), epochs=2, batch_size=50, loss=Breaks(KeyboardInterrupt(), 4), progress=False)
+    assert same(state(net), state(once))
+
+
+def test_any_other_error_passes_as_it_is_and_leaves_whole_epochs():
+    net, before = model(), state(model())
+    with pytest.raises(RuntimeError, match="^my own$"):
+        fit(net, data(), epochs=1, batch_size=50, loss=Breaks(RuntimeError("my own"), 2), progress=False)
+    assert same(before, state(net)) and not net.training
+
+
+class Greedy(nn.Module):
+    """A petabyte for more than ten rows: this allocator's own error, not one that we made up."""
+
+    def forward(self, batch):
+        torch.empty(10**15 if len(batch.labels) > 10 else 1)
+        return torch.zeros(len(batch.labels), 2)
+
+
+@pytest.mark.parametrize("call", [predict, evaluate])
+def test_out_of_memory_outside_training_can_be_mended_too(call):
+    net = Greedy().train()
+    with pytest.raises(MemoryError, match="^Out of memory on cpu at batch_size=256: lower batch_size, or use smaller") as caught:
+        call(net, data())
+    assert caught.value.__suppress_context__ and net.training
+    call(net, data(), batch_size=10)
+
+
+def test_a_smaller_batch_size_is_smaller_in_validation_too():
+    class Watched(Greedy):
+        def __init__(self):
+            super().__init__()
+            self.bias, self.seen = nn.Parameter(torch.zeros(2)), set()
+
+        def forward(self, batch):
+            self.seen.add((self.training, len(batch.labels)))
+            return self.bias.expand(len(batch.labels), 2)
+
+    net = Watched()
+    fit(net, data(), data(400), epochs=1, batch_size=10, progress=False)
+    assert net.seen == {(True, 10), (False, 40)}
 
 
 def relabel(value):
@@ -171,9 +253,12 @@ def relabel(value):
 
 
 @pytest.mark.parametrize(("call", "error", "words"), [
-    (lambda: fit(model(), relabel(1), epochs=1), ValueError, "class 1"),
+    (lambda: fit(model(), relabel(1), epochs=1), ValueError, "class 1: nothing can be learned from one class"),
+    (lambda: fit(model(), data(), data()[:0], epochs=1), ValueError, "no rows"),
     (lambda: fit(model(), data()[:0], epochs=1), ValueError, "no rows"),
-    (lambda: fit(model(), relabel(torch.arange(150) % 3), epochs=1), ValueError, "0 to 2"),
+    (lambda: fit(model(), relabel(torch.arange(150) % 3), epochs=1), ValueError, "of train run from 0 to 2, but the model has 2"),
+    (lambda: fit(model(), data(), relabel(torch.arange(150) % 3), epochs=1), ValueError, "of valid run from 0 to 2"),
+    (lambda: fit(model(), data(), relabel(torch.arange(150) % 2 - 1), epochs=1), ValueError, "of valid run from -1 to 0"),
     (lambda: fit(freeze(model()), data(), epochs=1), ValueError, "frozen"),
     (lambda: fit(model(), data(), epochs=0), ValueError, "epochs=0"),
     (lambda: fit(model(), data(), epochs=1, patience=2), ValueError, "valid"),
@@ -183,7 +268,7 @@ def relabel(value):
 def test_bad_input_is_one_sentence(call, error, words):
     with pytest.raises(error) as caught:
         call()
-    assert words in str(caught.value)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_progress_bar_stays_off_the_error_stream(capsys):
