@@ -85,12 +85,21 @@ def test_weights_of_another_architecture_are_refused_in_one_sentence():
         cifar.cifar_resnet(PUBLISHED / "resnet20-12fca82f.th", 9)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>log in first</html>", None])
+def test_tensors_of_another_shape_are_refused_in_one_sentence(tmp_path):
+    weights = cifar.CifarResNet(3).state_dict() | {"linear.weight": torch.zeros(100, 64)}
+    torch.save({"state_dict": weights}, tmp_path / "cifar100.th")
+    with pytest.raises(ValueError, match=r"^cifar100.th holds another architecture than ResNet-20: 'linear.weight' is \(100, 64\) "
+                                         r"there and \(10, 64\) here.$"):
+        cifar.cifar_resnet(tmp_path / "cifar100.th")
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>log in first</html>", {"weights": {}}, {"state_dict": [1]}])
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "broken.th"
-    torch.save({"weights": {}}, path) if content is None else path.write_bytes(content)
-    with pytest.raises(ValueError, match="broken.th is not a checkpoint"):
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(ValueError, match="broken.th is not a checkpoint") as caught:
         cifar.load_weights(path)
+    assert caught.value.__suppress_context__
 
 
 def test_prepare_gives_what_the_weights_expect():

@@ -1,5 +1,6 @@
 """Encoders: shapes, padding, statistics, tokenizer, weights on disk, and every name that does not exist."""
 
+import errno
 import json
 
 import pytest
@@ -156,18 +157,20 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
 def test_weights_of_another_architecture_name_the_first_tensor_that_differs(tmp_path):
     from safetensors.torch import save_file
 
-    path = tmp_path / "x.safetensors"
+    path, before = tmp_path / "x.safetensors", [torch.nn.Linear(5, 3), torch.nn.Linear(4, 3, bias=False)]
     save_file({"weight": torch.zeros(3, 4), "bias": torch.zeros(3)}, path)
     load(torch.nn.Linear(4, 3), path)
     with pytest.raises(ValueError, match=r"'weight' is \(3, 4\) there and \(3, 5\)"):
-        load(torch.nn.Linear(5, 3), path)
+        load(before[0], path)
     with pytest.raises(ValueError, match=r"no tensor 'bias'"):
-        load(torch.nn.Linear(4, 3, bias=False), path)
+        load(before[1], path)
+    assert all(module.weight.any() for module in before)  # the file's zeros are in neither: nothing was half loaded
     with pytest.raises(ValueError, match=r"has no tensor '0.weight'"):
         load(torch.nn.Sequential(torch.nn.Linear(4, 3)), path)
-    path.write_bytes(b"not tensors")
-    with pytest.raises(ValueError, match="not a safetensors file"):
-        load(torch.nn.Linear(4, 3), path)
+    for content in (b"not tensors", b"", (DATA / "mini-resnet.safetensors").read_bytes()[:5000]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="not a safetensors file"):
+            load(torch.nn.Linear(4, 3), path)
     with pytest.raises(FileNotFoundError, match="no weights file"):
         load(torch.nn.Linear(4, 3), tmp_path / "absent")
 
@@ -194,6 +197,75 @@ def test_without_a_network_the_hub_is_one_sentence(monkeypatch, tmp_path):
         text_encoder("some-group/some-bert")
     with pytest.raises(ValueError, match="save_pretrained"):
         text_encoder(str(tmp_path))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty cache for torchvision's weights, and the file that it would keep ResNet-18's in."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    return file
+
+
+@pytest.mark.parametrize("content", ["other", "cut", b"", b"<html>log in first</html>"])
+def test_torchvision_weights_that_are_damaged_or_of_another_architecture(hub, content):
+    if isinstance(content, bytes):
+        hub.write_bytes(content)
+    else:
+        torch.save({"conv1.weight": torch.zeros(3)}, hub)
+        hub.write_bytes(hub.read_bytes()[: 500 if content == "cut" else None])
+    with pytest.raises(ValueError) as caught:
+        image_encoder("resnet18")
+    assert str(caught.value) == (f"The weights of 'resnet18' in {hub} are damaged or belong to another architecture: delete that "
+                                 "file, if it is there, and call again.")
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(("number", "error", "says"), [
+    (errno.ENOSPC, OSError, "is full: free some space for the weights of 'resnet18', or set TORCH_HOME"),
+    (errno.ECONNREFUSED, ConnectionError, "cannot be fetched: connect once, use pretrained=False, or 'mini'")])
+def test_torchvision_weights_that_cannot_be_fetched_or_kept(hub, monkeypatch, number, error, says):
+    def fails(*args, **kwargs):
+        raise OSError(number, "…")
+    monkeypatch.setattr("torch.hub.download_url_to_file", fails)
+    with pytest.raises(error) as caught:
+        image_encoder("resnet18")
+    assert says in str(caught.value) and caught.value.__suppress_context__ and not hub.exists()
+
+
+def test_a_full_disk_is_not_called_a_missing_network(monkeypatch):
+    def full(*args, **kwargs):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("could not load") from error
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", full)
+    with pytest.raises(OSError, match="The disk is full: free some space for the model 'some/bert', or set HF_HOME"):
+        text_encoder("some/bert")
+
+
+def test_a_folder_with_weights_of_another_architecture_is_refused(tmp_path, encoders, capfd):
+    from safetensors.torch import load_file, save_file
+
+    encoders["mini"].model.save_pretrained(tmp_path)
+    encoders["mini"].tokenizer.save_pretrained(tmp_path)
+    file, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    tensors, whole = load_file(file), file.read_bytes()
+    capfd.readouterr()
+    lacks = {name: tensor for name, tensor in tensors.items() if "layer.1" not in name}
+    for content, says in ((lacks, "have no tensor 'encoder.layer.1."), ({"a": torch.zeros(3)}, "have no tensor 'embeddings.")):
+        save_file(content, file, metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=f"belong to another architecture than its config.json: they {says}"):
+            text_encoder(str(tmp_path))
+    file.write_bytes(whole)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_size": 64}))
+    with pytest.raises(ValueError, match="another architecture than its config.json: their shapes differ"):
+        text_encoder(str(tmp_path))
+    file.write_bytes(whole[:5000])
+    with pytest.raises(ValueError, match="does not hold a whole model"):
+        text_encoder(str(tmp_path))
+    assert "MISSING" not in "".join(capfd.readouterr())  # the sentence, and not a table of forty tensors before it
 
 
 def test_a_local_folder_is_an_encoder(tmp_path, encoders):

@@ -91,9 +91,9 @@ def load_weights(path: Path | str) -> dict[str, torch.Tensor]:
     """The state dict of a published checkpoint (``fetch("cifar10-resnet20")``), read without running any code from it."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"{Path(path).name} is not a checkpoint with a 'state_dict': fetch it again.") from error
-    return {name.removeprefix("module."): value for name, value in weights.items()}
+        return {name.removeprefix("module."): value for name, value in weights.items()}
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, AttributeError, EOFError):
+        raise ValueError(f"{Path(path).name} is not a checkpoint with a 'state_dict': fetch it again.") from None
 
 
 def cifar_resnet(path: Path | str, blocks: int = 3) -> CifarResNet:
@@ -106,5 +106,9 @@ def cifar_resnet(path: Path | str, blocks: int = 3) -> CifarResNet:
         first = (missing or surplus)[0]
         raise ValueError(f"{Path(path).name} holds another architecture than ResNet-{6 * blocks + 2}: "
                          f"{first!r} is {'missing' if missing else 'too much'}; is blocks={blocks} right?")
+    for name, tensor in model.state_dict().items():
+        if name in weights and weights[name].shape != tensor.shape:
+            raise ValueError(f"{Path(path).name} holds another architecture than ResNet-{6 * blocks + 2}: {name!r} is "
+                             f"{tuple(weights[name].shape)} there and {tuple(tensor.shape)} here.")
     model.load_state_dict(weights, strict=False)
     return model.eval()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
 from cmlib.batch import ImageBatch
-from cmlib.encoders.weights import load_shipped, unknown
+from cmlib.encoders.weights import disk_is_full, load_shipped, unknown
 from cmlib.pairs import _describe
 
 MINI_SIZE, MINI_WIDTH = 64, 16
@@ -95,7 +97,16 @@ def _torchvision(name: str, pretrained: bool = True, image_size: int | None = No
     size = image_size or (weights.transforms().crop_size[0] if pretrained else 224)
     try:
         resnet = models.get_model(name, weights=weights)
-    except OSError:  # urllib's URLError and HTTPError are OSErrors
+    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError):
+        if weights is None:
+            raise
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise ValueError(f"The weights of {name!r} in {path} are damaged or belong to another architecture: delete that "
+                         "file, if it is there, and call again.") from None
+    except OSError as error:  # urllib's URLError and HTTPError are OSErrors
+        if disk_is_full(error):
+            raise OSError(f"The disk under {torch.hub.get_dir()} is full: free some space for the weights of {name!r}, or set "
+                          "TORCH_HOME to a folder on another disk.") from None
         raise ConnectionError(f"The weights of {name!r} are not on this computer and cannot be fetched: connect once, use "
                               "pretrained=False, or 'mini', which is shipped with the course.") from None
     return ImageEncoder(trunk_of(resnet), resnet.fc.in_features, size, mean, std, channels_last)

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cmlib.batch import TextBatch
 from cmlib.encoders.tokenizer import mini_tokenizer
-from cmlib.encoders.weights import load_shipped, unknown
+from cmlib.encoders.weights import disk_is_full, load_shipped, unknown
 from cmlib.pairs import _describe
 
 MINI_BERT = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512,
@@ -111,19 +111,36 @@ def _lstm(hidden_size: int = 128):
 
 def _hub(name: str, pretrained: bool = True, pooling: str = "mean"):
     from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    loud, missing = logging.get_verbosity(), []
+    logging.set_verbosity_error()  # its table of tensors that do not fit; what matters of it is said below
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModel.from_pretrained(name) if pretrained else AutoModel.from_config(AutoConfig.from_pretrained(name))
+        if pretrained:
+            model, report = AutoModel.from_pretrained(name, output_loading_info=True)
+            missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))  # never used here
+        else:
+            model = AutoModel.from_config(AutoConfig.from_pretrained(name))
     except Exception as error:  # the hub's many errors, said once
         raise _hub_error(name, error) from None
+    finally:
+        logging.set_verbosity(loud)
+    if missing:  # transformers would go on with random numbers in their place
+        raise ValueError(f"The weights of {name!r} belong to another architecture than its config.json: they have no tensor "
+                         f"{missing[0]!r}.")
     return Bert(model, tokenizer, pooling)
 
 
 def _hub_error(name, error) -> Exception:
     reason = f"{type(error).__name__} {error}".lower()
+    if disk_is_full(error):
+        return OSError(f"The disk is full: free some space for the model {name!r}, or set HF_HOME to a folder on another disk.")
+    if "ignore_mismatched_sizes" in reason:
+        return ValueError(f"The weights of {name!r} belong to another architecture than its config.json: their shapes differ.")
     if Path(name).is_dir():
-        return ValueError(f"The folder {name} does not hold a model and its tokenizer as save_pretrained writes them.")
+        return ValueError(f"The folder {name} does not hold a whole model and its tokenizer, as save_pretrained writes them: copy or "
+                          "save it again.")
     if "gated" in reason or "401" in reason and "not a valid model" not in reason:
         return PermissionError(f"The model {name!r} is gated or private: accept its terms on its page and log in first.")
     if "not a valid model identifier" in reason or "404" in reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -48,6 +49,15 @@ def load(module: nn.Module, path: str | Path) -> nn.Module:
         raise ValueError(f"{path} belongs to another architecture: this model has no tensor {extra[0]!r}.")
     module.load_state_dict(found)
     return module
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether a full disk (or quota) is at the bottom of an error that a library has wrapped, perhaps twice."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def sha256(path: Path) -> str:
