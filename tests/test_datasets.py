@@ -246,7 +246,7 @@ def refused(path, *said, error=ValueError, **how):
     for part in said:
         assert part in message, message
     assert caught.value.__cause__ is None and (caught.value.__suppress_context__ or caught.value.__context__ is None)
-    assert message[-1] in ".?" and ("\n" not in message or "problems" in message), message
+    assert message[-1] in ".?" and not message.endswith(("..", "?.", ".?")) and ("\n" not in message or "problems" in message), message
     return message
 
 
@@ -303,11 +303,11 @@ CSVS = {
     "empty": (b"", ["own.csv is empty", "image,text,label"]),
     "blank": (b"\n\n , \n", ["own.csv is empty"]),
     "header only": (b"image,text,label\n", ["header but no rows"]),
-    "missing column": (b"image,txet,label\n0.png,a,b\n", ["no column 'text'", "did you mean 'txet'"]),
+    "missing column": (b"image,txet,label\n0.png,a,b\n", ["no column 'text', only 'image', 'txet', 'label'; did you mean 'txet'?"]),
     "other case": (b"Image,text,label\n0.png,a,b\n", ["no column 'image'", "did you mean 'Image'"]),
     "no such column": (b"image,text,zzz\n0.png,a,b\n", ["no column 'label'", "only 'image', 'text', 'zzz'"]),
     "twice": (b"image,text,label,text\n0.png,a,b,c\n", ["2 columns named 'text'"]),
-    "semicolons": (b"image;text;label\n0.png;a;b\n", ["semicolons", "commas"]),
+    "semicolons": (b"image;text;label\n0.png;a;b\n", ["because its values are separated by semicolons: save it again with commas."]),
     "tabs": (b"image\ttext\tlabel\n0.png\ta\tb\n", ["tabs"]),
     "latin-1": ("image,text,label\n0.png,ok,b\n1.png,größer,b\n".encode("latin-1"), ["line 3", "0xf6", "UTF-8"]),
     "utf-16": ("image,text,label\n0.png,a,b\n".encode("utf-16"), ["UTF-16", "UTF-8"]),
@@ -370,7 +370,9 @@ def test_a_link_that_leads_out_is_refused_and_a_root_lets_it_in(own, tmp_path_fa
 
 
 def test_one_class_is_refused(own):
-    refused(own({i: {"label": "cat"} for i in range(12)}), "only the class 'cat' (12 rows)")
+    message = refused(own({i: {"label": "cat"} for i in range(12)}))
+    assert message == ("own.csv has only the class 'cat' (12 rows), and with one class there is nothing to tell apart: "
+                       "add rows of another class.")
     refused(own({i: {"label": "cat"} for i in (8, 9, 10, 11)}), "The 'test' split of own.csv has only the class 'cat'",
             split="test", split_column="part")
     refused(own(), "The 'test' split of own.csv has no rows", split="test", fractions=(0.5, 0.5, 0.0))
@@ -379,6 +381,9 @@ def test_one_class_is_refused(own):
 def test_wrong_arguments(own):
     refused(own(), 'split must be "train"', split="dev")
     refused(own(), "size must be", size=0)
+    refused(own(), "fractions must be three numbers", split="test", fractions=(0.5, 0.5))
+    refused(own(), "class_names must be different names", "got 'cat'", class_names="cat")
+    refused(own(), "class_names must be different names", class_names=("cat", "dog", "cat"))
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
@@ -503,6 +508,15 @@ def make_bad(at, kind):
     elif kind == "animated":
         path = at / "animated.gif"
         noise.save(path, save_all=True, append_images=[noise.rotate(90), noise.rotate(180)])
+    elif kind in ("animated png", "animated webp"):
+        path = at / f"animated.{kind.split()[1]}"
+        noise.save(path, save_all=True, append_images=[noise.rotate(90)])
+    elif kind == "two pages":
+        path = at / "pages.tif"
+        noise.save(path, save_all=True, append_images=[noise.rotate(90)])
+    elif kind == "32-bit grey":
+        path = at / "depth.tif"
+        Image.fromarray(np.full((9, 9), 4000, np.int32)).save(path)
     elif kind == "bomb":
         save_png(path, 60_000, 60_000, 8, 0, b"\0")
     elif kind == "smaller bomb":
@@ -518,7 +532,9 @@ def make_bad(at, kind):
     ("postscript", "is not a picture that can be read"), ("cut png", "is damaged or cut off"),
     ("cut jpeg", "is damaged or cut off"), ("flipped", "is damaged or cut off"),
     ("16-bit grey", "16-bit or float grey values (mode I;16)"), ("float", "16-bit or float grey values (mode F)"),
-    ("animated", "has 3 frames or pages; save the one you mean"), ("bomb", "decompression bomb"),
+    ("32-bit grey", "16-bit or float grey values (mode I); choose which range is black to white and save it as 8-bit"),
+    ("animated png", "has 2 frames or pages; save the one you mean"), ("two pages", "has 2 frames"),
+    ("animated webp", "has 2 frames or pages"), ("animated", "has 3 frames or pages; save the one you mean"), ("bomb", "decompression bomb"),
     ("smaller bomb", "10000 x 10000, so above 64 million pixels"),
 ])
 def test_pictures_that_are_refused(own, kind, said):

@@ -84,10 +84,10 @@ def _bring(source: Source, target: Path) -> None:
         part.unlink()
         if resumed:  # its first half may come from another version of the file: once more, from the first byte
             return _bring(source, target)
-        where = f"the mirror {mirror}" if mirror else urllib.parse.urlsplit(source.url).hostname
-        raise ValueError(f"What {where} gave for {source.file} was refused and deleted, because {error} "
-                         "A login page of your network may have answered instead; try again, or fetch "
-                         f"{source.url} by hand into {target}.") from None
+        where, mend = (f"the mirror {mirror}", "copy it there again, or unset CMLIB_MIRROR to download it") if mirror else (
+            urllib.parse.urlsplit(source.url).hostname, "try again (a login page of your network may have answered instead)")
+        raise ValueError(f"What {where} gave for {source.file} was refused and deleted, because {str(error).rstrip('.')}: "
+                         f"{mend}, or fetch {source.url} by hand into {target}.") from None
     os.replace(part, target)
 
 
@@ -123,7 +123,7 @@ def _download(source: Source, part: Path, target: Path) -> None:
             if final or failures >= ATTEMPTS:
                 raise ConnectionError(
                     f"{source.file} could not be downloaded ({reason}): check the network and call again"
-                    f"{' to continue' if have else ''}, or set CMLIB_MIRROR, or copy {source.url} to {target} "
+                    f"{' to continue' if have else ''}, or set CMLIB_MIRROR to a folder that has it, or copy {source.url} to {target} "
                     f"({source.proof}).") from None
             time.sleep(PAUSE * 2 ** max(failures - 1, 0))
 

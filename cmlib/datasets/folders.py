@@ -39,6 +39,10 @@ def folder(csv_path: str | Path, image: str = "image", text: str = "text", label
     require_size(size)
     if split not in (None, *SPLITS):
         raise ValueError(f'split must be "train", "valid", "test" or None for all rows; got {split!r}.')
+    if isinstance(class_names, str) or len(set(class_names or ())) < len(class_names or ()):
+        raise ValueError(f'class_names must be different names, such as ("cat", "dog"); got {class_names!r}.')
+    if len(fractions) != len(SPLITS):
+        raise ValueError(f"fractions must be three numbers, for train, valid and test; got {fractions!r}.")
     path = Path(csv_path).expanduser()
     rows = read_table(path, [name for name in (image, text, label, group, split_column) if name is not None])
     base = Path(root).expanduser() if root is not None else path.parent

@@ -24,7 +24,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     (_, header), *body = lines
     for column in columns:
         if column not in header:
-            raise ValueError(f"{path.name} has no column {column!r}, {_mend(column, header)}.")
+            raise ValueError(f"{path.name} has no column {column!r}, {_mend(column, header)}")
         if header.count(column) > 1:
             raise ValueError(f"{path.name} has {header.count(column)} columns named {column!r}: rename all but one.")
     if not body:
@@ -68,8 +68,8 @@ def _mend(column: str, header: list[str]) -> str:
     if len(header) == 1:
         for sign, name in ((";", "semicolons"), ("\t", "tabs")):
             if sign in header[0]:
-                return f"because its values are separated by {name}: save it again with commas"
+                return f"because its values are separated by {name}: save it again with commas."
     near = get_close_matches(column.lower(), [name.lower() for name in header], 1)
     meant = [name for name in header if near and name.lower() == near[0]]
-    advice = f"did you mean {meant[0]!r}" if meant else "name the right one in the call"
+    advice = f"did you mean {meant[0]!r}?" if meant else "name the right one in the call."
     return f"only {', '.join(map(repr, header))}; {advice}"
