@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import threading
 
@@ -161,6 +162,28 @@ def test_a_wrong_id_is_one_sentence_with_the_nearest(id, error, words):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_wrong_id_prints_and_remembers_nothing(home, capsys):
+    for id in ("02.9", "nonsense", 2.1):
+        with pytest.raises((ValueError, TypeError)):
+            checks.check(id, scale_rows)
+    assert capsys.readouterr().out == "" and not home.exists()
+
+
+def test_a_long_line_is_broken_between_words(home, monkeypatch, capsys):
+    exercise = checks.find("02.1")
+    long = "The shape is wrong: " + "yours is (4, 2), and the well-known (4, 3) is wanted; " * 5 + "a" * 120 + "."
+    monkeypatch.setattr(checks, "run", lambda id, answer: Verdict(id, "failed", long, 2))
+    checks.check("02.1", scale_rows)
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[0].startswith("✗ 02.1 ") and all(line.startswith("  ") for line in lines[1:])
+    assert " ".join(out.split()) == f"✗ 02.1 {exercise.title}: {long}"
+    assert all(len(line) <= 100 for line in lines if "aaa" not in line) and len(lines) == 5
+    monkeypatch.setattr(checks, "run", lambda id, answer: Verdict(id, "passed", "right", 2))
+    checks.check("02.1", scale_rows)
+    assert capsys.readouterr().out == f"✓ 02.1 {exercise.title}: right (2 points)\n"
+
+
 def test_an_unknown_lesson_is_named():
     with pytest.raises(ValueError, match="There is no lesson '77' with exercises; there are "):
         checks.progress("77")
@@ -200,7 +223,7 @@ def test_an_unreadable_file_is_kept_aside(home, capsys, content):
     home.mkdir()
     records.path().write_bytes(content)
     records.record(PASSED)
-    assert "could not be read; it was kept as progress.unreadable" in capsys.readouterr().out
+    assert "could not be read; it was kept as progress.unreadable" in " ".join(capsys.readouterr().out.split())
     assert [p.read_bytes() for p in home.glob("progress.unreadable*")] == [content]
     assert records.load() == {"02.1": {"tries": 1, "passed": True}}
 
@@ -218,7 +241,8 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, ca
     monkeypatch.setenv("CMLIB_HOME", str(tmp_path / "file"))
     checks.check("02.1", lambda *args: None)
     out = capsys.readouterr().out
-    assert "✗ 02.1" in out and "progress could not be saved" in out and "CMLIB_HOME" in out
+    assert re.search(f"progress could not be saved in {tmp_path / 'file'}: [A-Za-z ]+; set CMLIB_HOME to a folder that you can "
+                     "write to. ✗ 02.1", " ".join(out.split()))
 
 
 def test_a_full_disk_leaves_the_old_progress_and_no_scrap(home, monkeypatch, capsys):
@@ -229,7 +253,7 @@ def test_a_full_disk_leaves_the_old_progress_and_no_scrap(home, monkeypatch, cap
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(os, "replace", full)
     records.record(Verdict("02.2", "passed", "…", 2))
-    assert "No space left on device" in capsys.readouterr().out
+    assert "No space left on device; set CMLIB_HOME to a folder" in " ".join(capsys.readouterr().out.split())
     assert records.path().read_text() == before and os.listdir(home) == ["progress.json"]
 
 

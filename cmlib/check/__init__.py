@@ -7,18 +7,18 @@ import pkgutil
 from importlib import import_module
 
 from cmlib.check.engine import EXERCISES, Exercise, Verdict, judge
-from cmlib.check.records import load, record
+from cmlib.check.records import load, record, say
 
 __all__ = ["check", "exercises", "find", "progress", "run"]
 
 
 def check(id: str, answer) -> None:
-    """Compare ``answer`` with the course's reference, print one line and remember the result."""
+    """Compare ``answer`` with the course's reference, print one sentence and remember the result."""
     verdict = run(id, answer)
     record(verdict)
     mark = {"passed": "✓", "failed": "✗", "open": "○"}[verdict.state]
     points = f" ({verdict.points} {'point' if verdict.points == 1 else 'points'})" if verdict.state == "passed" else ""
-    print(f"{mark} {id} {find(id).title}: {verdict.message}{points}")
+    say(f"{mark} {id} {find(id).title}: {verdict.message}{points}")
 
 
 def run(id: str, answer, seed: int = 0) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import textwrap
 from pathlib import Path
 
 
@@ -27,9 +28,9 @@ def load() -> dict[str, dict]:
         number += 1
     try:
         os.replace(path(), aside)
-        print(f"Your progress file could not be read; it was kept as {aside.name} and a new one is begun.")
+        say(f"Your progress file could not be read; it was kept as {aside.name} and a new one is begun.")
     except OSError as error:
-        print(f"Your progress file could not be read, nor moved aside in {path().parent}: {error.strerror}.")
+        say(f"Your progress file could not be read, nor moved aside in {path().parent}: {error.strerror}.")
     return {}
 
 
@@ -44,8 +45,13 @@ def record(verdict) -> None:
     try:
         write_atomically(path(), json.dumps(done, indent=1, sort_keys=True))
     except OSError as error:
-        print(f"Your answer was judged, but progress could not be saved in {path().parent}: {error.strerror}. "
-              "Set CMLIB_HOME to a folder that you can write to.")
+        say(f"Your answer was judged, but progress could not be saved in {path().parent}: {error.strerror}; set CMLIB_HOME to "
+            "a folder that you can write to.")
+
+
+def say(line: str) -> None:
+    """Print a sentence in lines of 100 columns: JupyterLab would wrap it, too, but in the middle of a word."""
+    print(textwrap.fill(line, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 def write_atomically(target: Path, text: str) -> None:
