@@ -18,11 +18,15 @@ import copy
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+from cmlib.check.formula import Formula
+
+__all__ = ["EXERCISES", "AnswerRaised", "Case", "Draw", "Exercise", "Formula", "Verdict", "case", "exercise", "judge", "properties"]
 
 EXERCISES: dict[str, Exercise] = {}
 
@@ -85,11 +89,11 @@ class Exercise:
     kind: str = "function"
     grad: tuple[int, ...] = ()
     call: Callable = lambda answer, *args: answer(*args)
-    reference_call: Callable | None = None
     rtol: float = 1e-6
     atol: float = 1e-9
     make_cases: Callable[[Draw], Iterable[Case]] = field(default=lambda draw: [case(about="your answer")])
     mistakes: list[tuple[str, Callable]] = field(default_factory=list)
+    more_cases: list[Callable[[Draw], Iterable[Case]]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -97,6 +101,11 @@ class Exercise:
 
     def cases(self, function):
         self.make_cases = function
+        return self
+
+    def also(self, function):
+        """Further cases, such as an instructor's own, after those of the course."""
+        self.more_cases.append(function)
         return self
 
     def mistake(self, sentence: str):
@@ -120,17 +129,46 @@ class _Failed(Exception):
     """The check stops here; the text is the learner's sentence."""
 
 
+class AnswerRaised(Exception):
+    """The learner's code raised elsewhere (in the box of a grader), or could not be asked at all; the text completes "Your code …"."""
+
+
 def judge(exercise: Exercise, answer: Any, seed: int = 0) -> Verdict:
     """Compare ``answer`` with the reference on every case; stop at the first difference."""
     try:
-        _contract(exercise, answer)
-        for one in exercise.make_cases(Draw(seed)):
-            _judge_case(exercise, answer, one)
+        for _, sentence in properties(exercise, answer, seed):
+            if sentence:
+                return Verdict(exercise.id, "failed", sentence, exercise.points)
     except NotImplementedError:
         return Verdict(exercise.id, "open", "not answered yet", exercise.points)
-    except _Failed as failed:
-        return Verdict(exercise.id, "failed", str(failed), exercise.points)
     return Verdict(exercise.id, "passed", "right", exercise.points)
+
+
+def properties(exercise: Exercise, answer: Any, seed: int = 0) -> Iterator[tuple[str, str | None]]:
+    """(name of a property, None or the sentence that says what is wrong) for every case, and for its gradients where they count.
+
+    Raises ``NotImplementedError`` when the exercise is not answered yet.
+    """
+    try:
+        _contract(exercise, answer)
+    except _Failed as failed:
+        yield "a value of the right kind", str(failed)
+        return
+    for make_cases in (exercise.make_cases, *exercise.more_cases):
+        for one in make_cases(Draw(seed)):
+            sentence, found = _sentence(_compare_values, exercise, answer, one)
+            yield one.about, sentence
+            if exercise.grad:
+                sentence = sentence or _sentence(_compare_gradients, exercise, one, *found)[0]
+                yield f"the gradient for {one.about}", sentence
+
+
+def _sentence(compare, *args) -> tuple[str | None, Any]:
+    """(None, what ``compare`` returns), or (the sentence with which it fails, None)."""
+    try:
+        return None, compare(*args)
+    except _Failed as failed:
+        return str(failed), None
 
 
 def _contract(exercise, answer):
@@ -144,24 +182,23 @@ def _contract(exercise, answer):
         raise _Failed(f"This exercise wants a {exercise.kind}, and you gave a function: pass its result.")
 
 
-def _judge_case(exercise, answer, one: Case):
+def _compare_values(exercise, answer, one: Case) -> tuple:
+    """(got, want, arguments of the reference, arguments of the answer); raises _Failed where they differ."""
     if exercise.kind in ("number", "choice"):
         got, want = _plain(answer), _plain(exercise.reference())
         if isinstance(want, float):
             got = _number(got)
         _compare(exercise, one, got, want, lambda wrong: _plain(wrong()), _too_far)
-        return
+        return got, want, (), ()
     args, theirs = _fresh(one.args, exercise.grad), _fresh(one.args, exercise.grad)
-    want = (exercise.reference_call or exercise.call)(exercise.reference, *args)
+    want = exercise.call(exercise.reference, *args)
     before = copy.deepcopy([a.detach() if isinstance(a, torch.Tensor) else None for a in theirs])
     got = _run(exercise, answer, theirs, one)
     for position, (old, new) in enumerate(zip(before, theirs, strict=True)):
         if old is not None and not torch.equal(old.nan_to_num(), new.detach().nan_to_num()):
             raise _Failed(f"Your function changes argument {position + 1} in place; work on a new tensor instead.")
-    _compare(exercise, one, got, want,
-             lambda wrong: (exercise.reference_call or exercise.call)(wrong, *_fresh(one.args, exercise.grad)))
-    if exercise.grad:
-        _compare_gradients(exercise, one, got, want, args, theirs)
+    _compare(exercise, one, got, want, lambda wrong: exercise.call(wrong, *_fresh(one.args, exercise.grad)))
+    return got, want, args, theirs
 
 
 def _run(exercise, answer, args, one):
@@ -169,6 +206,8 @@ def _run(exercise, answer, args, one):
         return exercise.call(answer, *args)
     except NotImplementedError:
         raise
+    except AnswerRaised as raised:
+        raise _Failed(f"Your code {raised} for {one.about}.") from None
     except RecursionError:
         raise _Failed("Your function calls itself without end.") from None
     except Exception as error:
@@ -217,7 +256,13 @@ def _compare_gradients(exercise, one, got, want, args, theirs):
     weight = torch.linspace(1, 2, want.numel(), dtype=want.dtype).reshape(want.shape)
     for position in exercise.grad:
         expected = torch.autograd.grad((want * weight).sum(), args[position], retain_graph=True, allow_unused=True)[0]
-        found = torch.autograd.grad((got * weight).sum(), theirs[position], retain_graph=True, allow_unused=True)[0]
+        try:
+            found = torch.autograd.grad((got * weight).sum(), theirs[position], retain_graph=True, allow_unused=True)[0]
+        except AnswerRaised as raised:
+            raise _Failed(f"The values are right, but going backwards your code {raised} for {one.about}.") from None
+        except Exception as error:
+            raise _Failed(f"The values are right, but going backwards raises {type(error).__name__} for {one.about}: is a tensor "
+                          "changed in place after it was used?") from None
         name = names[position] if position < len(names) else f"argument {position + 1}"
         expected = torch.zeros_like(args[position]) if expected is None else expected
         found = torch.zeros_like(args[position]) if found is None else found
@@ -252,7 +297,7 @@ def _difference(got, want, rtol, atol) -> str | None:
 
 def _leaf_difference(got, want, rtol, atol):
     if isinstance(want, str) or want is None or isinstance(want, bool):
-        if type(got) is not type(want):
+        if not isinstance(got, type(want)):
             return f"Return a {_kind(want)}; you return a {_kind(got)}."
         return None if got == want else f"{got!r} is not right."
     if isinstance(want, torch.Tensor) and not isinstance(got, torch.Tensor):

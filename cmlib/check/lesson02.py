@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import cross_entropy, logsigmoid
 
-from cmlib.check.engine import case, exercise
+from cmlib.check.engine import Formula, case, exercise
 
 
 @exercise("02.1", "The published objective", minutes=8, points=2, difficulty=2, grad=(0, 1))
@@ -116,10 +116,10 @@ def _second_in(argument):
 @mixed_derivative.cases
 def _(draw):
     t, i = draw.normal(6), draw.normal(6)
-    yield case(lambda a, b: -logsigmoid(a + b), t, i, about="a loss on the sum of the scores")
-    yield case(lambda a, b: (a * b).sin() + a**3, t, i, about="sin(ab) + a³")
-    yield case(lambda a, b: -logsigmoid(a) - 0.5 * logsigmoid(b), t, i, about="a separable loss (the answer is zero)")
-    yield case(lambda a, b: 2 * a + b**2, t, i, about="a loss that is linear in the text score (the answer is zero)")
+    yield case(Formula("-logsigmoid(a + b)", "a", "b"), t, i, about="a loss on the sum of the scores")
+    yield case(Formula("sin(a * b) + a**3", "a", "b"), t, i, about="sin(ab) + a³")
+    yield case(Formula("-logsigmoid(a) - 0.5 * logsigmoid(b)", "a", "b"), t, i, about="a separable loss (the answer is zero)")
+    yield case(Formula("2 * a + b**2", "a", "b"), t, i, about="a loss that is linear in the text score (the answer is zero)")
 
 
 mixed_derivative.mistake("This is the second derivative in the text score alone, ∂²L/∂s_t²; the second time, "

@@ -86,7 +86,7 @@ def _(draw):
     yield case(15, [], about="no layer at all")
     for _ in range(3):
         layers = [tuple(int(draw.integers(high, low=low)) for low, high in ((1, 6), (1, 4), (0, 3))) for _ in range(4)]
-        yield case(int(draw.integers(500, low=300)), layers, about=f"(kernel, stride, padding) = {layers}")
+        yield case(int(draw.integers(500, low=300)), layers, about="four layers of mixed kernels, strides and paddings")
 
 
 def _geometry(size, layers, divide=lambda a, b: a // b, both=2, one=1, start=1, step=lambda field, k, jump, s: field + (k - 1) * jump):

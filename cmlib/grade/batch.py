@@ -1,0 +1,166 @@
+"""Grade a folder of submissions: slots side by side, one result file each, resumable, in shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import shutil
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import torch
+
+import cmlib
+from cmlib.check import exercises
+from cmlib.check.engine import Exercise
+from cmlib.check.records import write_atomically
+from cmlib.grade import box as boxes
+from cmlib.grade.grading import HUMAN, grade
+from cmlib.grade.submissions import Submission, collect
+from cmlib.grade.walls import Limits, Wall
+
+
+class Refused(ValueError):
+    """The command cannot be carried out as given; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an instructor asks for; ``shard`` is (i, n) with i from 0."""
+
+    folder: Path
+    out: Path
+    lessons: tuple[str, ...]
+    secret: bytes
+    extras: Path | None = None
+    workers: int = 2
+    shard: tuple[int, int] = (0, 1)
+    regrade: bool = False
+    limits: Limits = Limits()
+
+
+def file_name(learner: str) -> str:
+    """The learner as a file name: percent-encoded, and cut with a hash where it would be too long."""
+    name = quote(learner, safe=" ()") or "%"
+    return (name if len(name) <= 150 else f"{name[:120]}-{hashlib.sha256(learner.encode()).hexdigest()[:16]}") + ".json"
+
+
+def run_name(order: Order) -> str:
+    """What must be equal for two grades to be comparable: secret, lessons, extras and the course's version, as one short hash."""
+    extras = b"".join(p.name.encode() + p.read_bytes() for p in sorted(order.extras.glob("*.py"))) if order.extras else b""
+    parts = [hashlib.sha256(b"run" + order.secret).digest(), ",".join(order.lessons).encode(), extras, cmlib.__version__.encode()]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
+
+
+def load_extras(folder: Path) -> None:
+    """Run the instructor's own files; each adds cases with ``find(id).also``. They are trusted, like the course itself."""
+    for path in sorted(folder.glob("*.py")):
+        try:
+            exec(compile(path.read_text("utf-8"), str(path), "exec"), {"__name__": path.stem})
+        except Exception as error:
+            raise Refused(f"The extra cases in {path} cannot be loaded: {type(error).__name__}: {error}") from None
+
+
+def in_shard(learner: str, shard: tuple[int, int]) -> bool:
+    """By hash, so that it does not depend on who else has submitted."""
+    return int(hashlib.sha256(learner.encode()).hexdigest(), 16) % shard[1] == shard[0]
+
+
+def grade_all(order: Order, wall: Wall, progress=lambda items: items) -> dict:
+    """Grade what is not graded yet; returns counts by state and the changes of a regrade. Raises `Refused` before any work."""
+    torch.set_num_threads(1)
+    if order.extras:
+        load_extras(order.extras)
+    wanted = [e for lesson in order.lessons for e in exercises(lesson)]
+    submissions = [s for s in collect(order.folder) if in_shard(s.learner, order.shard)]
+    grades, times, run = order.out / "grades", order.out / "times", run_name(order)
+    for folder in (grades, times):
+        folder.mkdir(parents=True, exist_ok=True)
+        for scrap in folder.glob(".*.tmp"):  # left by a kill; a result file is never half written
+            scrap.unlink(missing_ok=True)
+    todo, old = [], {}
+    for submission in submissions:
+        known = _known(grades / file_name(submission.learner))
+        if known and known.get("run") != run and not order.regrade:
+            raise Refused(f"{order.out} holds grades made with another secret, other lessons, extras or another version of the course "
+                          f"(that of {submission.learner}); use --regrade, or another --out.")
+        if not order.regrade and known and known.get("digest") == submission.digest and known["state"] != HUMAN:
+            continue
+        if known:
+            old[submission.learner] = known
+        todo.append(submission)
+    made = _work(order, wall, wanted, todo, grades, times, run, progress)
+    return {"graded": made, "skipped": len(submissions) - len(todo), "changes": _changes(old, grades)}
+
+
+def _work(order, wall, wanted: list[Exercise], todo: list[Submission], grades, times, run, progress) -> int:
+    waiting: queue.SimpleQueue = queue.SimpleQueue()
+    done: queue.SimpleQueue = queue.SimpleQueue()
+    for submission in todo:
+        waiting.put(submission)
+    with ExitStack() as stack:
+        files = boxes.stage()
+        stack.callback(shutil.rmtree, files, ignore_errors=True)
+        stop = threading.Event()
+
+        def slot(number):
+            with boxes.Box(wall, files, order.shard[0] * order.workers + number, order.limits) as box:
+                while not stop.is_set():
+                    try:
+                        submission = waiting.get_nowait()
+                    except queue.Empty:
+                        return
+                    try:
+                        record, seconds = grade(box, submission, wanted, order.secret)
+                        name = file_name(submission.learner)
+                        _write(times / name, seconds)
+                        _write(grades / name, record | {"run": run, "lessons": list(order.lessons)})
+                        done.put(None)
+                    except BaseException as error:  # such as a full disk: the submission stays ungraded, and this is said
+                        done.put(error)
+                        return
+        threads = [threading.Thread(target=slot, args=(k,), daemon=True) for k in range(min(order.workers, len(todo)))]
+        for thread in threads:
+            thread.start()
+        try:
+            made = 0
+            for _ in progress(todo):
+                problem = done.get()
+                if problem is not None:
+                    raise Refused(f"After {made} of {len(todo)} submissions: {type(problem).__name__}: {problem}. What was graded is kept; "
+                                  "mend this and run the same command again.") from problem
+                made += 1
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    return made
+
+
+def _write(path: Path, value: dict) -> None:
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _known(path: Path) -> dict | None:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        return record if record.get("format") == "cmlib-grade-1" else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _changes(old: dict[str, dict], grades: Path) -> list[tuple[str, str, float, float]]:
+    """(learner, exercise, points before, points now) for every score that a regrade changed."""
+    out = []
+    for learner, before in sorted(old.items()):
+        now = _known(grades / file_name(learner)) or {"exercises": {}}
+        for id in sorted(before["exercises"] | now["exercises"]):
+            points = [record["exercises"].get(id, {}).get("points", 0.0) for record in (before, now)]
+            if points[0] != points[1]:
+                out.append((learner, id, *points))
+    return out

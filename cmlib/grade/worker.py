@@ -1,0 +1,273 @@
+"""Inside the box: a fork server that has torch ready, and the children in which learners' code runs.
+
+The server speaks over descriptor 0 with the grader (datagrams: ``start`` with a socket, ``stop``) and never sees a learner's
+byte. Every ``start`` forks a child into namespaces of its own: no other process, no /proc, an empty /tmp, no capability, no new
+namespace. The child answers frames: ``read`` (parse), ``run`` (define the answer), ``call`` and ``back`` (gradients).
+It knows inputs; references, seeds and verdicts stay on the other side.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+import torch
+
+from cmlib.grade import frames, slicing, similarity
+
+NEW = 0x20000 | 0x08000000 | 0x10000000 | 0x20000000  # CLONE_NEWNS, NEWIPC, NEWUSER, NEWPID (Linux, sched.h)
+NOSUID, NODEV, NOEXEC, RDONLY = 2, 4, 8, 1
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def warm_up() -> None:
+    """What is imported and set up lazily, once, while /proc can still be read."""
+    x = torch.ones(2, 2, requires_grad=True)
+    torch.autograd.grad([x @ x], [x], [torch.ones(2, 2)])  # with cotangents given it imports sympy, for seconds
+    torch.nn.functional.gelu(torch.ones(2))
+    slicing.statements(["x = 1"], "x", "00.0")
+
+
+def serve(limits: dict) -> None:
+    """The fork server: one child at a time, until the grader hangs up."""
+    control = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    control.send(b"ready")
+    monitor = child = 0
+    while True:
+        order, descriptors, _, _ = socket.recv_fds(control, 64, 1)
+        if not order:
+            return
+        if order == b"start":
+            monitor, child, problem = fork_child(descriptors[0], limits)
+            os.close(descriptors[0])
+            control.send(problem.encode() or b"started")
+        elif order == b"stop":
+            control.send(json.dumps(end(monitor, child)).encode())
+
+
+def serve_one_learner(limits: dict) -> None:
+    """Without namespaces of our own (a container, another user): one answer after another over descriptors 0 and 1, then the end."""
+    pipes = Pipes(os.dup(0), os.dup(1))
+    for descriptor in (0, 1):
+        os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+    pipes.sendall(frames.pack({"ready": True}))
+    while True:
+        try:
+            frames.receive(pipes)  # "start"; what follows is the child's
+        except EOFError:
+            return
+        child = os.fork()
+        if child == 0:
+            _confine(pipes, limits)
+        _, status = os.waitpid(child, 0)
+        pipes.sendall(frames.pack({"ended": os.waitstatus_to_exitcode(status)}))
+
+
+class Pipes:
+    """Two descriptors with the methods of a socket that frames need."""
+
+    def __init__(self, incoming: int, outgoing: int):
+        self.incoming, self.outgoing = incoming, outgoing
+
+    def settimeout(self, seconds):
+        pass
+
+    def recv(self, count):
+        return os.read(self.incoming, count)
+
+    def sendall(self, data):
+        while data:
+            data = data[os.write(self.outgoing, data):]
+
+
+def fork_child(connection: int, limits: dict) -> tuple[int, int, str]:
+    """(pid of the child's monitor, pid of the child, "" or what went wrong)."""
+    read, write = os.pipe()
+    monitor = os.fork()
+    if monitor == 0:
+        try:
+            os.close(read)
+            child = _enter_namespaces()
+            if child == 0:
+                os.dup2(connection, 3)
+                os.closerange(4, 1 << 16)
+                _confine(socket.socket(fileno=3), limits)  # does not return
+            os.write(write, b"%d" % child)
+            os.close(write)
+            _, status = os.waitpid(child, 0)
+            os._exit(os.waitstatus_to_exitcode(status) & 0xFF)  # −9 for SIGKILL becomes 247
+        except OSError as error:
+            os.write(write, f"no namespace of its own for a learner: {error}".encode())
+            os._exit(1)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        said = pipe.read().decode()
+    return (monitor, int(said), "") if said.isdigit() else (monitor, 0, said or "the child did not start")
+
+
+def end(monitor: int, child: int) -> dict:
+    """Kill what still runs (its namespace dies with it) and say how the child ended."""
+    with suppress(ProcessLookupError):
+        if child:  # nobody else can have its pid yet: only this server and its monitor make processes here
+            os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(monitor, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return {"ended": code - 256 if code > 128 else code}  # negative: the signal
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+def _enter_namespaces() -> int:
+    uid, gid = os.getuid(), os.getgid()
+    _check(libc.unshare(NEW), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"1000 {uid} 1"), ("gid_map", f"1000 {gid} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    return os.fork()
+
+
+def _confine(connection, limits: dict) -> None:
+    """Give up everything that a learner's code does not need; then answer frames."""
+    try:
+        with open("/proc/self/statm") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")  # when memory ends, this process is the one to go
+        if limits["nested"]:
+            for place in (b"/tmp", b"/dev/shm"):
+                _check(libc.mount(b"tmpfs", place, b"tmpfs", NOSUID | NODEV, b"size=%d" % limits["disk"]), "a private /tmp")
+            with open("/proc/sys/user/max_user_namespaces", "w") as file:
+                file.write("0")
+            _check(libc.mount(b"tmpfs", b"/proc", b"tmpfs", NOSUID | NODEV | NOEXEC | RDONLY, b"size=4096"), "an empty /proc")
+        for what, limit in ((resource.RLIMIT_AS, mapped + limits["memory"]), (resource.RLIMIT_CPU, limits["cpu"]),
+                            (resource.RLIMIT_NPROC, limits["processes"]), (resource.RLIMIT_FSIZE, limits["disk"]),
+                            (resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_CORE, 0)):
+            resource.setrlimit(what, (limit, limit))
+        _drop_capabilities()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        os.chdir("/tmp")
+        answer_frames(connection)
+    finally:
+        os._exit(0)
+
+
+def _drop_capabilities() -> None:
+    for capability in range(64):
+        libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+    header, nothing = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    _check(libc.capset(header, nothing), "capset")
+    _check(libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
+
+
+class Answer:
+    """One learner's answer to one exercise, and the graphs of its calls."""
+
+    def __init__(self):
+        self.statements, self.space, self.calls, self.name = [], {"__name__": "__main__"}, [], ""
+
+    def read(self, cells, name, id):
+        """Parse and cut out what the answer needs. No line of the learner has run yet."""
+        try:
+            self.statements, self.name = slicing.statements(cells, name, id), name
+        except slicing.NotFound:
+            return {"found": False}, None
+        except slicing.Unreadable as problem:
+            return {"unreadable": str(problem)[:300]}, None
+        try:
+            return {"found": True}, similarity.fingerprints("\n".join(ast.unparse(s) for _, s in self.statements))
+        except (ValueError, RecursionError):
+            return {"found": True}, []
+
+    def run(self):
+        lazily = any(isinstance(s, ast.ImportFrom) and s.module == "__future__" for _, s in self.statements)
+        flags = annotations.compiler_flag if lazily else 0
+        for cell, statement in self.statements:
+            try:
+                exec(compile(ast.Module([statement], []), f"<cell {cell}>", "exec", flags, True), self.space)
+            except BaseException as error:
+                return _raised(error), None
+        value = self.space.get(self.name)
+        return {"callable": callable(value)}, None if callable(value) else value
+
+    def call(self, args, kwargs):
+        before = [a.detach().clone() if isinstance(a, torch.Tensor) else None for a in args]
+        try:
+            result = self.space[self.name](*args, **kwargs)
+        except BaseException as error:
+            return _raised(error), None
+        tensors: list = []
+        frames.encode(result, tensors)
+        self.calls.append(([a for a in args if isinstance(a, torch.Tensor) and a.requires_grad],
+                           [t for t in tensors if t.requires_grad]))
+        changed = [i for i, (old, new) in enumerate(zip(before, args, strict=True))
+                   if old is not None and not torch.equal(old.nan_to_num(), new.detach().nan_to_num())]
+        return {"call": len(self.calls) - 1, "changed": changed}, result
+
+    def back(self, call, cotangents):
+        inputs, outputs = self.calls[call]
+        try:
+            gradients = torch.autograd.grad(outputs, inputs, cotangents, retain_graph=True, allow_unused=True)
+        except BaseException as error:
+            return _raised(error), None
+        return {}, list(gradients)
+
+
+def _raised(error: BaseException) -> dict:
+    line, place = 0, error.__traceback__
+    while place:
+        if place.tb_frame.f_code.co_filename.startswith("<cell "):
+            line = place.tb_lineno
+        place = place.tb_next
+    if isinstance(error, SyntaxError):
+        line = error.lineno or 0
+    return {"raised": type(error).__name__[:60], "line": line, "text": str(error).strip().split("\n")[0][:160],
+            "open": isinstance(error, NotImplementedError)}
+
+
+def answer_frames(connection) -> None:
+    answer = Answer()
+    while True:
+        try:
+            message, value = frames.receive(connection, formulas=True)
+        except EOFError:
+            return
+        match message:
+            case {"do": "end"}:
+                return
+            case {"do": "read", "name": name, "id": id}:
+                reply = answer.read(value, name, id)
+            case {"do": "run"}:
+                reply = answer.run()
+            case {"do": "call"}:
+                reply = answer.call(*value)
+            case {"do": "back", "call": call}:
+                reply = answer.back(call, value)
+        try:
+            frame = frames.pack(*reply)
+        except BaseException as error:
+            frame = frames.pack(_raised(error))
+        frames.send(connection, frame)
+
+
+if __name__ == "__main__":
+    uid, limits = int(sys.argv[1]), json.loads(sys.argv[2])
+    if uid and os.getuid() == 0:  # the wall was built by root: be an ordinary user inside
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, which the change of uid took away: /proc/self must stay writable
+    warm_up()
+    (serve if limits["nested"] else serve_one_learner)(limits)
