@@ -1,18 +1,22 @@
-"""``cmlib build [02 …]``: build lessons from their sources (for authors)."""
+"""``cmlib build [02 …]`` builds lessons from their sources (for authors); ``cmlib grade …`` grades a class (for instructors)."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from cmlib.grade import command
+
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="cmlib", description="Tools for authors of the cross-modal learning course.")
+    parser = argparse.ArgumentParser(prog="cmlib", description="Tools for authors and instructors of the cross-modal learning course.")
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="execute lessons and write their notebooks")
     build.add_argument("lessons", nargs="*", help='numbers such as 02; none means all')
+    build.set_defaults(run=lambda options: _build(options.lessons))
+    command.add(commands)
     options = parser.parse_args(arguments)
-    return _build(options.lessons)
+    return options.run(options)
 
 
 def _build(lessons: list[str]) -> int:

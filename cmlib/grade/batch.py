@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import queue
 import shutil
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -41,7 +40,7 @@ class Order:
     workers: int = 2
     shard: tuple[int, int] = (0, 1)
     regrade: bool = False
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 def file_name(learner: str) -> str:
@@ -61,7 +60,7 @@ def load_extras(folder: Path) -> None:
     """Run the instructor's own files; each adds cases with ``find(id).also``. They are trusted, like the course itself."""
     for path in sorted(folder.glob("*.py")):
         try:
-            exec(compile(path.read_text("utf-8"), str(path), "exec"), {"__name__": path.stem})
+            exec(compile(path.read_text("utf-8"), str(path), "exec"), {"__name__": path.stem})  # noqa: S102
         except Exception as error:
             raise Refused(f"The extra cases in {path} cannot be loaded: {type(error).__name__}: {error}") from None
 

@@ -47,8 +47,8 @@ def stage() -> Path:
 class Box:
     """One slot: a worker behind the wall, started when first needed and again after it broke."""
 
-    def __init__(self, wall: Wall, files: Path, slot: int = 0, limits: Limits = Limits()):
-        self.wall, self.files, self.slot, self.limits = wall, files, slot, limits
+    def __init__(self, wall: Wall, files: Path, slot: int = 0, limits: Limits | None = None):
+        self.wall, self.files, self.slot, self.limits = wall, files, slot, limits or Limits()
         self.process = self.control = self.group = None
 
     def __enter__(self):

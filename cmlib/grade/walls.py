@@ -43,9 +43,9 @@ class Wall:
     def command(self, files: Path, slot: int, limits: Limits) -> list[str]:
         """The command of a worker; it speaks over its standard input (and output, where not nested)."""
         uid = FIRST_UID + slot if os.getuid() == 0 else 0
-        inside = ["-I", "-c", f"import sys; sys.path.insert(0, {PLACE if self.name != 'user' else str(files)!r}); "
-                  "import runpy; runpy.run_module('cmlib.grade.worker', run_name='__main__')",
-                  str(uid), json.dumps(asdict(limits) | {"nested": self.nested})]
+        place = str(files) if self.name == "user" else PLACE
+        run = f"import runpy, sys; sys.path.insert(0, {place!r}); runpy.run_module('cmlib.grade.worker', run_name='__main__')"
+        inside = ["-I", "-c", run, str(uid), json.dumps(asdict(limits) | {"nested": self.nested})]
         return {"bubblewrap": _bubblewrap, "docker": _container, "podman": _container, "user": _user}[self.name](
             self.name, files, limits, [sys.executable, *inside])
 
@@ -109,7 +109,15 @@ def _try(name) -> str:
     test = (["bwrap", "--unshare-pid", "--unshare-net", "--unshare-user-try", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
             if name == "bubblewrap" else [name, "info"])
     try:
-        done = subprocess.run(test, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(test, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:200]
+
+
+def advice(wall: Wall) -> str:
+    """How to get a better wall, or nothing where this is the best."""
+    if wall.name == "bubblewrap":
+        return ""
+    better = "`apt install bubblewrap` gives a better wall, and a much faster one."
+    return better if wall.name != "user" else f"Learners' code can read files and use the network here: {better}"

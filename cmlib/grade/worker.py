@@ -20,7 +20,7 @@ from contextlib import suppress
 
 import torch
 
-from cmlib.grade import frames, slicing, similarity
+from cmlib.grade import frames, similarity, slicing
 
 NEW = 0x20000 | 0x08000000 | 0x10000000 | 0x20000000  # CLONE_NEWNS, NEWIPC, NEWUSER, NEWPID (Linux, sched.h)
 NOSUID, NODEV, NOEXEC, RDONLY = 2, 4, 8, 1
@@ -196,7 +196,7 @@ class Answer:
         flags = annotations.compiler_flag if lazily else 0
         for cell, statement in self.statements:
             try:
-                exec(compile(ast.Module([statement], []), f"<cell {cell}>", "exec", flags, True), self.space)
+                exec(compile(ast.Module([statement], []), f"<cell {cell}>", "exec", flags, True), self.space)  # noqa: S102
             except BaseException as error:
                 return _raised(error), None
         value = self.space.get(self.name)
