@@ -1,0 +1,145 @@
+"""The code in one file of a learner: a notebook of any age, or what ``cmlib.submit()`` wrote.
+
+Nothing here is executed or unpickled: bytes → capped JSON → text of cells. Whatever is odd ends as a note, one sentence each.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+MOST_CELLS, LARGEST_CELL, LARGEST_CODE = 5_000, 200_000, 700_000  # sizes in bytes of JSON: they must fit into one frame
+MOST_PARTS = {b"{": 300_000, b"[": 300_000, b",": 2_000_000, b'"': 2_000_000}  # a JSON of 20 MB can become objects of 1 GB
+CHECK = re.compile(r"""check\s*\(\s*(?:id\s*=\s*)?(["'])(\d\d\.\d{1,3})\1""")
+BOUND = r"^[ \t]*(?:(?:async[ \t]+)?def|class)[ \t]+(?P<d>{0})\b|^[ \t]*(?P<v>{0})[ \t]*=(?!=)"
+NAMES = re.compile(BOUND.format(r"[^\W\d]\w*"), re.MULTILINE)
+
+
+class NotRead(ValueError):
+    """The file holds nothing that can be graded; the text completes "x.ipynb was not read: …"."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file. cells : of a notebook, in order; answers : {exercise id: its cells} of a ``submission-….json``, else None."""
+
+    file: str
+    modified: float
+    cells: tuple[str, ...]
+    answers: dict[str, tuple[str, ...]] | None = None
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """Exercises that the file answers, or tries to."""
+        if self.answers is not None:
+            return frozenset(id for id, cells in self.answers.items() if cells)
+        return frozenset(match[2] for cell in self.cells for match in CHECK.finditer(cell))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names that some line of a notebook defines or assigns."""
+        return frozenset(match["d"] or match["v"] for cell in self.cells for match in NAMES.finditer(cell))
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.cells)) + sum(len(cell) for cells in (self.answers or {}).values() for cell in cells)
+
+    def cells_of(self, id: str) -> list[str]:
+        return list(self.cells if self.answers is None else self.answers.get(id, ()))
+
+    def looks_answered(self, id: str, name: str) -> bool:
+        """Whether some cell binds ``name`` without the stub's NotImplementedError; only to choose between files."""
+        bound = re.compile(BOUND.format(re.escape(name)), re.MULTILINE)
+        return any(bound.search(cell) and "raise NotImplementedError" not in cell for cell in self.cells_of(id))
+
+
+def read(file: str, modified: float, data: bytes) -> tuple[Source, list[str]]:
+    """(the source, notes on what of it was left out); raises `NotRead`."""
+    notes: list[str] = []
+    value = _json(data, notes)
+    if not isinstance(value, dict):
+        raise NotRead("it is JSON, but neither a notebook nor a submission")
+    if isinstance(value.get("format"), str) and value["format"].startswith("cmlib-submission-"):
+        return Source(file, modified, (), _answers(value, notes)), notes
+    sheets = value.get("worksheets") if isinstance(value.get("worksheets"), list) else []  # nbformat 3 and older
+    lists = [part.get("cells") for part in (value, *sheets[:MOST_CELLS]) if isinstance(part, dict)]
+    if not any(isinstance(cells, list) for cells in lists):
+        raise NotRead("it is JSON, but neither a notebook nor a submission")
+    code, odd = [], 0
+    for cell in (cell for cells in lists if isinstance(cells, list) for cell in cells):
+        if not isinstance(cell, dict):
+            odd += 1
+        elif cell.get("cell_type") == "code":
+            text = _text(cell.get("source", cell.get("input")))
+            odd += text is None
+            code += [] if text is None else [text]
+    if odd:
+        notes.append(f"{odd} {'cell is' if odd == 1 else 'cells are'} not written as a notebook writes them and left out")
+    return Source(file, modified, _capped(code, notes)), notes
+
+
+def _answers(value, notes) -> dict[str, tuple[str, ...]]:
+    if value["format"] != "cmlib-submission-1" or not isinstance(value.get("answers"), dict):
+        raise NotRead("it is no submission of the form cmlib-submission-1")
+    out = {}
+    for id, answer in list(value["answers"].items())[:1000]:
+        cells = answer.get("cells") if isinstance(answer, dict) else None
+        cells = [_text(cell) for cell in cells] if isinstance(cells, list) else [None]
+        if None in cells or not re.fullmatch(r"\d\d\.\d{1,3}", id, re.ASCII):
+            notes.append(f"the answer to {id[:20]!r} is not a list of cells and left out")
+        else:
+            out[id] = _capped(cells, notes)
+    return out
+
+
+def _capped(cells: list[str], notes: list[str]) -> tuple[str, ...]:
+    out, left = [], LARGEST_CODE
+    for cell in cells[:MOST_CELLS]:
+        size = len(json.dumps(cell)) if len(cell) <= LARGEST_CELL else LARGEST_CODE
+        if size <= min(LARGEST_CELL, left):
+            out.append(cell)
+            left -= size
+    if len(out) < len(cells):
+        notes.append(f"{len(cells) - len(out)} of {len(cells)} code cells are too long, or too many, and left out")
+    return tuple(out)
+
+
+def _text(source) -> str | None:
+    """Text of a cell, given as one string or as lines; None for anything else. Lone surrogates, which no file can hold, become ?."""
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    return source.encode("utf-8", "replace").decode() if isinstance(source, str) else None
+
+
+def _json(data: bytes, notes: list[str]):
+    if not data.strip():
+        raise NotRead("it is empty")
+    encoding = json.detect_encoding(data)
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        text = data.decode(encoding, "replace")
+        notes.append("some characters are not UTF-8 and read as �")
+    if _has_too_many_parts(data if encoding.startswith("utf-8") else text.encode("utf-8", "replace")):
+        raise NotRead("it is JSON of far too many parts for a notebook")
+    try:
+        return json.loads(text, parse_int=_integer, strict=False)
+    except json.JSONDecodeError as error:
+        raise NotRead(f"it is not JSON, or cut off ({error.msg}, line {error.lineno})") from None
+    except (RecursionError, MemoryError, ValueError):
+        raise NotRead("it is JSON that is nested too deeply") from None
+
+
+def _integer(digits: str) -> int:
+    return int(digits) if len(digits) < 20 else 0  # no number of a notebook matters here, and Python refuses 5000 digits
+
+
+def _has_too_many_parts(data: bytes) -> bool:
+    def exceeds(text):
+        return any(text.count(sign) > most for sign, most in MOST_PARTS.items())
+    if not exceeds(data):
+        return False
+    data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return data.count(b'"') > MOST_PARTS[b'"'] or exceeds(re.sub(rb'"[^"]*"', b"", data))
