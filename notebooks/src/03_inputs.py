@@ -70,24 +70,27 @@ def refund_in_company(score, text):
     ids = tokenizer(text)["input_ids"]
     return torch.stack([score([ids, neighbour])[0].sigmoid() for neighbour in company])
 
+def test_logits(score):
+    """Logits of the 512 test messages, each alone and all beside the message of 128 tokens: two tensors (512,)."""
+    return torch.cat([score([row]) for row in test_ids]), score([*test_ids, company[-1]])[:-1]
+
 messages = ("it is in two pieces .", "it is not broken , it is fine .", "everything arrived in one piece .")
-for text in messages:
-    alone, *_, beside_40, _, _, _, beside_128 = refund_in_company(plain_mean, text).tolist()
-    print(f"{text:35} alone {alone:.3f}   beside 40 tokens {beside_40:.3f}   beside 128 tokens {beside_128:.3f}")
-alone = torch.cat([plain_mean([row]) for row in test_ids])
-beside_128 = plain_mean([*test_ids, company[-1]])[:-1]
+answers = [refund_in_company(plain_mean, text) for text in messages]
+for text, p in zip(messages, answers):
+    print(f"{text:35} alone {p[0]:.3f}   beside 40 tokens {p[2]:.3f}   beside 128 tokens {p[-1]:.3f}")
+alone, beside_128 = test_logits(plain_mean)
 flipped = ((alone > 0) != (beside_128 > 0)).double().mean()
 print(f"share of 512 test messages whose decision changes with the company: {flipped:.3f}")
 assert flipped > 0.1
 
+# %%
 fig, ax = plots.figure(width=6, height=2.7)
-for text, color, above in zip(messages, (plots.TEXT, plots.GREY, plots.BOTH), (0.06, 0.05, -0.09)):
-    p = refund_in_company(plain_mean, text)
+for text, p, color, above in zip(messages, answers, (plots.TEXT, plots.GREY, plots.BOTH), (0.06, 0.05, -0.09)):
     ax.plot([len(row) for row in company], p, "o-", ms=4, color=color)
     ax.text(62, p[3] + above, text, color=color, fontsize=8)
 ax.axhline(0.5, color=plots.GREY, lw=1, ls=":")
 ax.set(title="The answer depends on the neighbour", xlabel="tokens in the longest other message of the batch",
-       ylabel="P(refund)", ylim=(0, 1), xlim=(0, 128))
+       ylabel="P(refund)", ylim=(0, 1), xlim=(0, 130))
 plots.show(fig, "P(refund) of three messages against the length of the longest other message in the batch: all three drift together.")
 
 # %% [markdown]
@@ -295,13 +298,12 @@ for text in messages:
     p = refund_in_company(scorer, text)
     print(f"{text:35} alone {p[0]:.3f}   beside 128 tokens {p[-1]:.3f}")
     assert torch.allclose(p, p[:1].expand_as(p), atol=1e-5)
-alone = torch.cat([scorer([row]) for row in test_ids])
-beside_128 = scorer([*test_ids, company[-1]])[:-1]
+alone, beside_128 = test_logits(scorer)
 print(f"largest change of a logit is below 0.0001: {bool((alone - beside_128).abs().max() < 1e-4)}")
 for name, score in (("plain mean", plain_mean), ("masked mean", scorer)):
-    accuracy = [((logits > 0) == test.labels).double().mean() for logits in
-                (torch.cat([score([row]) for row in test_ids]), score([*test_ids, company[-1]])[:-1])]
+    accuracy = [((logits > 0) == test.labels).double().mean() for logits in test_logits(score)]
     print(f"{name:12} test accuracy alone {accuracy[0]:.3f}   beside 128 tokens {accuracy[1]:.3f}")
+assert (alone - beside_128).abs().max() < 1e-4
 
 # %% [markdown]
 # Same data, same number of weights, one division. The masked scorer is not a better *reader*: an average cannot tell "not broken, fine" from "not
@@ -333,20 +335,18 @@ share = {"fixed": padding_share(shuffled, 128), "dynamic": padding_share(shuffle
 print(f"lengths {int(lengths.min())} to {int(lengths.max())}, mean {lengths.double().mean():.2f} tokens")
 for name, value in share.items():
     print(f"{name:9} {value:.3f} of the positions are padding")
-print(f"bucketing computes {(1 - share['dynamic']) / (1 - share['bucketed']):.3f} of the positions of dynamic padding, "
-      f"{(1 - share['fixed']) / (1 - share['bucketed']):.3f} of fixed")
 assert share["bucketed"] < 0.1 < share["dynamic"] < share["fixed"]
-
-from matplotlib.colors import ListedColormap
 
 fig, axes = plots.figure(1, 2, width=6.4, height=2.6, sharex=True, sharey=True)
 for ax, (name, batches) in zip(axes, (("dynamic", shuffled), ("bucketed", bucketed))):
     rows = lengths[batches[len(batches) // 2]]
-    real = torch.arange(36) < rows[:, None]
-    kind = real.long() + (torch.arange(36) < rows.max()).long()             # 0 not computed, 1 padding, 2 token
-    ax.imshow(kind, cmap=ListedColormap(["white", "#D0D0D0", plots.TEXT]), vmin=0, vmax=2, aspect="auto", interpolation="nearest")
-    ax.set(title=f"{name}: {share[name]:.0%} padding", xlabel="position", ylabel="message in the batch" if name == "dynamic" else "")
+    ax.barh(range(64), int(rows.max()), 1.0, color="#D0D0D0")
+    ax.barh(range(64), rows, 1.0, color=plots.TEXT)
+    ax.set(title=f"{name}: {share[name]:.0%} padding", xlabel="position", ylim=(63.5, -0.5))
     ax.grid(False)
+axes[0].set(ylabel="message in the batch")
+axes[0].text(1, 32, "tokens", color="white", fontsize=9, va="center")
+axes[0].text(30.5, 61, "padding", color="black", fontsize=9, ha="right")
 plots.show(fig, "The masks of one shuffled and one bucketed batch of 64 messages: nearly half of the shuffled one is padding, hardly any of the other.")
 
 # %% [markdown]
@@ -356,13 +356,13 @@ plots.show(fig, "The masks of one shuffled and one bucketed batch of 64 messages
 #
 # ## 5. Pixels become numbers that fit the weights
 #
-# A photo is uint8, $x\in\{0,\dots,255\}^{3\times H\times W}$. Two ways to normalise look alike on paper:
+# A photo is uint8, $x\in\{0,\dots,255\}^{3\times H\times W}$; $x_c$, of shape $(H,W)$, is one of its three channels. Two ways to normalise look alike on paper:
 #
 # $$\text{fixed: } \hat x_c=\frac{x_c/255-\mu_c}{\sigma_c}\qquad\qquad \text{per image: } \hat x_c=\frac{x_c-\operatorname{mean}(x_c)}{\operatorname{std}(x_c)}.$$
 #
 # In the first, $\mu$ and $\sigma$ (one number per channel $c$) are constants of the *weights*: the statistics of the pictures they were trained on,
 # for ImageNet $\mu=(.485,.456,.406)$, $\sigma=(.229,.224,.225)$. In the second they are computed from the picture itself.
-# One published program in the set this course examines does that, as good practice.
+# One published program in the set this course examines does that, as if it were good practice.
 #
 # Take the same photo under a weaker lamp, $x'=g\,x$ with $0<g<1$. Then $\operatorname{mean}(x')=g\operatorname{mean}(x)$ and
 # $\operatorname{std}(x')=g\operatorname{std}(x)$, so $g$ cancels: **$\hat x'=\hat x$ for every $g$.** In numbers: the row $(100, 200)$ has mean 150, standard deviation 50, and becomes $(-1, 1)$; under half
@@ -375,23 +375,23 @@ normalise = {
     "only ÷ 255": lambda x: x / 255,
     "per image": lambda x: (x - x.mean((-2, -1), keepdim=True)) / x.std((-2, -1), keepdim=True),
 }
-photo = RefundDesk(probabilities=(0, 1, 0, 0)).sample(12).images[3].double()   # (3, 64, 64)
+photo = RefundDesk(probabilities=(0, 1, 0, 0)).sample(12).images[3].double()                      # (3, 64, 64)
 for name in ("fixed", "per image"):
     difference = (normalise[name](photo) - normalise[name](0.5 * photo)).abs().max()
     print(f"{name:10} largest difference between the photo and its half-lit twin: {difference:.3f}")
 
-# %%
 def lamps(brightness):
-    fig, axes = plots.figure(2, 3, width=4.4, height=3.1)
-    for row, gain in zip(axes, (1.0, brightness)):
-        for ax, (name, view) in zip(row, (("as taken", lambda x: x / 255), ("fixed", normalise["fixed"]), ("per image", normalise["per image"]))):
-            x = view(gain * photo)
-            ax.imshow((x if name == "as taken" else (x + 2.5) / 5).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
-            ax.set_title(f"{name}, lamp {gain:.0%}", fontsize=8, fontweight="normal")
+    fig, axes = plots.figure(2, 3, width=4.0, height=2.7)
+    for top, row, gain in ((True, axes[0], 1.0), (False, axes[1], brightness)):
+        for ax, name in zip(row, ("only ÷ 255", "fixed", "per image")):
+            x = normalise[name](gain * photo)
+            ax.imshow((x if name == "only ÷ 255" else (x + 2.5) / 5).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
+            ax.set_title(name if top else "", fontsize=9, fontweight="normal", loc="center")
             ax.axis("off")
+        row[0].text(-5, 32, f"lamp {gain:.0%}", rotation=90, ha="right", va="center", fontsize=9)
     return fig
 
-alt = "One photo under a full and a weaker lamp: different as taken and with fixed statistics, the same when each is normalised by its own."
+alt = "One photo under a full and a weaker lamp: different when only divided by 255 and with fixed statistics, the same when each is normalised by its own."
 plots.show(lamps(0.4), alt)
 plots.explore(lamps, alt, brightness=(0.2, 1.0, 0.05, 0.4))
 
@@ -463,7 +463,7 @@ toy, film, named = photo.to(torch.uint8), films.images[1], re.search(r"(left|rig
 sheet = torch.stack([toy, flip(toy), shift(toy, (5, -4)), relight(toy, 0.7), film, flip(film)])
 titles = ["cracked", "flip: cracked", "shift: cracked", "relight: cracked", f"says {named}", f"flip: {named}?"]
 alt = "A cracked toy, mirrored, shifted and dimmed: still cracked. A drawn chest film and its mirror image, in which the finding lies on the other side."
-plots.show(plots.pictures(sheet, titles, size=0.85), alt)
+plots.show(plots.pictures(sheet, titles, columns=3, size=1.05), alt)
 print(films.texts[1])
 
 # %% [markdown]
@@ -503,8 +503,8 @@ assert flips[:, [0, 2]].min() > 0.95 and flips[:, 1].mean() < 0.65
 # augmentation acts on the pair**.
 #
 # Words can be augmented as well: replace some by synonyms. The claim is again that the label stays. In situation S the order decides, *"i ordered the crimson boat"*,
-# so here is a table that keeps the label, red → crimson or scarlet, and one that looks as innocent: each colour replaced by another colour. Colour words *are* each other's
-# nearest neighbours in most word embeddings, since they stand in the same sentences; tools that replace words by neighbours do just this.
+# so here is a table that keeps the label, red → crimson or scarlet, and one that looks as innocent: each colour replaced by another colour. Colour words stand in the same sentences, so word
+# embeddings that are learned from sentences put them close together, and a tool that replaces a word by its neighbour may do just this.
 #
 # The task: which colour was ordered? The training messages say only *red* and *blue*; the test messages also *crimson, scarlet, azure, navy*.
 
@@ -548,11 +548,10 @@ for name, values in synonyms.items():
 assert (synonyms["synonyms"] > synonyms["none"] + 0.05).all() and (synonyms["neighbours"] < synonyms["none"] - 0.05).all()
 
 # %% [markdown]
-# Synonyms that keep the label gain more than ten points on words the training rows never contained; neighbours that change it cost
+# Synonyms that keep the label gain more than ten points, since many test messages name the colour by a word that the training rows never contained; neighbours that change it cost
 # about twenty, down to chance, because half of the colours in the training text no longer agree with their labels. The code is the same: one table is true, the other is not. The same holds for *delete a random word*
 # when the word is *not*.
-
-# %% [markdown]
+#
 # ## 7. Split first, and by group
 #
 # A test score estimates what happens on rows that the model has never met. It does so only if the test rows have *not* been met, and near-copies count as met:
@@ -581,24 +580,27 @@ def week(seed, toys=150):
     photos = photograph_again(now.images, 4, generator).flatten(1)
     return photos, now.labels.repeat(4), torch.arange(toys).repeat(4), later.images.float().flatten(1), later.labels
 
-def nearest_neighbour(x, y, x_new, y_new):
-    """Accuracy when each new row gets the label of the most similar known row."""
+# %%
+def share_kept(x, y, x_new, y_new):
+    """Share of the new rows whose y equals that of the most similar known row; with y the labels this is the accuracy."""
     return (y[torch.cdist(x_new, x).argmin(1)] == y_new).double().mean().item()
 
-weeks, reported, truth = [week(seed) for seed in range(5)], [], []
+weeks, reported, truth, sisters = [week(seed) for seed in range(5)], [], [], []
 for seed, (x, y, group, x_later, y_later) in enumerate(weeks):
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     held, known = order[:150], order[150:]
-    reported.append(nearest_neighbour(x[known], y[known], x[held], y[held]))
-    truth.append(nearest_neighbour(x[known], y[known], x_later, y_later))
-reported, truth = torch.tensor(reported), torch.tensor(truth)
+    reported.append(share_kept(x[known], y[known], x[held], y[held]))
+    truth.append(share_kept(x[known], y[known], x_later, y_later))
+    sisters.append(share_kept(x[known], group[known], x[held], group[held]))
+reported, truth, sisters = torch.tensor(reported), torch.tensor(truth), torch.tensor(sisters)
 print(f"random split, test part   {reported.mean():.3f} ± {reported.std():.3f}")
 print(f"the same model next week  {truth.mean():.3f} ± {truth.std():.3f}")
+print(f"test photos whose most similar training photo shows the same toy: {sisters.mean():.3f} of all")
 assert reported.min() > 0.85 and truth.mean() < 0.62
 
 # %% [markdown]
-# The report says nearly perfect; next week says chance. The model has learned nothing about cracks: it recognised each test photo's sisters and repeated their label. The code has no bug in
-# the model, the loss or the metric; the split is the bug. The mend: draw *groups*, not rows. Let $G$ be the number of groups and $r$ the test share. Shuffle the groups, take the first
+# The report says nearly perfect; next week says chance. The model has learned nothing about cracks: for most test photos it found another photo of the same toy (last line) and repeated its label; where it did not, it guessed, and $.919 + .081/2 \approx .96$. There is no bug in
+# the model or the metric; the split is the bug. The mend: draw *groups*, not rows. Let $G$ be the number of groups and $r$ the test share. Shuffle the groups, take the first
 # $\max(1, \operatorname{round}(rG))$ for the test part, and let every row follow its group.
 #
 # Tiny example: groups (7, 7, 9, 4, 9, 9), $r=1/3$, so $G=3$ and one group is drawn. If it is 9, the test rows are 2, 4, 5 and the training rows 0, 1, 3: half of the rows, since groups differ in size.
@@ -646,7 +648,7 @@ honest = []
 for seed, (x, y, group, x_later, y_later) in enumerate(weeks):
     known, held = grouped_split(y, group, fractions=(0.75, 0.25), seed=seed)
     assert not set(group[known].tolist()) & set(group[held].tolist())
-    honest.append(nearest_neighbour(x[known], y[known], x[held], y[held]))
+    honest.append(share_kept(x[known], y[known], x[held], y[held]))
 honest = torch.tensor(honest)
 print(f"grouped split, test part  {honest.mean():.3f} ± {honest.std():.3f}")
 print(f"random − grouped: {(reported - honest).mean():.3f}; larger in every one of five seeds: {bool((reported > honest + 0.2).all())}")
@@ -685,17 +687,14 @@ for attempt in (lambda: Batch(batch.text, batch.image, batch.labels), lambda: Im
         attempt()
     except (TypeError, ValueError) as error:
         print(f"{type(error).__name__}: {error}")
-for size in (64, 224):
-    print(f"64 photos of {size} × {size}: {64 * 3 * size**2 / 1e6:.2f} million bytes as uint8, {4 * 64 * 3 * size**2 / 1e6:.2f} as float32")
-
 # %% [markdown]
 # `ImageBatch` and `TextBatch` are two small dataclasses that look at the shape and type of what they hold, once per batch, which costs microseconds. Every encoder of this course takes one of them,
 # and none takes the other. A type is the cheapest test there is: it is written once and runs at every call.
 #
 # ## 9. At full scale
 #
-# The vocabulary in this lesson is already BERT's own, and `collate` is the call that the GPU lessons use. What changes is the size of a picture, from 64 to 224 pixels: the last two lines above are the bytes of a batch.
-# Pixels travel to the device as uint8, a quarter of the bytes, and are normalised there by the encoder; `batch.to(device)` moves all four tensors as one. How much time that saves on a GPU has not been measured here.
+# The vocabulary in this lesson is already BERT's own, and `collate` is the call that the GPU lessons use. What changes is the size of a picture, from 64 to 224 pixels, and with it the bytes of a batch, $(224/64)^2 = 12.25$ times as many.
+# Pixels travel to the device as uint8, a quarter of the bytes of float32, and are normalised there by the encoder; `batch.to(device)` moves all four tensors as one. How much time that saves on a GPU has not been measured here.
 #
 # ## 10. Recap
 #
