@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from cmlib.check.compare import difference, kind_of
 from cmlib.check.formula import Formula
 
 __all__ = ["EXERCISES", "AnswerRaised", "Case", "Draw", "Exercise", "Formula", "Verdict", "case", "exercise", "judge", "properties"]
@@ -177,7 +178,7 @@ def _contract(exercise, answer):
     wants_call = exercise.kind in ("function", "module", "training")
     if wants_call and not callable(answer):
         raise _Failed(f'Give the function itself, check("{exercise.id}", {exercise.name}), not its result '
-                      f"(you gave a {_kind(answer)}).")
+                      f"(you gave a {kind_of(answer)}).")
     if not wants_call and callable(answer):
         raise _Failed(f"This exercise wants a {exercise.kind}, and you gave a function: pass its result.")
 
@@ -220,7 +221,7 @@ def _run(exercise, answer, args, one):
 
 
 def _compare(exercise, one, got, want, rerun, describe=None):
-    problem = _difference(got, want, exercise.rtol, exercise.atol)
+    problem = difference(got, want, exercise.rtol, exercise.atol)
     if problem is None:
         return
     for sentence, wrong in exercise.mistakes:
@@ -228,8 +229,8 @@ def _compare(exercise, one, got, want, rerun, describe=None):
             predicted = rerun(wrong)
         except Exception:
             continue
-        if _difference(got, predicted, exercise.rtol, exercise.atol) is None \
-                and _difference(predicted, want, exercise.rtol, exercise.atol) is not None:
+        if difference(got, predicted, exercise.rtol, exercise.atol) is None \
+                and difference(predicted, want, exercise.rtol, exercise.atol) is not None:
             raise _Failed(sentence)
     problem = describe(got, want) if describe else problem
     raise _Failed(problem if problem[0].isupper() else f"The result is wrong for {one.about}: {problem}")
@@ -239,14 +240,14 @@ def _too_far(got, want) -> str:
     """A ratio or a distance would give a single number, or a choice, away."""
     if isinstance(want, float):
         return "Your number is nan." if math.isnan(got) else f"Your number is too {'large' if got > want else 'small'}."
-    return f"The answer {got!r} is not right." if isinstance(got, type(want)) else f"Give {_kind(want)}; you gave {_kind(got)}."
+    return f"The answer {got!r} is not right." if isinstance(got, type(want)) else f"Give {kind_of(want)}; you gave {kind_of(got)}."
 
 
 def _number(value) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise _Failed(f"Give one number; you gave a {_kind(value)}.") from None
+        raise _Failed(f"Give one number; you gave a {kind_of(value)}.") from None
 
 
 def _compare_gradients(exercise, one, got, want, args, theirs):
@@ -273,77 +274,6 @@ def _compare_gradients(exercise, one, got, want, args, theirs):
                           "is a part of the computation detached or done in NumPy?")
 
 
-def _difference(got, want, rtol, atol) -> str | None:
-    """None when equal, else what is wrong. A capital first letter marks a sentence that stands alone."""
-    if isinstance(want, dict):
-        if not isinstance(got, dict):
-            return f"Return a dict with the keys {', '.join(map(str, want))}; you return a {_kind(got)}."
-        if set(got) != set(want):
-            return f"Return a dict with the keys {', '.join(map(str, want))}; yours has {', '.join(map(str, got))}."
-        pairs = [(f"entry {key!r}", got[key], want[key]) for key in want]
-    elif isinstance(want, (tuple, list)):
-        if not isinstance(got, (tuple, list)):
-            return f"Return {len(want)} values as a {type(want).__name__}; you return a {_kind(got)}."
-        if len(got) != len(want):
-            return f"it has {len(got)} parts where {len(want)} are wanted."
-        pairs = [(f"part {i}", g, w) for i, (g, w) in enumerate(zip(got, want, strict=True))]
-    else:
-        return _leaf_difference(got, want, rtol, atol)
-    for name, g, w in pairs:
-        if problem := _difference(g, w, rtol, atol):
-            return problem if problem[0].isupper() else f"{name}: {problem}"
-    return None
-
-
-def _leaf_difference(got, want, rtol, atol):
-    if isinstance(want, str) or want is None or isinstance(want, bool):
-        if not isinstance(got, type(want)):
-            return f"Return a {_kind(want)}; you return a {_kind(got)}."
-        return None if got == want else f"{got!r} is not right."
-    if isinstance(want, torch.Tensor) and not isinstance(got, torch.Tensor):
-        return f"Return a tensor of shape {tuple(want.shape)}; you return a {_kind(got)}."
-    try:
-        g, w = torch.as_tensor(got), torch.as_tensor(want)
-    except (TypeError, ValueError, RuntimeError):
-        return f"Return a {_kind(want)}; you return a {_kind(got)}."
-    if g.shape != w.shape:
-        if g.ndim == 2 and g.T.shape == w.shape and torch.allclose(g.T.double(), w.double(), rtol=rtol, atol=atol):
-            return f"This is the transpose: your shape is {tuple(g.shape)}, and {tuple(w.shape)} is wanted."
-        return f"The shape is wrong: yours is {tuple(g.shape)}, and {tuple(w.shape)} is wanted."
-    if isinstance(want, torch.Tensor) and g.dtype != w.dtype:
-        return f"The dtype is wrong: yours is {_name(g.dtype)}, and {_name(w.dtype)} is wanted."
-    if isinstance(want, int) and isinstance(got, float) and got == int(got):
-        got = int(got)
-    g, w = g.detach().double(), w.detach().double()
-    if torch.allclose(g, w, rtol=rtol, atol=atol, equal_nan=True):
-        return None
-    if not g.isfinite().all() and w.isfinite().all():
-        return f"{'nan' if g.isnan().any() else 'inf'} appears in the result."
-    return _likely_slip(g, w, rtol, atol)
-
-
-def _likely_slip(g, w, rtol, atol):
-    def same(a, b):
-        return torch.allclose(a, b, rtol=rtol, atol=atol)
-    if g.ndim == 2 and g.shape[0] == g.shape[1] and same(g.T, w):
-        return "This is the transpose of the right result."
-    if same(-g, w):
-        return "The sign is wrong: every value is the negative of the right one."
-    big = w.abs() > 1e-8
-    if big.any() and w.isfinite().all() and g.isfinite().all():
-        ratio = (g[big] / w[big]).mean()
-        if (g.numel() > 1 or _round(ratio) or _round(1 / ratio)) and ratio.abs() > 1e-6 and same(g, w * ratio):
-            return f"Every value is {ratio:.4g} times what it should be."
-        if g.numel() > 1 and same(g - (g - w).mean(), w):
-            return "Every value is off by the same constant."
-    return f"it is off by up to {(g - w).abs().max():.3g}."
-
-
-def _round(ratio) -> bool:
-    """One number is always some multiple of another: only a whole one says anything."""
-    return bool((ratio - ratio.round()).abs() < 1e-6 * ratio.abs())
-
-
 def _fresh(args, grad):
     return [a.detach().clone().requires_grad_(i in grad) if isinstance(a, torch.Tensor) else copy.deepcopy(a)
             for i, a in enumerate(args)]
@@ -355,13 +285,3 @@ def _plain(value):
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value.strip().lower() if isinstance(value, str) else value
-
-
-def _name(dtype):
-    return str(dtype).removeprefix("torch.")
-
-
-def _kind(value) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"{_name(value.dtype)} tensor of shape {tuple(value.shape)}"
-    return {"str": "text", "NoneType": "None", "bool": "True or False"}.get(type(value).__name__, type(value).__name__)
