@@ -82,7 +82,7 @@ def test_stored_figures_are_light(name, solved):
 def test_a_lesson_is_one_sitting(name):
     notebook = author.build(SOURCES[name])
     cells, prose = len(notebook["cells"]), sum(cell["cell_type"] == "markdown" for cell in notebook["cells"])
-    assert 30 <= cells <= 65 or (name.startswith("00") and 15 <= cells <= 50), f"{cells} cells"
+    assert 30 <= cells <= 50 or (name.startswith("00") and 15 <= cells <= 50), f"{cells} cells"
     assert prose >= cells / 2, f"{prose} of {cells} cells are prose"
 
 
