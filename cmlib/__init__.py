@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "setup": "cmlib.scale",
     "progress": "cmlib.check",
+    "report": "cmlib.check.page",
+    "submit": "cmlib.grade.submit",
 }
 _MODULES = {"batch", "check", "datasets", "encoders", "fusion", "losses", "metrics", "models", "pairs", "plots", "scale",
             "train", "worlds"}

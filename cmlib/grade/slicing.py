@@ -52,6 +52,12 @@ def answered(cells: list[str], name: str, id: str) -> bool:
         return False
 
 
+def needed(cells: list[str], name: str, id: str) -> list[int]:
+    """Indices of the cells that give the same slice as all of them together: those of its statements and that of the check."""
+    found = _Slice(cells, name, id)
+    return sorted({cell for cell, _ in found.collect()} | {found.flat[found.anchor][0]})
+
+
 class _Slice:
     def __init__(self, cells, name, id):
         self.name, self.flat, self.broken, self.where = name, [], [], {}
