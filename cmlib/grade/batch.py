@@ -77,18 +77,20 @@ def grade_all(order: Order, wall: Wall, progress=lambda items: items) -> dict:
         load_extras(order.extras)
     wanted = [e for lesson in order.lessons for e in exercises(lesson)]
     submissions = [s for s in collect(order.folder) if in_shard(s.learner, order.shard)]
+    mine = {file_name(s.learner) for s in submissions}
     grades, times, run = order.out / "grades", order.out / "times", run_name(order)
     for folder in (grades, times):
         folder.mkdir(parents=True, exist_ok=True)
-        for scrap in folder.glob(".*.tmp"):  # left by a kill; a result file is never half written
-            scrap.unlink(missing_ok=True)
+        for scrap in folder.iterdir():  # left by a kill; a result file is never half written. Other shards' are theirs
+            if scrap.name[:-8] in mine:  # see records.write_atomically
+                scrap.unlink(missing_ok=True)
     todo, old = [], {}
     for submission in submissions:
         known = _known(grades / file_name(submission.learner))
         if known and known.get("run") != run and not order.regrade:
             raise Refused(f"{order.out} holds grades made with another secret, other lessons, extras or another version of the course "
                           f"(that of {submission.learner}); use --regrade, or another --out.")
-        if not order.regrade and known and known.get("digest") == submission.digest and known["state"] != HUMAN:
+        if not order.regrade and known and known.get("digest") == submission.digest and known.get("state") != HUMAN:
             continue
         if known:
             old[submission.learner] = known

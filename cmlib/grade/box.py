@@ -21,13 +21,17 @@ from cmlib.grade.cgroups import Group
 from cmlib.grade.walls import Limits, Wall
 
 PACKAGE = Path(__file__).resolve().parent.parent
-INSIDE = ("check/formula.py", "grade/frames.py", "grade/slicing.py", "grade/similarity.py", "grade/worker.py")
+INSIDE = ("check/formula.py", "grade/frames.py", "grade/slicing.py", "grade/seccomp.py", "grade/similarity.py", "grade/worker.py")
 START = 120.0  # seconds; importing torch on a slow disk takes its time
 KINDS = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)}
 
 
-class Fault(RuntimeError):
-    """The grader failed, not the learner."""
+class Fault(BaseException):
+    """The grader failed, not the learner: no Exception, since a check takes every exception for the learner's."""
+
+
+class NotAnswered(NotImplementedError):
+    """The learner's code says that it is not written yet; a NotImplementedError of the course itself is another thing."""
 
 
 def stage() -> Path:
@@ -42,6 +46,16 @@ def stage() -> Path:
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
+
+
+def probe(wall: Wall) -> None:
+    """Raises `Fault` unless a box comes up behind this wall and takes an answer."""
+    files = stage()
+    try:
+        with Box(wall, files, slot=999) as box:
+            box.answer().close()
+    finally:
+        shutil.rmtree(files, ignore_errors=True)
 
 
 class Box:
@@ -114,22 +128,32 @@ class Box:
                 self.start()
             if not self.wall.nested:
                 frames.send(self.control, frames.pack({"do": "start"}))
-                return Session(self, self.control)
+                return self._ready(self.control)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             with theirs:
                 socket.send_fds(self.control, [b"start"], [theirs.fileno()])
             try:
                 self._expect(b"started", 30)
+                return self._ready(ours)
             except BaseException:
                 ours.close()
                 raise
-            return Session(self, ours)
         except OSError as error:
             self.close()
             raise Fault(f"the box could not be reached: {error}") from None
         except Fault:
             self.close()
             raise
+
+    def _ready(self, connection) -> Session:
+        """Nothing of a learner has run before the child says this, so all that goes wrong up to here is a fault of ours."""
+        try:
+            said, _ = frames.receive(connection, time.monotonic() + 30)
+        except (EOFError, frames.BadFrame, TimeoutError) as error:
+            raise Fault(f"a child of the box did not come up ({str(error) or type(error).__name__})") from None
+        if said.get("ready") is not True:
+            raise Fault(f"a child of the box could not be confined: {str(said.get('fault'))[:300]}")
+        return Session(self, connection)
 
     def stop(self, session: Session) -> str:
         """End the child; returns how it ended, as a learner would say it, or "" when it was we who ended it."""
@@ -203,7 +227,7 @@ class Session:
 
     def _raise(self, reply):
         if reply.get("open") is True:
-            raise NotImplementedError
+            raise NotAnswered
         kind = reply["raised"] if isinstance(reply["raised"], str) and reply["raised"] in KINDS else "an exception of its own"
         line = reply.get("line")
         where = f" in line {line} of its cell" if type(line) is int and 0 < line < 10_000 else ""
@@ -222,9 +246,10 @@ class Remote:
     def __call__(self, *args, **kwargs):
         session = self.session()
         reply, value = session.ask({"do": "call"}, (args, kwargs))
-        for position in reply.get("changed") or ():
-            if type(position) is int and 0 <= position < len(args) and isinstance(args[position], torch.Tensor):
-                _spoil(args[position])
+        changed = reply.get("changed")
+        for position, argument in enumerate(args):
+            if isinstance(argument, torch.Tensor) and isinstance(changed, list) and position in changed:
+                _spoil(argument)
         sources = [a for a in args if isinstance(a, torch.Tensor) and a.requires_grad]
         leaves: list[torch.Tensor] = []
         frames.encode(value, leaves)
@@ -238,7 +263,7 @@ class Remote:
 def _spoil(argument):
     """The box says that the answer changed this argument; the check then sees that it did."""
     with torch.no_grad():
-        argument.copy_(argument + 1 if argument.dtype is not torch.bool else ~argument)
+        argument.copy_(argument == 0)
 
 
 def _replace(value, by):
@@ -247,7 +272,7 @@ def _replace(value, by):
     if isinstance(value, (list, tuple)):
         return type(value)(_replace(v, by) for v in value)
     if isinstance(value, dict):
-        return {k: _replace(v, by) for k, v in value.items()}
+        return {_replace(k, by): _replace(v, by) for k, v in value.items()}
     return Unseen(value) if type(value) is str else value
 
 

@@ -30,7 +30,7 @@ def run(options) -> int:
 
     from cmlib.check import exercises
     from cmlib.grade import batch, late, reports, walls
-    from cmlib.grade.box import Box, Fault, stage
+    from cmlib.grade.box import Fault, probe
 
     try:
         order = batch.Order(folder=_folder(options.submissions, "submissions"), out=options.out, lessons=lessons(options.lessons),
@@ -38,8 +38,8 @@ def run(options) -> int:
                             workers=_at_least_one(options.workers), shard=shard(options.shard), regrade=options.regrade)
         policy = late.load(options.late, options.times) if options.late else None
         wall = walls.choose(options.trust)
-        with Box(wall, stage(), slot=999) as probe:  # before anything else: does a box really come up?
-            probe.start()
+        walls.refuse_readable(options.submissions, options.seed_file, options.out, *([options.extras] if options.extras else []))
+        probe(wall)
         print(f"Wall: {wall.name}{'' if wall.nested else ' (one box per learner)'}. {walls.advice(wall)}".rstrip())
         result = batch.grade_all(order, wall, lambda items: tqdm(items, desc="graded", unit="submission"))
         summary = reports.write(order.out, [e for lesson in order.lessons for e in exercises(lesson)], late=policy, roster=options.roster)

@@ -108,7 +108,10 @@ def unpack(header: bytes, body: bytes, formulas: bool = False) -> tuple[dict, ob
     if not isinstance(parsed, dict) or set(parsed) != {"message", "value", "tensors"} or not isinstance(parsed["message"], dict):
         raise BadFrame("the header lacks message, value or tensors")
     tensors = _tensors(parsed["tensors"], body)
-    return parsed["message"], _decode(parsed["value"], tensors, formulas, 0)
+    value = _decode(parsed["value"], tensors, formulas, 0)
+    if any(tensor is not None for tensor in tensors):
+        raise BadFrame("a tensor is sent and not used")
+    return parsed["message"], value
 
 
 def _unique(pairs):
@@ -135,7 +138,7 @@ def _tensors(described, body) -> list[torch.Tensor]:
         size = math.prod(shape) * dtype.itemsize
         if size > len(body) - start:
             raise BadFrame("a tensor is longer than the body")
-        raw = bytearray(body[start:start + size])
+        raw = bytearray(body[start:start + size])  # a copy, which torch may write to
         start += size
         tensor = torch.frombuffer(raw, dtype=torch.uint8).view(dtype).reshape(shape) if size else torch.empty(shape, dtype=dtype)
         if dtype is torch.bool and size:
@@ -179,8 +182,9 @@ def _decode(value, tensors, formulas, depth):
             if not all(isinstance(k, (str, int, float, bool)) for k in keys) or len(set(keys)) != len(keys):
                 raise BadFrame("a dict has a key twice, or one that is neither text nor a number")
             return {k: inner(v) for k, (_, v) in zip(keys, items, strict=True)}
-        case ["tensor", int() as position] if type(position) is int and 0 <= position < len(tensors):
-            return tensors[position]
+        case ["tensor", int() as position] if type(position) is int and 0 <= position < len(tensors) and tensors[position] is not None:
+            tensor, tensors[position] = tensors[position], None  # a tensor named a thousand times would become a thousand
+            return tensor
         case ["formula", str() as text, [*parameters]] if formulas:
             return Formula(text, *parameters)
     raise BadFrame(f"a value has the unknown tag or form {str(value[0])[:20]!r}")
@@ -197,8 +201,7 @@ def receive(connection, deadline: float = math.inf, formulas: bool = False) -> t
         raise BadFrame("what arrived does not begin like a frame")
     if header > MAX_HEADER or body > MAX_BODY:
         raise BadFrame(f"a frame of {header} + {body} bytes is announced, which is too long")
-    raw = _exactly(connection, header + body, deadline)
-    return unpack(bytes(raw[:header]), bytes(raw[header:]), formulas)
+    return unpack(bytes(_exactly(connection, header, deadline)), _exactly(connection, body, deadline), formulas)
 
 
 def _exactly(connection, count: int, deadline: float) -> bytearray:

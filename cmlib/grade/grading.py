@@ -7,9 +7,10 @@ import hmac
 import time
 
 from cmlib.check.engine import AnswerRaised, Exercise, properties
-from cmlib.grade.box import Box, Fault, Remote, Session
+from cmlib.grade.box import Box, Fault, NotAnswered, Remote, Session
 
 LIVES, PATIENCE = 3, 60.0  # how often an answer may end its process, and how many seconds it may take in all
+LONGEST = 500  # characters of a message
 HUMAN, ERROR, MISSING, OPEN = "needs a human", "error", "missing", "open"
 
 
@@ -46,7 +47,7 @@ class _Open:
         if "unreadable" in found:
             raise _Unreadable(str(found["unreadable"])[:300])
         if found.get("found") is not True:
-            raise LookupError
+            raise _Missing
         self.fingerprints = [m for m in marks if type(m) is int] if isinstance(marks, list) else []
         kind, value = self.session.ask({"do": "run"})
         self.value = Remote(self) if kind.get("callable") is True else value
@@ -57,7 +58,11 @@ class _Open:
 
 
 class _Unreadable(Exception):
-    pass
+    """The text is the sentence."""
+
+
+class _Missing(Exception):
+    """No cell defines the answer."""
 
 
 def grade_answer(box: Box, exercise: Exercise, cells: list[str], seed: int) -> tuple[dict, list[int]]:
@@ -66,10 +71,12 @@ def grade_answer(box: Box, exercise: Exercise, cells: list[str], seed: int) -> t
     try:
         try:
             answer()
+            if answer.value is None:
+                raise NotAnswered
             found = list(properties(exercise, answer.value, seed))
-        except NotImplementedError:
+        except NotAnswered:
             return entry(exercise, OPEN, "Not answered yet."), answer.fingerprints
-        except LookupError:
+        except _Missing:
             return entry(exercise, MISSING, "Not in the submission."), []
         except _Unreadable as problem:
             return entry(exercise, ERROR, str(problem)), []
@@ -90,6 +97,7 @@ def _scored(exercise, found) -> dict:
 
 
 def entry(exercise: Exercise, state: str, message: str, points: float = 0.0, names: list | None = None) -> dict:
+    message = message if len(message) <= LONGEST else message[:LONGEST - 1] + "…"
     return {"title": exercise.title, "state": state, "points": points, "of": exercise.points, "message": message, "properties": names or []}
 
 
@@ -106,7 +114,7 @@ def grade(box: Box, submission, exercises: list[Exercise], secret: bytes) -> tup
             try:
                 entries[exercise.id], marks[exercise.id] = grade_answer(box, exercise, cells, seed_of(secret, submission.learner, exercise.id))
                 break
-            except Exception as error:
+            except (Exception, Fault) as error:
                 box.close()
                 if last:
                     what = str(error) if isinstance(error, Fault) else f"the course's own check raised {type(error).__name__}"
@@ -114,7 +122,7 @@ def grade(box: Box, submission, exercises: list[Exercise], secret: bytes) -> tup
         seconds[exercise.id] = time.monotonic() - start
     box.next_learner()
     states = {e["state"] for e in entries.values()}
-    state = HUMAN if HUMAN in states else "learner's error" if states <= {ERROR, MISSING} else "graded"
+    state = HUMAN if HUMAN in states or submission.faults else "learner's error" if states <= {ERROR, MISSING} else "graded"
     record = {"format": "cmlib-grade-1", "learner": submission.learner, "files": list(submission.files), "digest": submission.digest,
               "state": state, "notes": list(submission.notes), "points": round(sum(e["points"] for e in entries.values()), 2),
               "of": sum(e["of"] for e in entries.values()), "exercises": entries, "fingerprints": {id: m for id, m in marks.items() if m}}

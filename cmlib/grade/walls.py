@@ -58,8 +58,7 @@ def _bubblewrap(name, files, limits, worker):
         if not Path(place).is_relative_to("/usr"):
             parents = [p for p in reversed(Path(place).parents) if p != Path("/")]
             python += [option for p in parents for option in ("--perms", "0755", "--dir", str(p))] + ["--ro-bind", place, place]
-        for package in Path(place).glob("lib/python*/site-packages/cmlib"):
-            python += ["--tmpfs", str(package)]  # the course itself, with every reference, stays outside
+    python += [option for place in _course() for option in ("--tmpfs", place, "--remount-ro", place)]
     as_root = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if os.getuid() == 0 else ["--unshare-user"]
     return ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", *as_root,
             "--die-with-parent", "--new-session", "--clearenv", *_environment("--setenv"), "--ro-bind", "/usr", "/usr", *links,
@@ -68,12 +67,33 @@ def _bubblewrap(name, files, limits, worker):
             "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", *worker]
 
 
+def readable() -> list[Path]:
+    """The places of this machine that learners' code can read, whatever the wall."""
+    return [Path(p).resolve() for p in sorted({"/usr", sys.prefix, sys.base_prefix})]
+
+
+def refuse_readable(*places: Path) -> None:
+    """Raises `NoWall` when something secret lies where learners' code can read it."""
+    for place in places:
+        for open_place in readable():
+            if place.resolve().is_relative_to(open_place):
+                raise NoWall(f"{place} lies in {open_place}, which learners' code can read: move it somewhere else.")
+
+
+def _course() -> list[str]:
+    """Where the course itself, with every reference, lies in a readable place: there the box gets an empty folder."""
+    installed = [p for place in readable() for pattern in ("lib*/python*/*-packages/cmlib", "local/lib*/python*/*-packages/cmlib")
+                 for p in place.glob(pattern)]
+    own = Path(__file__).resolve().parent.parent
+    return sorted({str(p) for p in (*installed, own) if any(p.resolve().is_relative_to(place) for place in readable())})
+
+
 def _container(name, files, limits, worker):
     mounts = [f"{place}:{place}:ro" for place in sorted({sys.prefix, sys.base_prefix, "/usr"})] + [f"{files}:{PLACE}:ro"]
     return [name, "run", "--rm", "--interactive", "--network", "none", "--read-only", "--tmpfs", f"/tmp:size={limits.disk}",
             "--memory", str(limits.memory + (1 << 30)), "--memory-swap", str(limits.memory + (1 << 30)), "--pids-limit", str(limits.processes),
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65534:65534",
-            *(option for mount in mounts for option in ("--volume", mount)),
+            *(option for mount in mounts for option in ("--volume", mount)), *(o for place in _course() for o in ("--tmpfs", f"{place}:ro")),
             *_environment("--env", joined=True), os.environ.get("CMLIB_GRADE_IMAGE", "debian:stable-slim"), *worker]
 
 

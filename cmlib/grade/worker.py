@@ -20,9 +20,9 @@ from contextlib import suppress
 
 import torch
 
-from cmlib.grade import frames, similarity, slicing
+from cmlib.grade import frames, seccomp, similarity, slicing
 
-NEW = 0x20000 | 0x08000000 | 0x10000000 | 0x20000000  # CLONE_NEWNS, NEWIPC, NEWUSER, NEWPID (Linux, sched.h)
+NEW = 0x20000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000  # CLONE_NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET (Linux, sched.h)
 NOSUID, NODEV, NOEXEC, RDONLY = 2, 4, 8, 1
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -138,30 +138,40 @@ def _enter_namespaces() -> int:
 
 
 def _confine(connection, limits: dict) -> None:
-    """Give up everything that a learner's code does not need; then answer frames."""
+    """Give up everything that a learner's code does not need, say that it is gone; then answer frames."""
     try:
-        with open("/proc/self/statm") as file:
-            mapped = int(file.read().split()[0]) * resource.getpagesize()
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")  # when memory ends, this process is the one to go
-        if limits["nested"]:
-            for place in (b"/tmp", b"/dev/shm"):
-                _check(libc.mount(b"tmpfs", place, b"tmpfs", NOSUID | NODEV, b"size=%d" % limits["disk"]), "a private /tmp")
-            with open("/proc/sys/user/max_user_namespaces", "w") as file:
-                file.write("0")
-            _check(libc.mount(b"tmpfs", b"/proc", b"tmpfs", NOSUID | NODEV | NOEXEC | RDONLY, b"size=4096"), "an empty /proc")
-        for what, limit in ((resource.RLIMIT_AS, mapped + limits["memory"]), (resource.RLIMIT_CPU, limits["cpu"]),
-                            (resource.RLIMIT_NPROC, limits["processes"]), (resource.RLIMIT_FSIZE, limits["disk"]),
-                            (resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_CORE, 0)):
-            resource.setrlimit(what, (limit, limit))
-        _drop_capabilities()
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (1, 2):
-            os.dup2(nowhere, descriptor)
-        os.chdir("/tmp")
+        _give_up(limits)
+        frames.send(connection, frames.pack({"ready": True}))
+    except BaseException as error:  # ours: no learner has run yet
+        frames.send(connection, frames.pack({"fault": str(error)[:300] or type(error).__name__}))
+        os._exit(1)
+    try:
         answer_frames(connection)
     finally:
         os._exit(0)
+
+
+def _give_up(limits: dict) -> None:
+    os.setsid()  # else kill(0, …) would reach the server, which is of the same group
+    with open("/proc/self/statm") as file:
+        mapped = int(file.read().split()[0]) * resource.getpagesize()
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # when memory ends, this process is the one to go
+    if limits["nested"]:
+        for place in (b"/tmp", b"/dev/shm"):
+            _check(libc.mount(b"tmpfs", place, b"tmpfs", NOSUID | NODEV, b"size=%d" % limits["disk"]), "a private /tmp")
+        with open("/proc/sys/user/max_user_namespaces", "w") as file:
+            file.write("0")
+        _check(libc.mount(b"tmpfs", b"/proc", b"tmpfs", NOSUID | NODEV | NOEXEC | RDONLY, b"size=4096"), "an empty /proc")
+    for what, limit in ((resource.RLIMIT_AS, mapped + limits["memory"]), (resource.RLIMIT_CPU, limits["cpu"]),
+                        (resource.RLIMIT_NPROC, limits["processes"]), (resource.RLIMIT_FSIZE, limits["disk"]),
+                        (resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(what, (limit, limit))
+    _drop_capabilities()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    os.chdir("/tmp")
 
 
 def _drop_capabilities() -> None:
@@ -170,6 +180,7 @@ def _drop_capabilities() -> None:
     header, nothing = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     _check(libc.capset(header, nothing), "capset")
     _check(libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
+    seccomp.install(libc)
 
 
 class Answer:
