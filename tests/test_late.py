@@ -31,7 +31,7 @@ def policy(tmp_path, text=POLICY, times=None):
 
 @pytest.mark.parametrize(("submitted", "factor", "says"), [
     ("2026-03-01T23:59:00", 1, "On time"), ("2026-03-02T00:14:00", 1, "On time"), ("2026-03-02T00:14:01", .9, "1 day late"),
-    ("2026-03-02T23:59:00", .9, "1 day late"), ("2026-03-02T23:59:01", .8, "2 days late"), ("2026-03-05T12:00:00", .65, "at most 0.35"),
+    ("2026-03-02T23:59:00", .9, "1 day late"), ("2026-03-02T23:59:01", .8, "2 days late"), ("2026-03-05T12:00:00", .65, "35 % at most, so 65 % of them count"),
     ("2026-03-15T23:59:00", .65, "14 days late"), ("2026-03-15T23:59:01", 0, "nothing counts after 2026-03-15 23:59 CET")])
 def test_a_day_costs_what_the_policy_says(tmp_path, submitted, factor, says):
     time = datetime.fromisoformat(submitted).replace(tzinfo=BERLIN)
@@ -102,8 +102,8 @@ def test_a_policy_that_is_no_text_or_not_there(tmp_path):
 
 def test_times_come_from_the_list_else_from_the_file(tmp_path):
     p = policy(tmp_path, times="\ufefflearner,submitted\nada,2026-03-02T10:00:00\nb,2026-03-02T10:00:00Z\n")
-    assert p.submitted("ada", "2026-04-01T10:00:00+00:00") == (datetime(2026, 3, 2, 9, tzinfo=UTC), "the list of times")
-    assert p.submitted("c", "2026-04-01T10:00:00") == (datetime(2026, 4, 1, 10, tzinfo=UTC), "the date of the newest file")
+    assert p.submitted("ada", "2026-04-01T10:00:00+00:00") == (datetime(2026, 3, 2, 9, tzinfo=UTC), "that of the list of times")
+    assert p.submitted("c", "2026-04-01T10:00:00") == (datetime(2026, 4, 1, 10, tzinfo=UTC), "that of the newest file")
     assert p.submitted("c", "9999-12-31T23:59:59-12:00")[0] is None
     assert p.submitted("c", None)[0] is p.submitted("c", "soon")[0] is p.submitted("c", 3)[0] is None
     with pytest.raises(ValueError, match="has no time zone"):

@@ -61,20 +61,20 @@ class Policy:
         days = _days(due, submitted, self.zone)
         taken = min(self.at_most, self.per_day * days)
         return round(1 - taken, 10), (f"{days} {'day' if days == 1 else 'days'} late: {when}; "
-                                      f"{self.per_day:.4g} of the points is taken for every day that has begun, at most "
-                                      f"{self.at_most:.4g}, so {1 - taken:.4g} of them counts.")
+                                      f"{100 * self.per_day:.4g} % of the points are taken for every day that has begun, "
+                                      f"{100 * self.at_most:.4g} % at most, so {100 * (1 - taken):.4g} % of them count.")
 
     def submitted(self, learner: str, modified: str | None) -> tuple[datetime | None, str]:
         """(the time that counts, where it comes from): of the times file, else ``modified``, ISO 8601, of the learner's newest file."""
         if learner in self.times:
-            return self.times[learner], "the list of times"
+            return self.times[learner], "that of the list of times"
         try:
             time = datetime.fromisoformat(modified)
         except (TypeError, ValueError):
             return None, "no time of submission is known"
         if time.year not in YEARS:
             return None, f"the newest file has a date in the year {time.year}"
-        return time if time.tzinfo else time.replace(tzinfo=UTC), "the date of the newest file"
+        return time if time.tzinfo else time.replace(tzinfo=UTC), "that of the newest file"
 
 
 def load(path: Path | str, times: Path | str | None = None) -> Policy:

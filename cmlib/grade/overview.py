@@ -10,8 +10,8 @@ from itertools import groupby
 
 from cmlib.grade.tables import Row
 
-STATES = {"passed": "passed", "partial": "partly", "failed": "failed", "error": "did not run", "open": "not answered", "missing": "not handed in",
-          "needs a human": "needs a human"}
+STATES = {"passed": "passed", "partial": "partly right", "failed": "failed", "error": "did not run", "open": "not answered", "missing": "not handed in",
+          "needs a human": "waiting for a human"}
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
 
 
@@ -50,7 +50,7 @@ def mistakes(rows: list[Row], ids: Iterable[str], most: int) -> list[dict]:
         for id in ids:
             e = row.exercises.get(id)
             if e and e["state"] in ("partial", "failed", "error"):
-                seen[id, NUMBER.sub("…", e["message"])][e["message"]] += 1
+                seen[id, NUMBER.sub("…", e["message"]).replace("….", "…")][e["message"]] += 1
     found = [{"id": id, "count": sum(texts.values()), "sentence": next(iter(texts)) if len(texts) == 1 else pattern}
              for (id, pattern), texts in seen.items()]
     return sorted(found, key=lambda m: (-m["count"], m["id"], m["sentence"]))[:most]

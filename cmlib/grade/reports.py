@@ -81,7 +81,7 @@ def _row(record, page, late, people) -> Row:
             factor, sentence = None, f"Whether this is late is open: {source}."
         else:
             factor, sentence = late.explain(record["learner"], time)
-            sentence += f" The time is that of {source}."
+            sentence += f" The time of submission is {source}."
     entries = dict(sorted(record["exercises"].items()))
     return Row(record["learner"], page, record["state"], record["points"], record["of"], entries, sentence, factor, notes,
                people.get(record["learner"], {}))

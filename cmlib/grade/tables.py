@@ -40,6 +40,11 @@ class Row:
         return self.person.get("name") or self.learner
 
     @property
+    def plain(self) -> str:
+        """The name without the number."""
+        return self.person.get("name") or re.sub(r"_\d{1,18}$", "", self.learner) or self.learner
+
+    @property
     def final(self) -> float | None:
         return None if self.state == "needs a human" or self.factor is None else round(self.points * self.factor, 2)
 
