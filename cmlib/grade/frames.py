@@ -56,6 +56,8 @@ def encode(value, tensors: list[torch.Tensor]):
         return ["text", value.encode("utf-8", "replace").decode()]
     if kind in (list, tuple):
         return [kind.__name__, [encode(v, tensors) for v in value]]
+    if kind in (set, frozenset):
+        return ["set", [encode(v, tensors) for v in sorted(value, key=repr)]]
     if kind is dict:
         return ["dict", [[encode(k, tensors), encode(v, tensors)] for k, v in value.items()]]
     if isinstance(value, torch.Tensor) and value.dtype in NAMES:
@@ -178,16 +180,22 @@ def _decode(value, tensors, formulas, depth):
         case ["tuple", list() as items]:
             return tuple(inner(v) for v in items)
         case ["dict", list() as items] if all(isinstance(i, list) and len(i) == 2 for i in items):
-            keys = [inner(k) for k, _ in items]
-            if not all(isinstance(k, (str, int, float, bool)) for k in keys) or len(set(keys)) != len(keys):
-                raise BadFrame("a dict has a key twice, or one that is neither text nor a number")
+            keys = _distinct([inner(k) for k, _ in items])
             return {k: inner(v) for k, (_, v) in zip(keys, items, strict=True)}
+        case ["set", list() as items]:
+            return set(_distinct([inner(v) for v in items]))
         case ["tensor", int() as position] if type(position) is int and 0 <= position < len(tensors) and tensors[position] is not None:
             tensor, tensors[position] = tensors[position], None  # a tensor named a thousand times would become a thousand
             return tensor
         case ["formula", str() as text, [*parameters]] if formulas:
             return Formula(text, *parameters)
     raise BadFrame(f"a value has the unknown tag or form {str(value[0])[:20]!r}")
+
+
+def _distinct(keys):
+    if not all(isinstance(k, (str, int, float, bool)) for k in keys) or len(set(keys)) != len(keys):
+        raise BadFrame("a dict or set has a member twice, or one that is neither text nor a number")
+    return keys
 
 
 def send(connection, frame: bytes) -> None:

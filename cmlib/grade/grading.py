@@ -6,7 +6,8 @@ import hashlib
 import hmac
 import time
 
-from cmlib.check.engine import AnswerRaised, Exercise, properties
+from cmlib.check.engine import AnswerRaised, Draw, Exercise, properties
+from cmlib.grade import frames
 from cmlib.grade.box import Box, Fault, NotAnswered, Remote, Session
 
 LIVES, PATIENCE = 3, 60.0  # how often an answer may end its process, and how many seconds it may take in all
@@ -84,13 +85,25 @@ def grade_answer(box: Box, exercise: Exercise, cells: list[str], seed: int) -> t
             return entry(exercise, ERROR, f"Before it is asked anything, your code {raised}."), answer.fingerprints
     finally:
         answer.close()
-    return _scored(exercise, found), answer.fingerprints
+    return _scored(exercise, found, _secret(exercise, seed)), answer.fingerprints
 
 
-def _scored(exercise, found) -> dict:
-    """Every property weighs the same, but without the first, the plain case, nothing counts: a constant must not earn points."""
+def _secret(exercise, seed) -> list[bool]:
+    """For every property, whether its inputs are drawn from the secret (or are the instructor's), and not printed in the course."""
+    printed = {frames.pack({}, one.args) for one in exercise.make_cases(Draw(0))}
+    out = []
+    for make_cases in (exercise.make_cases, *exercise.more_cases):
+        for one in make_cases(Draw(seed)):
+            out += [make_cases is not exercise.make_cases or frames.pack({}, one.args) not in printed] * (2 if exercise.grad else 1)
+    return out if any(out) else [True] * len(out)  # a number or a choice is the same for everybody
+
+
+def _scored(exercise, found, secret) -> dict:
+    """Every property weighs the same. But nothing counts without the first secret one and half of all secret ones: a constant, or a
+    table of the cases that the course prints, must not earn points."""
     right = [sentence is None for _, sentence in found]
-    share = sum(right) / len(right) if right[0] else 0.0
+    unseen = [ok for ok, counts in zip(right, secret, strict=len(right) > 1) if counts] or [False]  # one: of another kind altogether
+    share = sum(right) / len(right) if unseen[0] and 2 * sum(unseen) >= len(unseen) else 0.0
     state = "passed" if all(right) else "partial" if share else "failed"
     message = next((sentence for _, sentence in found if sentence), "right")
     return entry(exercise, state, message, round(share * exercise.points, 2), [[name, ok] for (name, _), ok in zip(found, right, strict=True)])
