@@ -18,6 +18,7 @@ def add(commands) -> None:
     parser.add_argument("--late", type=Path, help="the late policy (TOML)")
     parser.add_argument("--times", type=Path, help="CSV: learner, submitted; else the files' own times count")
     parser.add_argument("--roster", type=Path, help="CSV: learner and what your Canvas or Moodle knows")
+    parser.add_argument("--assignment", help="the name of the assignment in Canvas, with its number: 'Lessons 01-03 (4711)'")
     parser.add_argument("--workers", type=int, default=2, help="boxes side by side (default 2)")
     parser.add_argument("--shard", default="0/1", help="i/N: only the i-th of N parts, i from 0")
     parser.add_argument("--regrade", action="store_true", help="grade everything again and say which scores changed")
@@ -29,7 +30,7 @@ def run(options) -> int:
     from tqdm.auto import tqdm
 
     from cmlib.check import exercises
-    from cmlib.grade import batch, late, reports, walls
+    from cmlib.grade import batch, late, reports, tables, walls
     from cmlib.grade.box import Fault, probe
 
     try:
@@ -37,12 +38,14 @@ def run(options) -> int:
                             secret=secret(options.seed_file), extras=_folder(options.extras, "extra cases") if options.extras else None,
                             workers=_at_least_one(options.workers), shard=shard(options.shard), regrade=options.regrade)
         policy = late.load(options.late, options.times) if options.late else None
+        tables.roster(options.roster)  # a bad one is said now, not after hours of grading
         wall = walls.choose(options.trust)
         walls.refuse_readable(options.submissions, options.seed_file, options.out, *([options.extras] if options.extras else []))
         probe(wall)
         print(f"Wall: {wall.name}{'' if wall.nested else ' (one box per learner)'}. {walls.advice(wall)}".rstrip())
         result = batch.grade_all(order, wall, lambda items: tqdm(items, desc="graded", unit="submission"))
-        summary = reports.write(order.out, [e for lesson in order.lessons for e in exercises(lesson)], late=policy, roster=options.roster)
+        summary = reports.write(order.out, [e for lesson in order.lessons for e in exercises(lesson)], late=policy, roster=options.roster,
+                                assignment=options.assignment)
     except (batch.Refused, walls.NoWall, Fault, ValueError, OSError) as error:
         print(f"cmlib grade: {error}", file=sys.stderr)
         return 2

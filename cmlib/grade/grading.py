@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from datetime import UTC, datetime
 
 from cmlib.check.engine import AnswerRaised, Draw, Exercise, properties
 from cmlib.grade import frames
@@ -137,6 +138,7 @@ def grade(box: Box, submission, exercises: list[Exercise], secret: bytes) -> tup
     states = {e["state"] for e in entries.values()}
     state = HUMAN if HUMAN in states or submission.faults else "learner's error" if states <= {ERROR, MISSING} else "graded"
     record = {"format": "cmlib-grade-1", "learner": submission.learner, "files": list(submission.files), "digest": submission.digest,
+              "submitted": datetime.fromtimestamp(submission.modified, UTC).isoformat(timespec="seconds"),
               "state": state, "notes": list(submission.notes), "points": round(sum(e["points"] for e in entries.values()), 2),
               "of": sum(e["of"] for e in entries.values()), "exercises": entries, "fingerprints": {id: m for id, m in marks.items() if m}}
     times = {"learner": submission.learner, "seconds": round(sum(seconds.values()), 3), "exercises": {i: round(s, 3) for i, s in seconds.items()}}
