@@ -1,6 +1,6 @@
 # make lab    the course in JupyterLab        make test   the proof that all of it is true
-# make notebooks | weights | bench | colab    for authors
-.PHONY: lab test notebooks weights bench colab
+# make notebooks | weights | bench | colab    for authors        make grade-demo   a class of thirty, graded
+.PHONY: lab test notebooks weights bench colab grade-demo
 .DEFAULT_GOAL := lab
 
 ENV       := .venv
@@ -34,6 +34,9 @@ weights: $(READY)
 
 bench: $(READY)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
+
+grade-demo: $(READY)
+	$(PY) tests/grading/classroom.py
 
 colab: $(READY) $(COLAB)/.installed
 	CML_COLAB=1 $(PY) -m pytest -q tests/colab
