@@ -234,15 +234,16 @@ def test_torchvision_weights_that_cannot_be_fetched_or_kept(hub, monkeypatch, nu
     assert says in str(caught.value) and caught.value.__suppress_context__ and not hub.exists()
 
 
-def test_a_full_disk_is_not_called_a_missing_network(monkeypatch):
-    def full(*args, **kwargs):
-        try:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        except OSError as error:
-            raise RuntimeError("could not load") from error
-    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", full)
-    with pytest.raises(OSError, match="The disk is full: free some space for the model 'some/bert', or set HF_HOME"):
+@pytest.mark.parametrize(("number", "says"), [
+    (errno.ENOSPC, "The disk is full: free some space for the model 'some/bert', or set HF_HOME"),
+    (errno.EACCES, "cannot be written: set HF_HOME to one that can")])
+def test_a_full_or_closed_disk_is_not_called_a_missing_network(monkeypatch, number, says):
+    def fails(*args, **kwargs):
+        raise OSError(number, "…")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
+    with pytest.raises(OSError, match=says) as caught:
         text_encoder("some/bert")
+    assert not isinstance(caught.value, ConnectionError) and caught.value.__suppress_context__
 
 
 def test_a_folder_with_weights_of_another_architecture_is_refused(tmp_path, encoders, capfd):

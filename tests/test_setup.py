@@ -34,7 +34,7 @@ COLAB = locked(ROOT / "tests" / "colab" / "requirements.txt")
 def conda():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
     parts = [re.match(r"([\w-]+)(.*)", entry).groups() for entry in entries if isinstance(entry, str)]
-    return {CONDA_NAMES.get(name, name): SpecifierSet(bounds) for name, bounds in parts}
+    return {canonicalize_name(CONDA_NAMES.get(name, name)): SpecifierSet(bounds) for name, bounds in parts}
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
@@ -86,7 +86,7 @@ def test_every_import_of_cmlib_is_a_declared_dependency():
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else \
                 [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
             for top in (name.split(".")[0] for name in names):
-                assert top in sys.stdlib_module_names or top.lower() in known, f"{path.name} imports {top}"
+                assert top in sys.stdlib_module_names or canonicalize_name(top) in known, f"{path.name} imports {top}"
 
 
 def fresh(code, **environment):

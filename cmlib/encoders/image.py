@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import pickle
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
 from cmlib.batch import ImageBatch
-from cmlib.encoders.weights import disk_is_full, load_shipped, unknown
+from cmlib.encoders import zoo
+from cmlib.encoders.weights import load_shipped, unknown
 from cmlib.pairs import _describe
 
 MINI_SIZE, MINI_WIDTH = 64, 16
@@ -33,6 +32,9 @@ class ImageEncoder(nn.Module):
         self.trunk.to(memory_format=self.layout)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+
+    def extra_repr(self) -> str:
+        return f"hidden_size={self.hidden_size}, image_size={self.image_size} (pictures of another size are resized)"
 
     def normalise(self, batch: ImageBatch) -> torch.Tensor:
         """float (batch, 3, image_size, image_size), as the weights want to see it."""
@@ -87,29 +89,18 @@ def _mini(pretrained: bool = True, image_size: int = MINI_SIZE, channels_last: b
     return load_shipped(encoder, "mini-resnet") if pretrained else encoder
 
 
-def _torchvision(name: str, pretrained: bool = True, image_size: int | None = None, channels_last: bool = False):
+def _torchvision(name: str, pretrained: bool = True, weights="DEFAULT", image_size: int | None = None, channels_last: bool = False):
     from torchvision import models
 
-    weights, mean, std = None, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    resnet, size, mean, std = models.get_model(name), 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     if pretrained:
-        weights = models.get_model_weights(name).DEFAULT
-        mean, std = weights.transforms().mean, weights.transforms().std
-    size = image_size or (weights.transforms().crop_size[0] if pretrained else 224)
-    try:
-        resnet = models.get_model(name, weights=weights)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError):
-        if weights is None:
-            raise
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-        raise ValueError(f"The weights of {name!r} in {path} are damaged or belong to another architecture: delete that "
-                         "file, if it is there, and call again.") from None
-    except OSError as error:  # urllib's URLError and HTTPError are OSErrors
-        if disk_is_full(error):
-            raise OSError(f"The disk under {torch.hub.get_dir()} is full: free some space for the weights of {name!r}, or set "
-                          "TORCH_HOME to a folder on another disk.") from None
-        raise ConnectionError(f"The weights of {name!r} are not on this computer and cannot be fetched: connect once, use "
-                              "pretrained=False, or 'mini', which is shipped with the course.") from None
-    return ImageEncoder(trunk_of(resnet), resnet.fc.in_features, size, mean, std, channels_last)
+        entry = zoo.entry(name, weights)
+        zoo.load(resnet, name, entry)
+        view = entry.transforms()
+        size, mean, std = view.crop_size[0], view.mean, view.std
+    elif weights != "DEFAULT":
+        raise ValueError(f"weights={weights!r} and pretrained=False contradict each other: leave one of them out.")
+    return ImageEncoder(trunk_of(resnet), resnet.fc.in_features, image_size or size, mean, std, channels_last)
 
 
 _MADE_HERE = {"cnn": _cnn, "mini": _mini}
@@ -120,7 +111,9 @@ def image_encoder(name: str, **settings) -> ImageEncoder:
     """The image encoder of that name: "cnn", "mini", or a ResNet of torchvision ("resnet18", "resnet50", …).
 
     pretrained : False for fresh weights ("mini" and ResNets; torchvision's are fetched once, then kept in its cache)
-    image_size : pixels are resized to this; channels_last : memory layout, faster on most machines; hidden_size : "cnn"
+    weights    : which of torchvision's, by the name in its enum, "IMAGENET1K_V1", or the member itself; "DEFAULT" is its best
+    image_size : pixels are resized to this, the size that the weights were trained at unless it is given
+    channels_last : memory layout, faster on most machines; hidden_size : width ("cnn")
     """
     if name not in KNOWN:
         raise unknown("image", name, KNOWN)
@@ -128,4 +121,7 @@ def image_encoder(name: str, **settings) -> ImageEncoder:
     allowed = [key for key in inspect.signature(make).parameters if key != "name"]
     if wrong := [key for key in settings if key not in allowed]:
         raise TypeError(f"The image encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}.")
+    size = settings.get("image_size")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+        raise ValueError(f"image_size={size!r} must be one whole number of pixels, such as 224: pictures become squares of it.")
     return make(**settings) if make is not _torchvision else make(name, **settings)

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cmlib.batch import TextBatch
+from cmlib.encoders.hub import load_pretrained
 from cmlib.encoders.tokenizer import mini_tokenizer
-from cmlib.encoders.weights import disk_is_full, load_shipped, unknown
+from cmlib.encoders.weights import load_shipped, unknown
 from cmlib.pairs import _describe
 
 MINI_BERT = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512,
@@ -70,7 +71,12 @@ class Lstm(TextEncoder):
 
 
 class Bert(TextEncoder):
-    """A transformer encoder of ``transformers``. pooling : "mean" over the words (default) or "cls", the first state."""
+    """A transformer encoder of ``transformers``. pooling : "mean" over the words (default) or "cls", the first state.
+
+    revision : the commit on the hub that the weights are from, to pin it: ``text_encoder(name, revision=encoder.revision)``
+    """
+
+    revision: str | None = None
 
     def __init__(self, model: nn.Module, tokenizer, pooling: str = "mean"):
         super().__init__(tokenizer, model.config.hidden_size)
@@ -109,44 +115,11 @@ def _lstm(hidden_size: int = 128):
     return Lstm(mini_tokenizer(), hidden_size)
 
 
-def _hub(name: str, pretrained: bool = True, pooling: str = "mean"):
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    loud, missing = logging.get_verbosity(), []
-    logging.set_verbosity_error()  # its table of tensors that do not fit; what matters of it is said below
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        if pretrained:
-            model, report = AutoModel.from_pretrained(name, output_loading_info=True)
-            missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))  # never used here
-        else:
-            model = AutoModel.from_config(AutoConfig.from_pretrained(name))
-    except Exception as error:  # the hub's many errors, said once
-        raise _hub_error(name, error) from None
-    finally:
-        logging.set_verbosity(loud)
-    if missing:  # transformers would go on with random numbers in their place
-        raise ValueError(f"The weights of {name!r} belong to another architecture than its config.json: they have no tensor "
-                         f"{missing[0]!r}.")
-    return Bert(model, tokenizer, pooling)
-
-
-def _hub_error(name, error) -> Exception:
-    reason = f"{type(error).__name__} {error}".lower()
-    if disk_is_full(error):
-        return OSError(f"The disk is full: free some space for the model {name!r}, or set HF_HOME to a folder on another disk.")
-    if "ignore_mismatched_sizes" in reason:
-        return ValueError(f"The weights of {name!r} belong to another architecture than its config.json: their shapes differ.")
-    if Path(name).is_dir():
-        return ValueError(f"The folder {name} does not hold a whole model and its tokenizer, as save_pretrained writes them: copy or "
-                          "save it again.")
-    if "gated" in reason or "401" in reason and "not a valid model" not in reason:
-        return PermissionError(f"The model {name!r} is gated or private: accept its terms on its page and log in first.")
-    if "not a valid model identifier" in reason or "404" in reason:
-        return unknown("text", name, KNOWN)
-    return ConnectionError(f"The model {name!r} is not on this computer and the hub cannot be reached: connect once to fetch "
-                           "it, or use 'mini', which is shipped with the course.")
+def _hub(name: str, pretrained: bool = True, pooling: str = "mean", revision: str | None = None):
+    model, tokenizer, commit = load_pretrained(name, revision, pretrained)
+    encoder = Bert(model, tokenizer, pooling)
+    encoder.revision = commit
+    return encoder
 
 
 _MADE_HERE = {"bag": _bag, "lstm": _lstm, "mini": _mini}
@@ -158,6 +131,7 @@ def text_encoder(name: str, **settings) -> TextEncoder:
 
     pretrained : False for the same architecture with fresh weights ("mini" and hub names)
     pooling    : "mean" or "cls" ("mini" and hub names); hidden_size : width ("bag" and "lstm")
+    revision   : a branch, a tag or (best) a commit hash of the model on the hub; what is once fetched works offline
     """
     on_hub = "/" in str(name) or "-" in str(name) or Path(str(name)).is_dir()
     if name not in _MADE_HERE and not on_hub:
