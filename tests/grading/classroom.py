@@ -141,9 +141,9 @@ def old_format(book: dict) -> dict:
     return {"metadata": {"name": ""}, "nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": cells}]}
 
 
-def files(learner: Learner) -> dict[str, str]:
+def files(learner: Learner, lessons: tuple[str, ...] = LESSONS) -> dict[str, str]:
     """{path below the folder of submissions: text}"""
-    books = {lesson: book for lesson in LESSONS if (book := notebook(learner, lesson))}
+    books = {lesson: book for lesson in lessons if (book := notebook(learner, lesson))}
     number = learner.rng().randrange(10_000, 99_999)
     if learner.style == "json":
         made = (DUE + timedelta(hours=learner.late)).isoformat()
@@ -152,7 +152,7 @@ def files(learner: Learner) -> dict[str, str]:
                  for lesson, book in books.items() for e in exercises(lesson)}
         value = {"format": "cmlib-submission-1", "learner": learner.name, "lessons": list(books), "made": made,
                  "answers": {id: {"cells": c} for id, c in cells.items()}}
-        return {f"submission-01_02_03-{learner.name}.json": json.dumps(value, indent=1)}
+        return {f"submission-{'_'.join(books)}-{learner.name}.json": json.dumps(value, indent=1)}
     out = {}
     for lesson, book in books.items():
         text = json.dumps(old_format(book) if learner.style == "v3" else book, indent=1)
@@ -173,13 +173,13 @@ def known_as(learner: Learner) -> str:
     return f"{learner.name}_{number}" if learner.style in ("canvas", "moodle") else learner.name
 
 
-def write(folder: Path, members: list[Learner] = CLASS) -> None:
+def write(folder: Path, members: list[Learner] = CLASS, lessons: tuple[str, ...] = LESSONS) -> None:
     """``submissions/``, ``late.toml``, ``times.csv`` and ``roster.csv`` in ``folder``."""
     shutil.rmtree(folder / "submissions", ignore_errors=True)
     times, roster = ["learner,submitted"], ["learner,id,name,email"]
     for number, learner in enumerate(members, 1):
         moment = DUE + timedelta(hours=learner.late)
-        for place, text in files(learner).items():
+        for place, text in files(learner, lessons).items():
             path = folder / "submissions" / place
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8", newline="")
