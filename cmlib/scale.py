@@ -19,20 +19,21 @@ class Scale:
     image_encoder: str
 
 
-def setup(lesson: str, scale: str | None = None, seed: int = 0) -> Scale:
+def setup(lesson: str, scale: str | None = None, seed: int = 0, device: str | None = None) -> Scale:
     """Seed everything, choose device, precision and encoders, and print the choice with its reason.
 
     lesson : its number, "02"; scale : "small", "full" or None (``CMLIB_SCALE``, else full exactly when there is a GPU).
+    device : "cpu", "cuda", "cuda:1", "mps", or None: the GPU at full scale if there is one. ValueError if it is not there.
     """
     import torch
 
     from cmlib import plots
 
-    gpu = torch.cuda.is_available()
+    gpu = torch.cuda.is_available() if device is None else _is_gpu(torch, device)
     wanted = scale or os.environ.get("CMLIB_SCALE") or ("full" if gpu else "small")
     if wanted not in ("small", "full"):
         raise ValueError(f'The scale is "small" or "full"; got {wanted!r} (from {"setup" if scale else "CMLIB_SCALE"}).')
-    device = "cuda" if gpu and wanted == "full" else "cpu"
+    device = device or ("cuda" if gpu and wanted == "full" else "cpu")
     dtype, because = _precision(torch, device)
     torch.manual_seed(seed)
     if device == "cpu":
@@ -46,9 +47,25 @@ def setup(lesson: str, scale: str | None = None, seed: int = 0) -> Scale:
     return Scale(wanted, device, dtype, seed, "mini" if mini else "bert-base-uncased", "mini" if mini else "resnet50")
 
 
+def _is_gpu(torch, device: str) -> bool:
+    """Whether the device that was asked for is a GPU; an error if it is not in this computer, never another in its place."""
+    kind, _, number = str(device).partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise ValueError(f'The device is "cpu", "cuda", "cuda:1" (the second GPU) or "mps"; got {device!r}.')
+    found = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
+    if int(number or 0) >= found:
+        there = f"the {found} GPUs here begin at cuda:0" if found else "this PyTorch was built without CUDA" if \
+            kind == "cuda" and torch.version.cuda is None else "PyTorch finds no such GPU here"
+        raise ValueError(f'The device {device!r} was asked for and {there}: leave device out, say device="cpu", or (in Colab) choose a '
+                         "GPU in Runtime → Change runtime type.")
+    return kind != "cpu"
+
+
 def _precision(torch, device: str) -> tuple[str, str]:
     if device == "cpu":
         return "float32", "a CPU trains small models fastest in float32"
-    if torch.cuda.get_device_capability()[0] >= 8:
+    if device == "mps":
+        return "float32", "every operation exists in float32 on an Apple GPU"
+    if torch.cuda.get_device_capability(device)[0] >= 8:
         return "bfloat16", "this GPU has bfloat16, whose range is float32's: no loss scaling needed"
     return "float16", "this GPU has no bfloat16; float16 needs a gradient scaler"

@@ -141,6 +141,37 @@ def test_a_wrong_scale_is_one_sentence():
     assert fresh(code, CMLIB_SCALE="big") == "The scale is \"small\" or \"full\"; got 'big' (from CMLIB_SCALE)."
 
 
+@pytest.mark.parametrize(("device", "says"), [
+    ("cuda", "The device 'cuda' was asked for and "), ("cuda:7", "The device 'cuda:7' was asked for and "),
+    ("mps", "The device 'mps' was asked for and PyTorch finds no such GPU here"), ("gpu", "(the second GPU) or \"mps\"; got 'gpu'."),
+    ("cpu:3", "got 'cpu:3'."), ("cuda:-1", "got 'cuda:-1'.")])
+def test_a_device_that_is_absent_is_one_sentence_and_never_another_device(monkeypatch, device, says):
+    import torch
+
+    import cmlib
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError) as caught:
+        cmlib.setup("13", device=device)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_there_is_taken_at_either_scale(monkeypatch, capsys):
+    import torch
+
+    import cmlib
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (7, 5) if device == "cuda:1" else (9, 0))
+    chosen = cmlib.setup("13", device="cuda:1")
+    assert (chosen.name, chosen.device, chosen.dtype) == ("full", "cuda:1", "float16")
+    assert cmlib.setup("13", "small", device="cuda").device == "cuda" and cmlib.setup("13", device="cpu").name == "small"
+    assert "device cuda:1, float16: this GPU has no bfloat16" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="'cuda:2' was asked for and the 2 GPUs here begin at cuda:0"):
+        cmlib.setup("13", device="cuda:2")
+
+
 # The Makefile
 
 
