@@ -280,7 +280,7 @@ def _fresh(args, grad):
 
 
 def _plain(value):
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
+    if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex():
         return float(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -87,7 +87,7 @@ def pack(message: dict, value=None) -> bytes:
     coded = encode(value, tensors)
     bodies, described = [], []
     for tensor in tensors:
-        plain = tensor.detach().cpu().contiguous().resolve_conj().resolve_neg()
+        plain = tensor.detach().cpu().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
         raw = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
         bodies.append(raw)
         described.append([NAMES[plain.dtype], list(plain.shape), bool(tensor.requires_grad)])
@@ -138,7 +138,7 @@ def _tensors(described, body) -> list[torch.Tensor]:
             raise BadFrame("a tensor is not described by dtype, shape and a flag")
         dtype, shape, wants_gradient = DTYPES[entry[0]], entry[1], entry[2]
         size = math.prod(shape) * dtype.itemsize
-        if size > len(body) - start:
+        if size > len(body) - start or math.prod(d or 1 for d in shape) > MAX_BODY:  # an empty shape can overflow, too
             raise BadFrame("a tensor is longer than the body")
         raw = bytearray(body[start:start + size])  # a copy, which torch may write to
         start += size

@@ -1,0 +1,36 @@
+"""A million hostile values at the judge: how many pass, how many crash it? Both must be 0.
+
+    python benchmarks/fuzz_frames.py [VALUES]      one process, default 1000000
+"""
+
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "grading"))
+import fuzz
+
+from cmlib import check
+
+HEAVY = {"04.4": 20, "05.3": 5, "05.4": 100}  # asked once in so many rounds
+
+if __name__ == "__main__":
+    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    exercises = [e for lesson in check._lessons() for e in check.exercises(lesson)] + fuzz.VALUES
+    sent, seed, passes, crashes, start = 0, 0, [], [], time.process_time()
+    while sent < wanted:
+        for exercise in exercises:
+            if seed % HEAVY.get(exercise.id, 1) == 0:
+                asked, passed, crashed = fuzz.attack(exercise, 1_000_000 + seed)
+                sent, passes, crashes = sent + asked, passes + passed, crashes + crashed
+        seed += 1
+    for line in (passes + crashes)[:20]:
+        print(line)
+    print(f"{sent} hostile values at {len(exercises)} exercises, {time.process_time() - start:.0f} CPU s: "
+          f"{len(passes)} passes, {len(crashes)} crashes")
+    sys.exit(bool(passes or crashes))
