@@ -5,157 +5,162 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
+from cmlib.accumulate import parts_of
 from cmlib.batch import Features
-from cmlib.memory import out_of_memory_says
-from cmlib.models import device_of, predict, prepare
+from cmlib.batching import batches, prefetch
+from cmlib.distributed import ALONE, join, same_buffers, spread, summing
+from cmlib.guards import Watch, bad_rows, check_call, check_labels, diverged, not_finite
+from cmlib.logs import Log
+from cmlib.memory import estimate, out_of_memory_says
+from cmlib.models import Rows, device_of, predict, prepare
+from cmlib.optim import Ema, adamw, rate, set_rate
 from cmlib.pairs import Pairs
+from cmlib.precision import Precision, choose
+from cmlib.run import History, Run
+
+__all__ = ["History", "fit"]
 
 
-class History(list):
-    """What happened: one dict per epoch, and ``history["loss"]`` is that column as an array, ready to plot.
-
-    batch_loss : the loss of every step · best_epoch : the epoch whose weights the model has now · interrupted : by Ctrl-C
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.batch_loss, self.best_epoch, self.interrupted = [], 0, False
-
-    def __getitem__(self, key):
-        return np.array([epoch[key] for epoch in self]) if isinstance(key, str) else super().__getitem__(key)
-
-    def __repr__(self):
-        names = [name for name in (self[0] if self else {}) if name != "seconds"]  # seconds differ from run to run
-        lines = ["  ".join(f"{name:>14}" for name in names)]
-        lines += ["  ".join(f"{row[n]:>14d}" if n == "epoch" else f"{row[n]:>14.4f}" for n in names) for row in self]
-        return "\n".join(lines)
-
-
-def fit(model: nn.Module, train: Pairs | Features, valid: Pairs | Features | None = None, *, epochs: int,
-        batch_size: int = 64, learning_rate: float = 1e-3, weight_decay: float = 0.01, warmup: float = 0.1,
-        clip: float = 1.0, patience: int | None = None, seed: int = 0, loss: Callable = cross_entropy,
-        monitor: str = "valid_loss", progress: bool = True) -> History:
+def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Features | Rows | None = None, *, epochs: int,
+        batch_size: int = 64, learning_rate: float | Mapping[str, float] = 1e-3, weight_decay: float = 0.01,
+        warmup: float = 0.1, clip: float = 1.0, patience: int | None = None, seed: int = 0, loss: Callable = cross_entropy,
+        monitor: str = "valid_loss", progress: bool = True, accumulate: int = 1, precision: str | Precision = "fp32",
+        layer_decay: float = 1.0, ema: float | None = None, compile: bool = False, bucketed: bool = False,
+        augment: Callable | None = None, checkpoint: str | Path | None = None, every: int = 500,
+        log: str | Path | None = None) -> History:
     """Train every parameter that is not frozen, in place, on the device where the model is.
 
-    learning_rate : its peak; it rises linearly over the first ``warmup`` share of the steps, then falls as a cosine to 0
+    learning_rate : its peak; it rises linearly over the first ``warmup`` share of the steps, then falls as a cosine to 0;
+        {"text": 2e-5, "image": 1e-4, "head": 1e-3} gives each branch its own, ``layer_decay`` lower layers less (cmlib.optim)
     weight_decay  : decoupled (AdamW, Loshchilov & Hutter 2019); clip : largest norm of the whole gradient
     patience      : stop after this many epochs without a better ``monitor`` ("valid_loss" or "valid_accuracy")
-    loss          : called as loss(logits (batch, n_classes), labels (batch,)) → scalar
+    loss          : called as loss(logits (batch, n_classes), labels (batch,)) → scalar, a mean over the rows
+    accumulate    : compute each batch in this many parts: less memory, the same gradient (BatchNorm sees only its part)
+    precision     : "fp32", "bf16", "fp16" or "auto" (cmlib.precision); compile : run the model through torch.compile
+    ema           : 0.999, say: validate and keep the moving average of the weights; bucketed : rows of like length together
+    augment       : called as augment(batch) → batch on the device, in training only
+    checkpoint    : a folder; a checkpoint is written there after ``every`` steps and every epoch, and the same call goes on
+        from it, on a CPU to the same bits (random numbers must be torch's); log : a folder for TensorBoard
     With ``valid`` the weights of the best epoch are put back at the end; Ctrl-C ends training early and keeps them too.
     So does an error: FloatingPointError (a loss that is not finite: which batch, which rows), MemoryError (what to lower).
+    Under torchrun each process takes its share of every batch; the losses are those of the whole batch.
     """
-    _check(train, valid, epochs, batch_size, patience, monitor)
+    check_call(train, valid, monitor, patience, epochs=epochs, batch_size=batch_size, accumulate=accumulate, every=every)
     rows, device = prepare(model, train), device_of(model)
     valid_rows = None if valid is None else prepare(model, valid)
+    if bucketed and not hasattr(rows, "lengths"):
+        raise ValueError("bucketed=True sorts rows by the length of their texts, and Features have none: leave it out.")
+    rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else learning_rate
+    settings = {"rows": len(rows), "epochs": epochs, "batch_size": batch_size, "learning_rate": rates, "seed": seed, "weight_decay": weight_decay,
+                "warmup": warmup, "clip": clip, "layer_decay": layer_decay, "ema": ema, "precision": getattr(precision, "name", precision),
+                "bucketed": bucketed, "accumulate": accumulate}
+    how, team, optimizer = choose(precision, device), join(device), adamw(model, rates, weight_decay, layer_decay)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError("Nothing to train: every parameter of the model is frozen.")
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
-    steps = epochs * math.ceil(len(rows) / batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, round(warmup * steps)))
-    order = torch.Generator().manual_seed(seed)
-    history, best, good = History(), math.inf, _copy(model)
+    whole = spread(model, team, device)
+    call = torch.compile(whole) if compile else whole
+    run = Run(model, optimizer, how.scaler, Ema(model, ema) if ema else None, torch.Generator().manual_seed(seed), settings)
+    steps, history = epochs * math.ceil(len(rows) / batch_size), run.history
+
+    def need():
+        part = -(-batch_size // (accumulate * team.size))  # rows that are in memory at a time
+        with how.autocast():
+            return estimate(model, rows[torch.arange(min(4, len(rows)))].to(device), part)
+
+    def read(value, n_rows):
+        history.batch_loss.append(value)
+        run.total += value * n_rows
+        out.scalars(len(history.batch_loss), {"loss": value, "learning_rate": optimizer.param_groups[0]["lr"]})
+
     with (torch.random.fork_rng([device] if device.type == "cuda" else []),  # dropout: seeded, and nobody else's seed moves
-          tqdm(total=epochs, desc="epochs", disable=not progress, file=sys.stdout) as bar,
-          out_of_memory_says(device, batch_size, ", or freeze an encoder")):
-        torch.manual_seed(seed)
+          tqdm(total=epochs, desc="epochs", disable=not progress or team.rank > 0, file=sys.stdout) as bar,
+          Log(None if team.rank else log, settings) as out,
+          out_of_memory_says(device, batch_size, ", or raise accumulate, or freeze an encoder", need)):
+        torch.manual_seed(seed + team.rank)
         try:
-            for epoch in range(1, epochs + 1):
-                started, total = time.perf_counter(), 0.0
+            if checkpoint is not None and run.resume(checkpoint, team):
+                bar.update(run.epoch)
+            while run.epoch < epochs and not run.stopped:
+                epoch, started = run.epoch + 1, time.perf_counter()
+                watch = Watch(device, team, read)
                 model.train()
-                for number, index in enumerate(torch.randperm(len(rows), generator=order).split(batch_size), 1):
-                    batch = rows[index].to(device)
-                    logits = model(batch)
-                    if not history.batch_loss:
-                        _check_labels("train", rows, logits)
-                        _check_labels("valid", valid_rows, logits)
-                    value = loss(logits, batch.labels)
-                    history.batch_loss.append(value.item())
-                    if not math.isfinite(history.batch_loss[-1]):
-                        what = f"loss became {history.batch_loss[-1]} in epoch {epoch}, batch {number}"
-                        raise FloatingPointError(_diverged(what, index, logits))
-                    total += history.batch_loss[-1] * len(index)
+                plan = batches(len(rows), batch_size, run.order, rows.lengths if bucketed else None)
+                load = partial(parts_of, rows, accumulate=accumulate, team=team)
+                for parts in prefetch(load, plan[run.done:], device):
+                    set_rate(optimizer, rate(run.step, steps, round(warmup * steps)))
                     optimizer.zero_grad()
-                    value.backward()
+                    value, seen = 0.0, []
+                    for part in parts:
+                        batch = augment(part.batch) if augment else part.batch
+                        with summing(whole, last=part is parts[-1]):
+                            with how.autocast():
+                                logits = how.whole(call(batch))
+                            if not run.step:
+                                check_labels("train", rows, logits)
+                                check_labels("valid", valid_rows, logits)
+                            share = loss(logits, batch.labels) * part.share
+                            how.scaler.scale(share * team.size).backward()  # DDP divides the sum by the size of the team
+                        value = value + share.detach()
+                        seen.append((part.rows, logits.detach()))
+                    run.step, run.done = run.step + 1, run.done + 1
+                    watch.see(team.total(value), f"epoch {epoch}, batch {run.done}", seen, len(plan[run.done - 1]))
+                    how.scaler.unscale_(optimizer)
                     nn.utils.clip_grad_norm_(parameters, clip)
-                    optimizer.step()
-                    schedule.step()
-                row = {"epoch": epoch, "loss": total / len(rows)} | _validate(model, valid_rows, loss, batch_size, epoch)
+                    how.scaler.step(optimizer)
+                    how.scaler.update()
+                    if run.ema:
+                        run.ema.update(model)
+                    if checkpoint is not None and run.step % every == 0 and run.done < len(plan):
+                        watch.flush()
+                        run.save(checkpoint, team)
+                watch.flush()
+                with run.averaged():
+                    row = {"epoch": epoch, "loss": run.total / len(rows)}
+                    row |= _validate(model, valid_rows, loss, batch_size, epoch, how, team)
+                    score = {"valid_loss": 1, "valid_accuracy": -1}[monitor] * row.get(monitor, -epoch)  # no valid: the last
+                    if score < run.best:
+                        run.keep(score)
+                    elif patience is not None and epoch - history.best_epoch >= patience:
+                        run.stopped = True
+                out.scalars(run.step, {name: value for name, value in row.items() if name.startswith("valid")})
                 history.append(row | {"seconds": time.perf_counter() - started})
+                run.next_epoch()
+                if checkpoint is not None:
+                    run.save(checkpoint, team)
                 bar.update()
-                score = {"valid_loss": 1, "valid_accuracy": -1}[monitor] * row.get(monitor, -epoch)  # no valid: the last
-                if score < best:
-                    best, good, history.best_epoch = score, _copy(model), epoch
-                elif patience is not None and epoch - history.best_epoch >= patience:
-                    break
         except KeyboardInterrupt:
             history.interrupted = True
             if not history:
-                good = _copy(model)  # not even one epoch: what little was learned stays in the model
+                run.keep()  # not even one epoch: what little was learned stays in the model
         except FloatingPointError as error:
-            back = f"the weights of epoch {history.best_epoch}" if history.best_epoch else "the weights it started with"
-            raise FloatingPointError(f"{error}: look at these rows, or try a smaller learning_rate than {learning_rate:g}; "
-                                     f"the model has {back} again.") from None
+            raise diverged(error, rates, history.best_epoch) from None
         finally:  # an error, too, leaves a model of whole epochs, and no gradients for whoever goes on with it
-            model.load_state_dict(good)
+            model.load_state_dict(run.good)
             model.eval()
             optimizer.zero_grad()
     return history
 
 
-def _rate(step, steps, warmup_steps):
-    """Share of the peak learning rate at a step: up in a line, down in a half cosine."""
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
-
-
-def _validate(model, rows, loss, batch_size, epoch):
+def _validate(model, rows, loss, batch_size, epoch, how, team):
     if rows is None:
         return {}
-    logits = predict(model, rows, min(256, 4 * batch_size))  # without gradients, four times the rows fit as well
-    value = loss(logits, rows.labels).item()
+    same_buffers(model, team)
+    team = team if len(rows) >= team.size else ALONE  # too few to share: all do all of them
+    with how.autocast():  # without gradients, four times the rows fit as well
+        part = how.whole(predict(model, rows, min(256, 4 * batch_size), torch.arange(len(rows))[team.rank::team.size]))
+    logits, labels = part.new_empty(len(rows), *part.shape[1:]), rows.labels.cpu()
+    for rank, share in enumerate(team.gather(part)):
+        logits[rank::team.size] = share
+    value = loss(logits, labels).item()
     if not math.isfinite(value):  # no epoch could be the best, and all that was learned would be dropped in silence
-        what = f"valid_loss became {value} after epoch {epoch}"
-        raise FloatingPointError(_diverged(what, torch.arange(len(logits)), logits, " of valid"))
-    return {"valid_loss": value, "valid_accuracy": (logits.argmax(1) == rows.labels).double().mean().item()}
-
-
-def _copy(model):
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def _check(train, valid, epochs, batch_size, patience, monitor):
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value} must be at least 1.")
-    if monitor not in ("valid_loss", "valid_accuracy"):
-        raise ValueError(f"monitor={monitor!r} must be 'valid_loss' or 'valid_accuracy'.")
-    if patience is not None and valid is None:
-        raise ValueError("patience needs a valid set: without one there is nothing to be patient about.")
-    labels = getattr(train, "labels", None)
-    if labels is not None and len(labels) and len(labels.unique()) == 1:
-        raise ValueError(f"Every row of the training data has class {int(labels[0])}: nothing can be learned from one class.")
-
-
-def _check_labels(name, rows, logits):
-    if rows is None or logits.ndim != 2 or logits.shape[1] < 2:
-        return
-    low, high, classes = int(rows.labels.min()), int(rows.labels.max()), logits.shape[1]
-    if not 0 <= low <= high < classes:
-        raise ValueError(f"The labels of {name} run from {low} to {high}, but the model has {classes} classes "
-                         f"(0 to {classes - 1}): relabel, or build it with as many classes as there are.")
-
-
-def _diverged(what, index, logits, of=""):
-    bad = index[~logits.detach().cpu().flatten(1).isfinite().all(1)]
-    bad = bad if len(bad) else index  # finite logits: the loss itself broke, and any row may be the reason
-    return f"The {what} (rows {', '.join(map(str, bad[:8].tolist()))}{', …' if len(bad) > 8 else ''}{of})"
+        bad = bad_rows([(torch.arange(len(rows)), logits)])
+        raise not_finite(f"valid_loss became {value} after epoch {epoch}", bad or list(range(len(rows))), " of valid")
+    return {"valid_loss": value, "valid_accuracy": (logits.argmax(1) == labels).double().mean().item()}
