@@ -156,9 +156,19 @@ def test_imports_of_two_submodules_are_both_kept():
     assert texts("import xml.dom", "import xml.sax", "def f(x):\n    return xml\n" + CHECK)[:2] == ["import xml.dom", "import xml.sax"]
 
 
-def test_nothing_there():
-    with pytest.raises(NotFound, match=r"No cell defines f, and none checks exercise 09\.1"):
-        statements(["print(3)", "def = 4"], "f", "09.1")
+@pytest.mark.parametrize("cells", [["print(3)", "def = 4"], ["def g(x):\n    return x\n" + CHECK], []])
+def test_nothing_there(cells):
+    with pytest.raises(NotFound, match=r"^No cell defines f, the answer to exercise 09\.1\.$"):
+        statements(cells, "f", "09.1")
+    assert not answered(cells, "f", "09.1")
+
+
+def test_hostile_sizes_end_soon():
+    chain = "\n".join(f"a{i} = a{i - 1}" for i in range(1, 3_000)) + "\nf = a2999"
+    assert len(statements([chain], "f", "09.1")) == 3_000
+    assert len(statements(["\n".join(["f = 0"] + ["f += 1"] * 3_000)], "f", "09.1")) == 3_001
+    with pytest.raises(Unreadable, match="too entangled"):
+        statements(["\n".join(["if f: f = f"] * 3000)], "f", "09.1")
 
 
 @pytest.mark.parametrize("cells, cell, line", [

@@ -15,9 +15,11 @@ import dis
 import re
 import types
 import warnings
+from bisect import bisect_right
 from functools import cached_property, lru_cache
 
 RUNS_HERE = {"time", "timeit", "capture", "prun", "memit"}  # cell magics whose body is Python in this very namespace
+MOST_STEPS = 1_000_000  # of the search; an honest notebook takes some hundred
 CONDITIONAL = (ast.If, ast.Try, ast.TryStar, ast.Match, ast.While)
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -60,7 +62,7 @@ def needed(cells: list[str], name: str, id: str) -> list[int]:
 
 class _Slice:
     def __init__(self, cells, name, id):
-        self.name, self.flat, self.broken, self.where = name, [], [], {}
+        self.name, self.flat, self.broken, self.where, self.known = name, [], [], {}, {}
         self.chosen: dict[int, float] = {}
         for index, text in enumerate(cells):
             found, error = _parse(text)
@@ -80,8 +82,8 @@ class _Slice:
         self.is_answered = not self._is_open(self.argument, self.anchor)
         if not self.is_answered:
             self._blame(rf"check[ \t]*\([^\n]*[\"']{re.escape(id)}[\"']", name)
-            if not self.where.get(name) and not checks:
-                raise NotFound(f"No cell defines {name}, and none checks exercise {id}.")
+            if isinstance(self.argument, ast.Name) and not self._places(self.argument.id)[1] and not self._may_be_imported():
+                raise NotFound(f"No cell defines {self.argument.id}, the answer to exercise {id}.")
 
     def _without_check(self, checks):
         """The last definition counts, and of the other names what its own cell sees."""
@@ -92,6 +94,9 @@ class _Slice:
         last = (self._solid(self.name) or self.where.get(self.name) or [-1])[-1]
         own = self.flat[last][0] if last >= 0 else -1
         self.anchor = max((place for place, (cell, _) in enumerate(self.flat) if cell == own), default=-1)
+
+    def _may_be_imported(self):
+        return any(isinstance(one.node, ast.ImportFrom) and one.node.names[0].name == "*" for _, one in self.flat)
 
     def _solid(self, name):
         """Places of own definitions that are more than a stub. An import further down (of the course's version) is none."""
@@ -113,28 +118,40 @@ class _Slice:
                 if re.search(pattern, text, re.MULTILINE):
                     raise Unreadable(f"The cell with {patterns[-1]} is not Python: {why} in line {line}.", index, line)
 
+    def _places(self, name):
+        """(places that bind or change ``name``, those that bind it); stubs only where there is nothing else."""
+        if name not in self.known:
+            solid, places = self._solid(name), self.where.get(name, [])
+            places = [p for p in places if not (solid and name in self.flat[p][1].binds and self.flat[p][1].is_stub)]
+            self.known[name] = places, [p for p in places if name in self.flat[p][1].binds]
+        return self.known[name]
+
     def _reaching(self, name, upto):
-        """Places of the statements that make ``name`` what it is after place ``upto``; a stub only where there is nothing else."""
-        places = self.where.get(name, [])
-        if self._solid(name):
-            places = [p for p in places if not (name in self.flat[p][1].binds and self.flat[p][1].is_stub)]
-        before = [p for p in places if p <= upto]
-        if not any(name in self.flat[p][1].binds for p in before):
-            before = [] if hasattr(builtins, name) else places
+        """Places of the statements that make ``name`` what it is after place ``upto``."""
+        places, binders = self._places(name)
+        if not binders or binders[0] > upto:
+            if hasattr(builtins, name):
+                return []
+            upto = len(self.flat)
         out = []
-        for p in reversed(before):
-            out.append(p)
-            if self.flat[p][1].is_fresh(name):
-                if isinstance(self.flat[p][1].node, (ast.Import, ast.ImportFrom)):  # torch.manual_seed(0) is not needed
-                    out = [q for q in out if name in self.flat[q][1].binds]
-                return out
-        return out if any(name in self.flat[p][1].binds for p in out) else []
+        for k in range(bisect_right(places, upto) - 1, -1, -1):
+            one = self.flat[places[k]][1]
+            out.append(places[k])
+            if one.is_fresh(name):
+                if isinstance(one.node, (ast.Import, ast.ImportFrom)):  # torch.manual_seed(0) is not needed
+                    out = [p for p in out if name in self.flat[p][1].binds]
+                break
+        return out if binders else []
 
     def collect(self):
-        todo, seen = [], set()
+        todo, seen, steps = [], set(), 0
 
         def need(name, upto):
+            nonlocal steps
             places = self._reaching(name, upto)
+            steps += 1 + len(places)
+            if steps > MOST_STEPS:
+                raise Unreadable(f"The cells are too entangled to find what {self.name} needs.", self.flat[self.anchor][0], 1)
             if not places and not hasattr(builtins, name) and self.broken:
                 self._blame(name)
             todo.extend((p, upto) for p in places)
@@ -165,10 +182,10 @@ class _Slice:
 class _Statement:
     """One top-level statement. ``binds``: names it sets; ``touches``: names whose object it changes (``table[k] = v``)."""
 
-    def __init__(self, node: ast.stmt):
+    def __init__(self, node: ast.stmt, may_check: bool):
         self.node = node
         self.binds, self.touches = _bindings(node)
-        self.checks = list(_checks(node))
+        self.checks = list(_checks(node)) if may_check else []
 
     @cached_property
     def _loads(self):
@@ -295,7 +312,7 @@ def _parse(text: str) -> tuple[list[_Statement], tuple[int, str] | None]:
             warnings.simplefilter("ignore")
             nodes = _nodes(text)
             _compiled(nodes)
-        return [_Statement(node) for node in nodes], None
+        return [_Statement(node, "check" in text) for node in nodes], None
     except SyntaxError as error:
         return [], (error.lineno or 1, error.msg)
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:  # a null byte; a thousand brackets
