@@ -13,7 +13,7 @@ from cmlib.check.records import load
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
 MARKS = {"done": ("✓", "#1b7f3b"), "review": ("✗", "#c0392b"), "open": ("○", "inherit")}
-CELL = "style='text-align:left;vertical-align:top;padding:.3em .6em;white-space:normal'"
+CELL = "style='text-align:left;vertical-align:top;padding:.3em .4em;white-space:normal'"
 
 
 def report(lesson: str | None = None) -> None:
