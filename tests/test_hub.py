@@ -12,6 +12,7 @@ import pytest
 import torch
 from hub_server import Hub, Repo
 
+from cmlib.batch import ImageBatch
 from cmlib.encoders import image_encoder, zoo
 
 # HF_HOME and HF_ENDPOINT are read when huggingface_hub is imported, so a process of its own evaluates what the tests ask.
@@ -158,7 +159,7 @@ def test_a_branch_that_moves_is_followed(worker, repo):
 @pytest.mark.parametrize(("refuses", "says"), [
     ((401, "GatedRepo"), "PermissionError: The model {!r} is gated: accept its terms on its page, then log in with `hf auth login`."),
     ((403, "GatedRepo"), "PermissionError: The model {!r} is gated: "),
-    ((401, "RepoNotFound"), "ValueError: The hub has no public model {!r}: check its spelling, or log in with `hf auth login` if it is private."),
+    ((401, "RepoNotFound"), "ValueError: The hub has no public model {!r}: check its spelling, or log in with "),
     ((404, "RepoNotFound"), "ValueError: The hub has no public model {!r}: "),
     ((403, ""), "PermissionError: The hub refused access to the model {!r} (403): log in again with `hf auth login`."),
     ((500, ""), "ConnectionError: The model {!r} is not (or not wholly) on this computer and the hub answered 500: connect once"),
@@ -195,14 +196,14 @@ def test_a_transfer_that_stays_torn_leaves_nothing_and_can_be_repeated(worker, r
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
 def test_another_content_of_the_same_length_is_refused_and_fetched_anew(worker, repo, file):
     repo.swap = {file: repo.commits[TWO][file][:-2] + b"  "}
-    expected = (f"ValueError: {file} of the model {repo.name!r} has the hash ", "was damaged or changed on its way and is deleted here")
+    expected = f"ValueError: {file} of the model {repo.name!r} has the hash "
     says = worker.error(f"read({repo.name!r})")
-    assert says.startswith(expected[0]) and expected[1] in says
+    assert says.startswith(expected) and "was damaged or changed on its way and is deleted here" in says
     repo.swap = {}
     good = worker.value(f"read({repo.name!r})")
     (cached,) = (worker.home / "hub" / ("models--" + repo.name.replace("/", "--"))).glob(f"snapshots/*/{file}")
     cached.resolve().write_bytes(cached.read_bytes()[:-1] + b"?")  # a disk that forgets
-    assert worker.error(f"read({repo.name!r})").startswith(expected[0])
+    assert worker.error(f"read({repo.name!r})").startswith(expected)
     assert worker.value(f"read({repo.name!r})") == good
 
 
@@ -291,7 +292,8 @@ def test_a_tokenizer_that_does_not_fit_is_refused(worker, made, tmp_path, change
     else:
         worker.value(f"make({str(tmp_path)!r}, vocab_size={500 if change == 'too large' else 5000})")
     found = worker.error(f"read({str(tmp_path)!r})")
-    assert f"ValueError: The folder {tmp_path} has a tokenizer of " in found and "it belongs to another model, or its files are missing" in found
+    assert found.startswith(f"ValueError: The folder {tmp_path} has a tokenizer of ")
+    assert "it belongs to another model, or its files are missing" in found
 
 
 def test_weights_stored_in_half_precision_are_trained_in_float32(worker, tmp_path):
@@ -336,13 +338,15 @@ def saved(tensors, path):
 def test_torchvisions_weights_are_fetched_once_and_are_the_published_ones(hub, publish, resnet18, tmp_path):
     file = publish(saved(resnet18.state_dict(), tmp_path / "x"))
     hub.asked.clear()
+    published = [tensor for name, tensor in resnet18.state_dict().items() if not name.startswith("fc.")]
     for weights in ("IMAGENET1K_V1", "DEFAULT", "ResNet18_Weights.IMAGENET1K_V1"):
         encoder = image_encoder("resnet18", weights=weights)
-        assert all(torch.equal(tensor, resnet18.state_dict()[name]) for name, tensor in
-                   zip([name for name in resnet18.state_dict() if not name.startswith("fc.")], encoder.trunk.state_dict().values(), strict=True))
+        assert all(map(torch.equal, encoder.trunk.state_dict().values(), published))
     assert len(hub.asked) == 1 and file.exists()
     assert (encoder.image_size, encoder.hidden_size) == (224, 512) and "image_size=224" in repr(encoder)
     assert encoder.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    small = image_encoder("resnet18", image_size=64).eval()  # not the size of its training: it says so, and resizes to it
+    assert "image_size=64" in repr(small) and small.feature_map(ImageBatch(torch.zeros(1, 3, 50, 40))).shape == (1, 512, 2, 2)
 
 
 @pytest.mark.parametrize("how", ["torn", "changed", "a login page"])
@@ -350,7 +354,7 @@ def test_what_has_not_the_promised_hash_is_not_kept(publish, resnet18, tmp_path,
     whole = saved(resnet18.state_dict(), tmp_path / "x")
     sent = {"torn": whole, "changed": whole[:-1] + b"?", "a login page": b"<html>log in first</html>"}[how]
     file = publish(sent, promised=whole, cut=1_000_000 if how == "torn" else None)
-    with pytest.raises(ValueError, match="What 127.0.0.1 gave as the weights of 'resnet18' is torn or was changed on its way, and was not kept") as caught:
+    with pytest.raises(ValueError, match="What 127.0.0.1 gave as the weights of 'resnet18' is torn or was changed") as caught:
         image_encoder("resnet18")
     assert caught.value.__suppress_context__ and list(file.parent.iterdir()) == []
     publish(whole)
@@ -386,7 +390,6 @@ def test_a_pickle_that_would_run_code_is_refused_even_with_the_right_hash(publis
 def test_a_server_that_has_nothing_or_falls_silent(hub, publish, monkeypatch):
     publish(b"")
     hub.plain = {}
-    hub.repos["models/x"] = None
     with pytest.raises(ConnectionError, match="cannot be fetched: connect once"):
         image_encoder("resnet18")
     monkeypatch.setattr(zoo, "TIMEOUT", 0.05)
