@@ -32,7 +32,7 @@ def warm_up() -> None:
     x = torch.ones(2, 2, requires_grad=True)
     torch.autograd.grad([x @ x], [x], [torch.ones(2, 2)])  # with cotangents given it imports sympy, for seconds
     torch.nn.functional.gelu(torch.ones(2))
-    slicing.statements(["x = 1"], "x", "00.0")
+    slicing.statements(["!ls\nx = 1"], "x", "00.0")
 
 
 def serve(limits: dict) -> None:
@@ -205,11 +205,14 @@ class Answer:
     def run(self):
         lazily = any(isinstance(s, ast.ImportFrom) and s.module == "__future__" for _, s in self.statements)
         flags = annotations.compiler_flag if lazily else 0
+        problem = None
         for cell, statement in self.statements:
             try:
                 exec(compile(ast.Module([statement], []), f"<cell {cell}>", "exec", flags, True), self.space)  # noqa: S102
             except BaseException as error:
-                return _raised(error), None
+                problem = problem or _raised(error)  # such as an import that the answer may never use: go on
+        if problem and self.name not in self.space:
+            return problem, None
         value = self.space.get(self.name)
         return {"callable": callable(value)}, None if callable(value) else value
 

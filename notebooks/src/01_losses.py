@@ -700,3 +700,4 @@ assert 5 < needed < 6
 
 # %%
 cmlib.progress("01")
+# cmlib.submit()  # in a class: take the first # away, and hand in the file that this writes

@@ -738,3 +738,4 @@ for attempt in (lambda: Batch(batch.text, batch.image, batch.labels), lambda: Im
 
 # %%
 cmlib.progress("03")
+# cmlib.submit()  # in a class: take the first # away, and hand in the file that this writes

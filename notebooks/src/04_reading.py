@@ -796,3 +796,4 @@ assert with_positions > 0.1 and without < 1e-4
 
 # %%
 cmlib.progress("04")
+# cmlib.submit()  # in a class: take the first # away, and hand in the file that this writes

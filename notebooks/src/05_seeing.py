@@ -683,3 +683,4 @@ assert gain["kind (8)"] > 0.5 and gain["kind (8)"] > 3 * max(gain["colour (6)"],
 
 # %%
 cmlib.progress("05")
+# cmlib.submit()  # in a class: take the first # away, and hand in the file that this writes

@@ -472,3 +472,4 @@ assert only_s[6].max() < only_s[2].min()
 
 # %%
 cmlib.progress("06")
+# cmlib.submit()  # in a class: take the first # away, and hand in the file that this writes

@@ -618,3 +618,4 @@ for view in ("text only", "fused"):
 
 # %%
 cmlib.progress("07")
+# cmlib.submit()  # in a class: take the first # away, and hand in the file that this writes
