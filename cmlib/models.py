@@ -111,8 +111,10 @@ def checkpoint_gradients(model: nn.Module) -> nn.Module:
 
     found = 0
     for part in model.modules():
-        if hasattr(part, "gradient_checkpointing_enable"):
-            part.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if hasattr(part, "gradient_checkpointing_enable"):  # a model of transformers; the method has two names, by version
+            enable = getattr(part, "activation_checkpointing_enable", part.gradient_checkpointing_enable)
+            part.config.use_cache = False  # it would be switched off with a warning
+            enable()
             found += 1
         for stage in getattr(part, "trunk", nn.Module()).children():
             if isinstance(stage, nn.Sequential):
@@ -126,14 +128,15 @@ def checkpoint_gradients(model: nn.Module) -> nn.Module:
 @contextmanager
 def _statistics_at_rest(module):
     """BatchNorm normalises with the batch, but does not count it a second time."""
-    norms = [part for part in module.modules() if getattr(part, "track_running_stats", False)]
-    for norm in norms:
-        norm.track_running_stats = False
+    norms = [(part, part.momentum, part.num_batches_tracked) for part in module.modules()
+             if getattr(part, "track_running_stats", False)]
+    for norm, _, _ in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, counter in norms:
+            norm.momentum, norm.num_batches_tracked = momentum, counter
 
 
 class Rows:
