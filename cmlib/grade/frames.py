@@ -18,7 +18,7 @@ import torch
 from cmlib.check.formula import Formula
 
 MAGIC, PREFIX = b"CML1", struct.Struct("<4sII")
-MAX_HEADER, MAX_BODY, MAX_DEPTH, MAX_DIMENSIONS = 1 << 20, 1 << 26, 16, 8
+MAX_HEADER, MAX_BODY, MAX_DEPTH, MAX_DIMENSIONS = 1 << 20, 1 << 25, 16, 8
 DTYPES = {str(d).removeprefix("torch."): d for d in (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
     torch.bool, torch.complex64, torch.complex128)}
@@ -130,7 +130,7 @@ def _no_constant(name):
 def _tensors(described, body) -> list[torch.Tensor]:
     if not isinstance(described, list):
         raise BadFrame("tensors is not a list")
-    tensors, start = [], 0
+    tensors, start, body = [], 0, memoryview(body)
     for entry in described:
         if not (isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and entry[0] in DTYPES
                 and isinstance(entry[1], list) and isinstance(entry[2], bool) and len(entry[1]) <= MAX_DIMENSIONS

@@ -1,0 +1,220 @@
+"""The hostile suite in one batch with honest neighbours: no forged point, nobody else's score changed, nothing seen, nothing left."""
+
+import gc
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import hostile
+import pytest
+import torch
+from conftest import need
+
+from cmlib import check
+from cmlib.check.engine import Draw, properties
+from cmlib.grade import batch, frames, grading, walls
+from cmlib.grade.submissions import collect
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = b"5ecret-0f-the-c0urse-0123456789abcdef"
+LIMITS = walls.Limits(memory=768 << 20, disk=8 << 20, cpu=20, wall=2.0, processes=24)
+UIDS = 231_000  # not those of a grader that runs beside this test
+MARK = "M4RK-OF-A-NEIGHBOUR"
+RIGHT = f'''import torch
+NOTE = "{MARK}"
+def binary_cross_entropy(logits, labels):
+    assert NOTE
+    return (torch.logaddexp(logits, torch.zeros_like(logits)) - labels * logits).mean()
+check("01.1", binary_cross_entropy)'''
+NEIGHBOURS = {"Ann": RIGHT, "Mid": RIGHT.replace("- labels", "+ labels"), "Pia": RIGHT.replace("logaddexp(logits, torch.zeros_like(logits))",
+              "log(1 + logits.exp())"), "Zoe": RIGHT}
+
+
+def write_neighbours(folder):
+    folder.mkdir(exist_ok=True)
+    for name, code in NEIGHBOURS.items():
+        (folder / f"{name}.ipynb").write_text(hostile.notebook(code, hostile.HONEST), "utf-8")
+
+
+def order(folder, out):
+    return batch.Order(folder, out, ("01",), SECRET, workers=2, limits=LIMITS)
+
+
+class Result:
+    def __init__(self, base, patch):
+        self.held_before = self.held()
+        self.tmp = base / "scratch"
+        self.tmp.mkdir()
+        patch.setattr(tempfile, "tempdir", str(self.tmp))
+        patch.setattr(walls, "FIRST_UID", UIDS)
+        patch.setenv("COURSE_TOKEN", "T0KEN-OF-THE-HOST")
+        (base / "answers.txt").write_text("F1LE-OF-THE-HOST")
+        wall = walls.choose()
+        write_neighbours(base / "clean")
+        batch.grade_all(order(base / "clean", base / "clean-out"), wall)
+        folder = base / "class"
+        write_neighbours(folder)
+        self.received, unpack = [], frames.unpack
+
+        def watched(header, body, formulas=False):
+            self.received.append(bytes(header))
+            return unpack(header, body, formulas)
+        patch.setattr(frames, "unpack", watched)
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+            abstract.bind(hostile.HOST_SOCKET)
+            abstract.listen()
+            hostile.write(folder, server.getsockname()[1])
+            self.files = hostile.write_files(folder, base / "clean" / "Ann.ipynb")
+            start = time.monotonic()
+            batch.grade_all(order(folder, base / "out"), wall)
+            self.seconds = time.monotonic() - start
+            self.callers = 0
+            for listener in (server, abstract):
+                listener.setblocking(False)
+                try:
+                    listener.accept()
+                    self.callers += 1
+                except BlockingIOError:
+                    pass
+        self.records = {r["learner"]: r for p in (base / "out" / "grades").iterdir() for r in [json.loads(p.read_text("utf-8"))]}
+        self.learners = [s.learner for s in collect(folder)]
+        self.same = {name: (base / "clean-out" / "grades" / f"{name}.json").read_bytes() == (base / "out" / "grades" / f"{name}.json").read_bytes()
+                     for name in NEIGHBOURS}
+        self.seen = b"\n".join(self.received).decode("utf-8", "replace")
+
+    @staticmethod
+    def held():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    try:
+        walls.choose()
+    except walls.NoWall as why:
+        need(f"a wall for learners' code ({why})", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMLIB_HOME", str(tmp_path_factory.mktemp("home")))
+        yield Result(tmp_path_factory.mktemp("hostile"), patch)
+
+
+def test_the_suite_is_large_and_its_names_differ():
+    assert len({one.name for one in hostile.SUITE}) == len(hostile.SUITE) >= 80
+
+
+def test_everybody_has_a_result(graded):
+    assert len(graded.records) == len(graded.learners) == len(hostile.SUITE) + len(NEIGHBOURS) + graded.files
+    assert set(graded.records) == set(graded.learners)
+
+
+@pytest.mark.parametrize("one", hostile.SUITE, ids=lambda one: one.name)
+def test_a_hostile_answer_earns_what_its_code_earns_and_hears_why(graded, one):
+    record = graded.records[one.name]
+    entry = record["exercises"]["01.1"]
+    assert entry["points"] <= one.most, entry
+    assert record["state"] == "graded"
+    assert entry["state"] in ("passed", "partial", "failed", "error", "open"), entry
+    assert (entry["state"] == "passed") == (one.most == entry["of"]), entry
+    assert 4 < len(entry["message"]) <= grading.LONGEST
+    assert one.says in entry["message"]
+    assert record["exercises"]["01.2"]["state"] == "passed"
+    assert record["points"] <= one.most + record["exercises"]["01.2"]["of"]
+
+
+def test_files_that_are_none_get_a_reason_and_no_points(graded):
+    others = [r for r in graded.records.values() if r["learner"] not in {one.name for one in hostile.SUITE} | set(NEIGHBOURS)]
+    assert len(others) == graded.files
+    for record in others:
+        assert record["points"] == 0
+        assert record["state"] in ("graded", "learner's error"), record
+        assert all(e["message"] for e in record["exercises"].values())
+        assert record["notes"] or any(e["state"] != "missing" for e in record["exercises"].values()), record
+
+
+def test_no_neighbour_s_score_changes(graded):
+    assert graded.same == dict.fromkeys(NEIGHBOURS, True)
+    assert graded.records["Ann"]["exercises"]["01.1"]["state"] == "passed"
+
+
+def secrets(learners):
+    yield from (SECRET.decode(), "T0KEN-OF-THE-HOST", "F1LE-OF-THE-HOST", MARK, "C0NNECTED", "L3FT-BEHIND", "root:x:0", "P4SSED", SECRET.hex())
+    yield from (str(grading.seed_of(SECRET, name, id)) for name in learners for id in ("01.1", "01.2"))
+    for source in ("check/lesson01.py", "check/engine.py", "losses.py", "grade/grading.py", "grade/box.py"):
+        lines = {line.strip() for line in (ROOT / "cmlib" / source).read_text("utf-8").splitlines()}
+        yield from (line for line in lines if len(line) > 50)
+    try:
+        yield from (line for line in Path("/etc/shadow").read_text().splitlines() if line)
+    except OSError:
+        pass
+
+
+def test_nothing_secret_is_seen_inside(graded):
+    assert len(graded.seen) > 100_000
+    assert "/box/cmlib/grade" in graded.seen  # the spies did look about
+    found = [secret for secret in secrets(graded.learners) if secret in graded.seen or json.dumps(secret)[1:-1] in graded.seen]
+    assert found == []
+
+
+def test_what_the_heads_of_house_see_is_the_python_alone(graded):
+    allowed = set(Path(os.path.realpath(os.sys.base_prefix)).parts) | set(Path(os.sys.prefix).parts)
+    for home in ("/root", "/home"):
+        for name in os.listdir(home) if os.path.isdir(home) and os.access(home, os.R_OK) else ():
+            assert name in allowed or len(name) < 5 or f"'{name}'" not in graded.seen
+
+
+def test_nobody_called_the_host(graded):
+    assert graded.callers == 0
+
+
+def test_no_process_group_or_file_is_left(graded):
+    time.sleep(0.2)
+    left = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text()
+        except OSError:
+            continue
+        uid = int(text.split("\nUid:")[1].split()[0])
+        parent = int(text.split("\nPPid:")[1].split()[0])
+        if UIDS <= uid < UIDS + 100 or (parent == os.getpid() and "bwrap" in text):
+            left.append(text.split("\n")[0])
+    assert left == []
+    assert list(Path("/sys/fs/cgroup").glob(f"**/cmlib-{os.getpid()}-*")) == []
+    assert list(graded.tmp.iterdir()) == []
+    assert graded.held()[1] <= graded.held_before[1]
+    assert graded.held()[0] <= graded.held_before[0] + 1
+
+
+SEEDS = [grading.seed_of(SECRET, name, "x") for name in ("a", "b", "c")]
+EVERY = [e for lesson in check._lessons() for e in check.exercises(lesson)]
+
+
+def points(exercise, answer, seed):
+    return grading._scored(exercise, list(properties(exercise, answer, seed)), grading._secret(exercise, seed))["points"]
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
+def test_constants_zeros_inputs_and_tables_of_the_printed_cases_earn_nothing(exercise):
+    """In every exercise of lessons 00 to 07, for three learners."""
+    table, last = {}, None
+    for one in exercise.make_cases(Draw(0)):
+        with torch.no_grad():
+            last = exercise.reference(*one.args) if exercise.call.__name__ == "<lambda>" else exercise.call(exercise.reference, *one.args)
+        table[frames.pack({}, one.args)] = last
+
+    def memory(*args, **kwargs):
+        plain = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in args)
+        return table.get(frames.pack({}, (*plain, kwargs) if kwargs else plain), last)
+
+    cheats = {"memory": memory, "the last result": lambda *a, **k: last, "input": lambda *a, **k: a[0], "last input": lambda *a, **k: a[-1],
+              "zero": lambda *a, **k: torch.zeros((), dtype=torch.float64), "zeros": lambda *a, **k: torch.zeros_like(a[0]),
+              "0": lambda *a, **k: 0, "text": lambda *a, **k: "right", "nothing": lambda *a, **k: None, "list": lambda *a, **k: [],
+              "pair": lambda *a, **k: (a[0], a[-1])}
+    for name, cheat in cheats.items():
+        for seed in SEEDS:
+            assert points(exercise, cheat, seed) == 0, name
