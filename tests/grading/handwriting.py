@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 ANSWERS = Path(__file__).resolve().parent.parent / "answers"
-WORDS = ("out temp first second part total value base extra left right inner outer piece term scaled result mixed share rest known "
-         "start here there one two both other given wanted small large").split()
+WORDS = ["out", "temp", "first", "second", "part", "total", "value", "base", "extra", "left", "right", "inner", "outer", "piece", "term",
+         "scaled", "result", "mixed", "share", "rest", "known", "start", "here", "there", "one", "two", "both", "other", "given", "wanted"]
 
 
 class Answers:
