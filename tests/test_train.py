@@ -2,6 +2,10 @@
 
 import copy
 import math
+import os
+import sys
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from cmlib.batch import Features
 from cmlib.fusion import Concat
 from cmlib.metrics import evaluate
 from cmlib.models import freeze, predict
+from cmlib.optim import Ema, rate
 from cmlib.train import History, fit
 
 
@@ -48,9 +53,9 @@ def test_fit_equals_a_bare_loop_step_for_step():
         order = torch.randperm(150, generator=draw)
         for start in range(0, 150, 32):
             rows = order[start:start + 32]
-            rate = (step + 1) / 3 if step < 3 else (1 + math.cos(math.pi * (step - 3) / 12)) / 2
+            share = (step + 1) / 3 if step < 3 else (1 + math.cos(math.pi * (step - 3) / 12)) / 2
             for group in optimizer.param_groups:
-                group["lr"] = 0.01 * rate
+                group["lr"] = 0.01 * share
             loss = cross_entropy(bare(x[rows]), x.labels[rows])
             optimizer.zero_grad()
             loss.backward()
@@ -279,3 +284,122 @@ def test_the_progress_bar_stays_off_the_error_stream(capsys):
     fit(model(), data(), epochs=1)
     out = capsys.readouterr()
     assert "epochs" in out.out and not out.err
+
+
+def test_the_average_is_what_is_validated_and_kept():
+    net, bare, x, valid = model(), model(), data(), data(60, 1)
+    history = fit(net, x, valid, epochs=1, batch_size=50, learning_rate=0.05, ema=0.5, progress=False)
+    steps = []
+    average = Ema(bare, 0.5)
+
+    def watched(logits, labels):  # called once a step: the weights before it are those after the step before
+        if steps:
+            average.update(bare)
+        steps.append(1)
+        return cross_entropy(logits, labels)
+
+    fit(bare, x, epochs=1, batch_size=50, learning_rate=0.05, loss=watched, progress=False)
+    average.update(bare)
+    assert all(torch.equal(tensor, average.average[name]) for name, tensor in net.state_dict().items())
+    assert not same(state(net), state(bare)) and len(steps) == 3
+    assert history["valid_loss"][0] == pytest.approx(cross_entropy(net(valid), valid.labels).item(), abs=1e-6)
+
+
+class Board:
+    """Stands in for torch.utils.tensorboard.SummaryWriter, and for a run of wandb."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self, folder=None, **settings):
+        self.folder, self.settings, self.points, self.closed = folder, settings, [], False
+        self.made.append(self)
+
+    def add_scalar(self, name, value, step):
+        self.points.append((name, value, step))
+
+    def log(self, values, step):
+        self.points += [(name, value, step) for name, value in values.items()]
+
+    def close(self):
+        self.closed = True
+
+    finish = close
+
+
+@pytest.fixture
+def boards(monkeypatch):
+    monkeypatch.setattr(Board, "made", [])
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Board))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **settings: Board(**settings)))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    return Board.made
+
+
+@pytest.mark.parametrize("key", [None, "secret"])
+def test_every_step_and_every_epoch_is_logged(tmp_path, boards, monkeypatch, key):
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    history = fit(model(), data(), data(50, 1), epochs=2, batch_size=50, log=tmp_path, progress=False)
+    assert len(boards) == (2 if key else 1) and all(board.closed for board in boards)
+    for board in boards:
+        assert [(value, step) for name, value, step in board.points if name == "loss"] == [
+            (value, step) for step, value in enumerate(history.batch_loss, 1)]
+        assert [(value, step) for name, value, step in board.points if name == "valid_accuracy"] == [
+            (history[0]["valid_accuracy"], 3), (history[1]["valid_accuracy"], 6)]
+        rates = [value for name, value, _ in board.points if name == "learning_rate"]
+        assert rates == pytest.approx([0.001 * rate(step, 6, 1) for step in range(6)])
+    assert not key or boards[0].settings["config"]["batch_size"] == 50
+
+
+@pytest.mark.parametrize(("module", "key", "words"), [
+    ("torch.utils.tensorboard", None, "pip install tensorboard, or leave log out"),
+    ("wandb", "secret", "pip install wandb, or unset the key")])
+def test_a_log_without_its_library_is_one_sentence(tmp_path, boards, monkeypatch, module, key, words):
+    monkeypatch.setitem(sys.modules, module, None)
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    with pytest.raises(ModuleNotFoundError, match=words):
+        fit(model(), data(), epochs=1, log=tmp_path, progress=False)
+
+
+@pytest.mark.skipif("CMLIB_SLOW" not in os.environ, reason="compiling takes a minute of CPU: CMLIB_SLOW=1 runs it")
+def test_a_compiled_model_trains_close_to_the_model():
+    plain, compiled = model(), model()
+    a = fit(plain, data(), data(50, 1), epochs=3, progress=False)
+    b = fit(compiled, data(), data(50, 1), epochs=3, progress=False, compile=True)
+    assert a.batch_loss == pytest.approx(b.batch_loss, abs=1e-5)
+    for name, tensor in plain.state_dict().items():  # the same names: nothing of the compiler stays in the model
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_compile_goes_through_the_compiler(monkeypatch):
+    made = []
+    monkeypatch.setattr(torch, "compile", lambda net: made.append(net) or net)
+    net = model()
+    fit(net, data(), epochs=1, progress=False)
+    assert not made
+    fit(net, data(), epochs=1, progress=False, compile=True)
+    assert made == [net]
+
+
+def test_branches_learn_at_their_own_rates():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.image_encoder, self.text_encoder, self.head = nn.Linear(4, 2), nn.Linear(3, 2), nn.Linear(2, 2)
+
+        def forward(self, batch):
+            return self.head(self.image_encoder(batch.image) * self.text_encoder(batch.text))
+
+    net = Branches()
+    before = state(net)
+    fit(net, data(), epochs=1, batch_size=150, warmup=0, weight_decay=0, progress=False,
+        learning_rate={"text": 0, "image": 1e-4, "head": 1e-2})
+    for branch, rate_of in (("text_encoder", 0), ("image_encoder", 1e-4), ("head", 1e-2)):
+        moved = max((net.state_dict()[name] - before[name]).abs().max().item() for name in before if name.startswith(branch))
+        assert moved == pytest.approx(rate_of, rel=0.01)  # the first step of Adam is as long as the rate
+    wrong = data()
+    wrong.image[3] = math.nan
+    with pytest.raises(FloatingPointError, match="than {'head': 0.1, 'image': 0.1, 'text': 0.1};"):
+        fit(net, wrong, epochs=1, learning_rate={"head": 0.1, "image": 0.1, "text": 0.1}, progress=False)
