@@ -19,12 +19,14 @@ FORMAT = 1
 
 
 def save(folder: str | Path, step: int, tensors: dict[str, torch.Tensor], facts: dict) -> Path:
-    """Write the checkpoint of a step; OSError, with the older ones untouched, if the disk does not take it."""
+    """Write the checkpoint of a step, a new one; OSError, with the older ones untouched, if the disk does not take it."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(folder)
     final, writing = folder / f"step-{step:08d}", folder / f".writing-{os.getpid()}"
+    if final.exists():  # replacing it would leave a moment without either
+        raise FileExistsError(f"There is a checkpoint of step {step} in {folder} already: use another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".writing-*"):  # of a process that was killed while it wrote
@@ -36,8 +38,6 @@ def save(folder: str | Path, step: int, tensors: dict[str, torch.Tensor], facts:
         (writing / "manifest.json").write_text(json.dumps(manifest, indent=1))
         for file in writing.iterdir():
             _flush(file)
-        if final.exists():
-            shutil.rmtree(final)
         writing.rename(final)
         _flush(folder)
     except (OSError, SafetensorError) as error:

@@ -264,3 +264,9 @@ def test_what_a_killed_writer_left_is_cleared_away(saved):
     assert checkpoints.load(saved.parent, Net())[1]["step"] == 3
     run(saved.parent)
     assert [path.name for path in saved.parent.iterdir()] == ["step-00000020"]
+
+
+def test_a_checkpoint_is_not_written_over(saved):
+    with pytest.raises(FileExistsError, match="checkpoint of step 3 in .* already"):
+        checkpoints.save(saved.parent, 3, {"x": torch.zeros(1)}, {})
+    assert checkpoints.load(saved.parent, Net())[1]["step"] == 3

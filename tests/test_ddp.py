@@ -72,3 +72,10 @@ def test_without_torchrun_a_process_is_alone(monkeypatch):
     assert join(torch.device("cpu")) is ALONE and spread(net, ALONE, torch.device("cpu")) is net
     with summing(net, last=False):
         assert ALONE.gather(3) == [3] and ALONE.total(torch.tensor(2.0)) == 2
+
+
+def test_two_processes_on_one_gpu_are_told_to_move(monkeypatch):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1"), ("MASTER_ADDR", "localhost")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=r"Process 1 of this machine has its model on cuda:0, .* torch\.cuda\.set_device"):
+        join(torch.device("cuda", 0))
