@@ -33,9 +33,10 @@ def _(draw):
     yield case("\U0001f468\u200d\U0001f373", about="a man cook")
     yield case("\u2764\ufe0f\u200d\U0001f525", about="a heart on fire, whose joiner stays")
     yield case("\u2640\ufe0f", about="the female sign itself, which is no ending here")
-    hands, jobs = "\U0001f44d\U0001f44f\U0001f64c", "\U0001f692\U0001f3a8\U0001f52c"
+    hands = [chr(c) for c in range(0x1F442, 0x1F450) if c not in (0x1F444, 0x1F445)]  # twelve that have skin tones
+    jobs = "\U0001f692\U0001f3a8\U0001f52c\U0001f33e\U0001f373\U0001f393\U0001f3a4\U0001f3eb\U0001f3ed\U0001f4bb\U0001f4bc\U0001f527"
     for _ in range(4):
-        hand, job, tone = (int(draw.integers(high)) for high in (3, 3, 5))
+        hand, job, tone = (int(draw.integers(high)) for high in (len(hands), len(jobs), 5))
         yield case(hands[hand] + SKIN[tone], about="a hand with a random skin tone")
         yield case((MAN, WOMAN)[tone % 2] + SKIN[tone] + JOINER + jobs[job], about="a random profession")
 

@@ -8,7 +8,7 @@ import queue
 import shutil
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -104,13 +104,14 @@ def _work(order, wall, wanted: list[Exercise], todo: list[Submission], grades, t
     done: queue.SimpleQueue = queue.SimpleQueue()
     for submission in todo:
         waiting.put(submission)
+    limits = replace(order.limits, optimizers=any(e.kind == "training" for e in wanted))
     with ExitStack() as stack:
         files = boxes.stage()
         stack.callback(shutil.rmtree, files, ignore_errors=True)
         stop = threading.Event()
 
         def slot(number):
-            with boxes.Box(wall, files, order.shard[0] * order.workers + number, order.limits) as box:
+            with boxes.Box(wall, files, order.shard[0] * order.workers + number, limits) as box:
                 while not stop.is_set():
                     try:
                         submission = waiting.get_nowait()

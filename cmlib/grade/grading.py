@@ -124,15 +124,16 @@ def grade(box: Box, submission, exercises: list[Exercise], secret: bytes) -> tup
         if not cells:
             entries[exercise.id] = entry(exercise, MISSING, "Not in the submission.")
             continue
-        for last in (False, True):  # a fault may be of the moment: try once more in a new box
+        for _ in range(2):  # a fault may be of the moment: try once more in a new box
             try:
                 entries[exercise.id], marks[exercise.id] = grade_answer(box, exercise, cells, seed_of(secret, submission.learner, exercise.id))
                 break
             except (Exception, Fault) as error:
+                what = str(error) if isinstance(error, Fault) else f"the course's own check raised {type(error).__name__}"
+                entries[exercise.id] = entry(exercise, HUMAN, f"This could not be graded: {what}.")
+                if not isinstance(error, Fault):
+                    break
                 box.close()
-                if last:
-                    what = str(error) if isinstance(error, Fault) else f"the course's own check raised {type(error).__name__}"
-                    entries[exercise.id] = entry(exercise, HUMAN, f"This could not be graded: {what}.")
         seconds[exercise.id] = time.monotonic() - start
     box.next_learner()
     states = {e["state"] for e in entries.values()}

@@ -27,6 +27,7 @@ class Limits:
     cpu: int = 60
     wall: float = 10.0  # for one call
     processes: int = 64
+    optimizers: bool = False  # whether answers will train: what torch.optim imports is then there before they run
 
 
 class NoWall(RuntimeError):

@@ -27,11 +27,15 @@ NOSUID, NODEV, NOEXEC, RDONLY = 2, 4, 8, 1
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def warm_up() -> None:
+def warm_up(optimizers: bool) -> None:
     """What is imported and set up lazily, once, while /proc can still be read."""
     x = torch.ones(2, 2, requires_grad=True)
     torch.autograd.grad([x @ x], [x], [torch.ones(2, 2)])  # with cotangents given it imports sympy, for seconds
     torch.nn.functional.gelu(torch.ones(2))
+    if optimizers:  # the first step imports the compiler, for seconds
+        optimizer = torch.optim.Adam([x])
+        x.sum().backward()
+        optimizer.step()
     slicing.statements(["!ls\nx = 1"], "x", "00.0")
 
 
@@ -283,5 +287,5 @@ if __name__ == "__main__":
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
         libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, which the change of uid took away: /proc/self must stay writable
-    warm_up()
+    warm_up(limits["optimizers"])
     (serve if limits["nested"] else serve_one_learner)(limits)

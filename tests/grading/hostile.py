@@ -44,10 +44,11 @@ class Hostile:
     code: str  # the cell; "ANSWER" is the name that the exercise wants
     most: float = 0.0
     says: str = ""
+    sure: bool = True  # else it may also earn less: it disturbs itself
 
 
-def body(name, text, most=0.0, says=""):
-    return Hostile(name, "def ANSWER(logits, labels):\n" + indent(dedent(text).strip("\n"), "    "), most, says)
+def body(name, text, most=0.0, says="", sure=True):
+    return Hostile(name, "def ANSWER(logits, labels):\n" + indent(dedent(text).strip("\n"), "    "), most, says, sure)
 
 
 def cell(name, text, most=0.0, says=""):
@@ -56,7 +57,7 @@ def cell(name, text, most=0.0, says=""):
 
 ENDINGS = [
     body("endless loop", "while True: pass", says="takes longer than"),
-    cell("endless loop at import", "x = [0]\nwhile x: pass\ndef ANSWER(logits, labels): return x", says="takes longer than"),
+    cell("endless loop at import", "x = [0 for _ in iter(int, 1)]\ndef ANSWER(logits, labels): return x", says="takes longer than"),
     body("endless sleep", "time.sleep(10 ** 6)", says="takes longer than"),
     body("endless generator", "return sum(iter(int, 1))", says="takes longer than"),
     body("endless backtracking", 'return re.match(r"(a+)+$", "a" * 60 + "b")', says="takes longer than"),
@@ -66,10 +67,10 @@ ENDINGS = [
     body("os._exit", "os._exit(0)", says="ends its own process"),
     cell("os._exit at import", "x = os._exit(3)\ndef ANSWER(logits, labels): return x", says="ends its own process (exit status 3)"),
     body("sys.exit", "sys.exit()", says="SystemExit"),
-    cell("sys.exit at import", "x = sys.exit(0)\ndef ANSWER(logits, labels): return x", says="SystemExit"),
+    cell("sys.exit at import", "x = sys.exit(0)\ndef ANSWER(logits, labels): return x", says="our code"),
     body("KeyboardInterrupt", "raise KeyboardInterrupt", says="KeyboardInterrupt"),
     body("segmentation fault", "ctypes.string_at(0)", says="segmentation fault"),
-    body("abort", "os.abort()", says="an abort"),
+    body("abort", "os.abort()", says="ends its own process"),
     body("stops itself", "os.kill(os.getpid(), signal.SIGSTOP)\nlibc.raise_(19) if hasattr(libc, 'raise_') else time.sleep(99)", says="takes longer"),
     body("30 GB", "return bytearray(30 << 30)", says="MemoryError"),
     body("30 GB of tensor", "return torch.ones(30 << 30, dtype=torch.uint8)", says="RuntimeError"),
@@ -104,8 +105,8 @@ ENDINGS = [
 ]
 
 REACHING = [
-    body("kills everyone", "os.kill(-1, signal.SIGKILL)\nreturn right(logits, labels)", 2.0),
-    body("kills its group", "os.kill(0, signal.SIGKILL)\nos.killpg(os.getpgrp(), 9)\nreturn right(logits, labels)", 2.0),
+    body("kills everyone", "tell(lambda: os.kill(-1, signal.SIGKILL))\nreturn right(logits, labels)", 2.0),
+    body("kills its group", "for g in (0, 1): tell(lambda: os.kill(-g, 9))\ntell(lambda: os.killpg(0, 9))\nreturn right(logits, labels)", 2.0),
     body("stops its group", "os.kill(0, signal.SIGSTOP)\nreturn right(logits, labels)", 2.0),
     body("kills its parents", "for p in (os.getppid(), *range(1, 400)):\n    tell(lambda: os.kill(p, 9))\nreturn right(logits, labels)", 2.0),
     body("traces others", "for p in range(1, 99): system(101, 16, p, 0, 0)\nreturn right(logits, labels)", 2.0),
@@ -122,14 +123,14 @@ REACHING = [
         for _ in range(20):
             if os.fork() == 0:
                 while True: pass
-        return right(logits, labels)""", 2.0),
+        return right(logits, labels)""", 2.0, sure=False),
     body("atexit and __del__", """
         import atexit
         class D:
             def __del__(self): say({}, torch.zeros(()))
         atexit.register(say, {}, torch.zeros(()))
         ANSWER.kept = D()
-        return right(logits, labels)""", 2.0),
+        return right(logits, labels)""", 2.0, sure=False),
     body("raises its limits", "for k in range(16):\n    tell(lambda: resource.setrlimit(k, (resource.RLIM_INFINITY,) * 2))\nreturn bytearray(30 << 30)",
          says="MemoryError"),
     body("new namespaces", "for flag in (0x10000000, 0x20000, 0x40000000):\n    assert libc.unshare(flag) == -1\nreturn right(logits, labels)", 2.0),
@@ -151,7 +152,7 @@ REACHING = [
 ]
 
 FORGERIES = [
-    body("constant", "return torch.tensor(0.6931, dtype=torch.float64)"), body("zeros", "return torch.zeros_like(logits)"),
+    body("constant", "return torch.tensor(0.6931, dtype=torch.float64)"), body("nothing but zeros", "return torch.zeros_like(logits)"),
     body("its input", "return logits"), body("one of its inputs", "return labels.mean()"), body("nan", "return logits.mean() * float('nan')"),
     body("the word passed", "return 'passed'", says="Return a tensor"), body("True", "return True", says="Return a tensor"),
     body("a verdict", "return {'state': 'passed', 'points': 99, 'message': 'right'}", says="Return a tensor"),
@@ -175,7 +176,7 @@ FORGERIES = [
         for m in (torch, torch.Tensor, torch.autograd, np, np.testing):
             for n in ("allclose", "equal", "isclose", "all", "grad", "assert_allclose", "__eq__", "__bool__", "item"):
                 tell(lambda: setattr(m, n, lambda *a, **k: True))
-        return logits.sum()""", says="Your code"),
+    return logits.sum()"""),
     body("patched builtins", "for n in ('all', 'isinstance', 'len', 'type', 'abs', 'repr', 'float'):\n    setattr(builtins, n, lambda *a: True)\nreturn 1",
          says=""),
     body("patched import", "class F:\n    def find_spec(self, *a): raise SystemExit\nsys.meta_path.insert(0, F())\nsys.modules.clear()\nreturn 1"),
@@ -341,7 +342,7 @@ def write_files(folder: Path, neighbour: Path) -> int:
             "deep code.ipynb": notebook("binary_cross_entropy = " + "(" * 5000 + ")" * 5000 + '\ncheck("01.1", binary_cross_entropy)').encode(),
             "minus signs.ipynb": notebook("binary_cross_entropy = " + "-" * 200_000 + "1" + '\ncheck("01.1", binary_cross_entropy)').encode(),
             "Ünïcødé 名前 🤝.ipynb": good.encode(), "right\u202eto\u202cleft.ipynb": good.encode(), "=cmd|' 'A0.ipynb": good.encode(),
-            "new\nline.ipynb": good.encode(), "x" * 240 + ".ipynb": good.encode(), "..json.ipynb": good.encode(), "%2e%2e%2f.ipynb": good.encode()}.items():
+            "new\nline.ipynb": good.encode(), "x" * 240 + ".ipynb": good.encode(), "%2e%2e%2f.ipynb": good.encode()}.items():
         (folder / name).write_bytes(content)
     Path(os.fsdecode(os.fsencode(str(folder)) + b"/bytes \xff\xfe.ipynb")).write_bytes(good.encode())
     (folder / "linked.ipynb").symlink_to(neighbour)
@@ -357,4 +358,4 @@ def write_files(folder: Path, neighbour: Path) -> int:
         finally:
             os.chdir(here)
     (folder / "folder.ipynb").mkdir()
-    return 31
+    return 30

@@ -1,0 +1,386 @@
+"""A batch that is killed, repeated, split and broken: nothing lost or doubled, and no fault of the grader becomes a zero."""
+
+import errno
+import json
+import os
+import random
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import hostile
+import pytest
+import torch
+from conftest import need
+
+from cmlib import check
+from cmlib.check.engine import EXERCISES, case, exercise
+from cmlib.grade import batch, command, grading, walls
+from cmlib.grade import box as boxes
+from cmlib.grade.walls import Limits, Wall
+
+SECRET = b"0123456789abcdef0123"
+LIMITS = Limits(memory=1 << 30, wall=5.0)
+NOTHING = Wall("bubblewrap", True)
+RIGHT = """import torch
+def binary_cross_entropy(logits, labels):
+    return (torch.logaddexp(logits, torch.zeros_like(logits)) - labels * logits).mean()
+check("01.1", binary_cross_entropy)"""
+ACCURACY = 'import torch\ndef accuracy(logits, labels):\n    return (logits.argmax(1) == labels).double().mean()\ncheck("00.1", accuracy)'
+
+
+@pytest.fixture(scope="module")
+def wall():
+    try:
+        return walls.choose()
+    except walls.NoWall as why:
+        need(f"a wall for learners' code ({why})", None)
+
+
+@pytest.fixture(scope="module")
+def box(wall, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("stage")))
+        with boxes.Box(wall, boxes.stage(), 90, replace(LIMITS, optimizers=True)) as one:
+            yield one
+
+
+def hand_in(folder: Path, learners: dict) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, cells in learners.items():
+        (folder / f"{name}.ipynb").write_text(hostile.notebook(*([cells] if isinstance(cells, str) else cells)), "utf-8")
+        os.utime(folder / f"{name}.ipynb", (10 ** 9, 10 ** 9))
+    return folder
+
+
+def order(folder, out, **more):
+    return batch.Order(folder, out, ("00",), SECRET, limits=LIMITS, **more)
+
+
+def result(out: Path) -> dict:
+    return {p.name: p.read_bytes() for p in sorted((out / "grades").iterdir())}
+
+
+def in_a_process(action) -> int:
+    """The pid of a child that runs ``action``."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return pid
+
+
+def quick(box, submission, exercises, secret):
+    """Grades without a box: here only the files count."""
+    time.sleep(0.002)
+    record = {"format": "cmlib-grade-1", "learner": submission.learner, "digest": submission.digest, "state": "graded", "points": 1.0,
+              "exercises": {}, "text": submission.learner * 2000}
+    return record, {"learner": submission.learner, "seconds": 0.002}
+
+
+def test_twenty_kills_lose_nothing_tear_nothing_and_double_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "grade", quick)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = hand_in(tmp_path / "class", {f"learner {k}": ACCURACY for k in range(150)})
+    batch.grade_all(order(folder, tmp_path / "whole"), NOTHING)
+    moments, out, kills, counts = random.Random(0), tmp_path / "out", 0, []
+    while kills < 20:
+        pid = in_a_process(lambda: batch.grade_all(order(folder, out), NOTHING))
+        time.sleep(moments.uniform(0.005, 0.12))
+        os.kill(pid, signal.SIGKILL)
+        kills += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+        done = [p for p in (out / "grades").glob("*.json")] if out.exists() else []
+        assert all(json.loads(p.read_text("utf-8"))["points"] == 1.0 for p in done)
+        counts.append(len(done))
+        if len(done) == 150:
+            batch.shutil.rmtree(out)
+    assert max(counts) > 10
+    last = batch.grade_all(order(folder, out), NOTHING)
+    assert last["graded"] + last["skipped"] == 150
+    assert result(out) == result(tmp_path / "whole")
+    assert len(list((out / "times").iterdir())) == 150
+
+
+def test_another_shard_s_unfinished_file_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "grade", quick)
+    folder, out = hand_in(tmp_path / "class", {f"l{k}": ACCURACY for k in range(20)}), tmp_path / "out"
+    (out / "grades").mkdir(parents=True)
+    for k in range(20):
+        (out / "grades" / f"l{k}.jsonabcdefgh").touch()
+    batch.grade_all(order(folder, out, shard=(1, 2)), NOTHING)
+    left = {p.name[:-13] for p in (out / "grades").glob("*abcdefgh")}
+    assert left == {f"l{k}" for k in range(20) if batch.in_shard(f"l{k}", (0, 2))}
+    assert 0 < len(left) < 20
+
+
+CLASS = {f"learner {k:02d}": [ACCURACY, ACCURACY.replace("argmax(1)", "argmin(1)"), ACCURACY.replace("labels)", "labels + 1)", 1),
+                              "x = 1", 'def accuracy(a, b):\n    raise NotImplementedError'][k % 5] for k in range(12)}
+
+
+def test_a_kill_four_shards_and_a_second_run_give_the_same_bytes(wall, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = hand_in(tmp_path / "class", CLASS)
+    assert batch.grade_all(order(folder, tmp_path / "one", workers=1), wall)["graded"] == 12
+    pid = in_a_process(lambda: batch.grade_all(order(folder, tmp_path / "two", workers=1), wall))
+    end = time.monotonic() + 60
+    while time.monotonic() < end and len(list((tmp_path / "two" / "grades").glob("*.json"))) < 3:
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    batch.grade_all(order(folder, tmp_path / "two", workers=1), wall)
+    pids = [in_a_process(lambda i=i: batch.grade_all(order(folder, tmp_path / "four", shard=(i, 4), workers=1), wall)) for i in range(4)]
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4
+    one = result(tmp_path / "one")
+    assert len(one) == 12
+    assert one == result(tmp_path / "two") == result(tmp_path / "four")
+    again = batch.grade_all(order(folder, tmp_path / "one"), wall)
+    assert (again["graded"], again["skipped"]) == (0, 12)
+
+
+def test_a_regrade_says_which_scores_changed(tmp_path, monkeypatch):
+    points = {"value": 1.0}
+
+    def fixed(box, submission, exercises, secret):
+        record, seconds = quick(box, submission, exercises, secret)
+        return record | {"exercises": {"00.1": {"points": points["value"] if submission.learner == "b" else 0.5}}}, seconds
+    monkeypatch.setattr(batch, "grade", fixed)
+    folder, out = hand_in(tmp_path / "class", dict.fromkeys("abc", ACCURACY)), tmp_path / "out"
+    assert batch.grade_all(order(folder, out), NOTHING)["changes"] == []
+    points["value"] = 0.25
+    assert batch.grade_all(order(folder, out), NOTHING)["graded"] == 0
+    assert batch.grade_all(order(folder, out, regrade=True), NOTHING)["changes"] == [("b", "00.1", 1.0, 0.25)]
+    with pytest.raises(batch.Refused, match="another secret"):
+        batch.grade_all(replace(order(folder, out), secret=b"another secret, long"), NOTHING)
+
+
+def test_a_changed_file_and_a_damaged_record_are_graded_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "grade", quick)
+    folder, out = hand_in(tmp_path / "class", dict.fromkeys("abc", ACCURACY)), tmp_path / "out"
+    batch.grade_all(order(folder, out), NOTHING)
+    hand_in(folder, {"a": RIGHT})
+    (out / "grades" / "b.json").write_text("{")
+    assert batch.grade_all(order(folder, out), NOTHING)["graded"] == 2
+
+
+def sentence(text: str) -> bool:
+    return 20 < len(text) < 700 and "Traceback" not in text and "\n" not in text
+
+
+def test_a_full_disk_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "grade", quick)
+    folder, out, real = hand_in(tmp_path / "class", {f"l{k}": ACCURACY for k in range(9)}), tmp_path / "out", os.replace
+    room = [7]
+
+    def full(source, target):
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        real(source, target)
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(batch.Refused, match="No space left") as refusal:
+        batch.grade_all(order(folder, out), NOTHING)
+    assert sentence(str(refusal.value))
+    assert all(json.loads(raw)["points"] == 1.0 for raw in result(out).values())
+    monkeypatch.setattr(os, "replace", real)
+    batch.grade_all(order(folder, out), NOTHING)
+    assert len(result(out)) == 9
+
+
+@pytest.mark.parametrize("broken", [["false"], ["no-such-program-anywhere"], ["sh", "-c", "echo bwrap: no permission >&2; exit 1"], ["sleep", "99"]],
+                         ids=["dies", "missing", "refuses", "silent"])
+def test_a_box_that_will_not_start_needs_a_human(tmp_path, monkeypatch, broken):
+    monkeypatch.setattr(boxes, "START", 0.3)
+    monkeypatch.setattr(Wall, "command", lambda *_: broken)
+    batch.grade_all(order(hand_in(tmp_path / "class", {"a": ACCURACY}), tmp_path / "out"), NOTHING)
+    record = json.loads(result(tmp_path / "out")["a.json"])
+    assert record["state"] == record["exercises"]["00.1"]["state"] == grading.HUMAN
+    assert sentence(record["exercises"]["00.1"]["message"])
+
+
+def test_what_needed_a_human_is_tried_again(wall, tmp_path, monkeypatch):
+    folder, out = hand_in(tmp_path / "class", {"a": ACCURACY}), tmp_path / "out"
+    with monkeypatch.context() as broken:
+        broken.setattr(Wall, "command", lambda *_: ["false"])
+        batch.grade_all(order(folder, out), wall)
+    assert batch.grade_all(order(folder, out), wall)["graded"] == 1
+    assert json.loads(result(out)["a.json"])["state"] == "graded"
+
+
+def test_a_machine_without_a_wall_is_refused_with_the_way_to_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(walls.NoWall, match="apt install bubblewrap") as refusal:
+        walls.choose()
+    assert sentence(str(refusal.value))
+
+
+def test_submissions_that_a_box_could_read_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(walls, "readable", lambda: [tmp_path])
+    with pytest.raises(walls.NoWall, match="move it somewhere else"):
+        walls.refuse_readable(tmp_path / "submissions")
+    monkeypatch.undo()
+    walls.refuse_readable(tmp_path / "submissions")
+    assert command.lessons("00") == ("00",)
+
+
+@pytest.fixture
+def made():
+    """Exercises that only these tests know."""
+    before = set(EXERCISES)
+    yield
+    for id in set(EXERCISES) - before:
+        del EXERCISES[id]
+
+
+class One:
+    """A submission of one exercise."""
+
+    learner, files, digest, notes, faults, modified = "l", ("l.ipynb",), "0", (), (), 0.0
+
+    def __init__(self, *cells):
+        self.code = list(cells)
+
+    def cells(self, id, name):
+        return self.code
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), IndexError(), NotImplementedError(), RuntimeError("x"), RecursionError(), MemoryError(),
+                                   ZeroDivisionError(), TimeoutError(), EOFError(), StopIteration()], ids=lambda e: type(e).__name__)
+def test_a_reference_that_raises_needs_a_human(box, made, error):
+    @exercise("99.1", "Broken", minutes=1, points=2, difficulty=1)
+    def twice(x):
+        raise error
+
+    @twice.cases
+    def _(draw):
+        yield case(draw.normal(3), about="three numbers")
+    record, _ = grading.grade(box, One("def twice(x): return 2 * x"), [EXERCISES["99.1"]], SECRET)
+    assert record["state"] == record["exercises"]["99.1"]["state"] == grading.HUMAN
+    assert sentence(record["exercises"]["99.1"]["message"])
+
+
+@pytest.mark.parametrize("where", ["cases", "call"])
+def test_cases_and_calls_that_raise_need_a_human(box, made, where):
+    def bad(*_):
+        raise LookupError("no such file")
+
+    @exercise("99.1", "Broken", minutes=1, points=2, difficulty=1, **({"call": bad} if where == "call" else {}))
+    def twice(x):
+        return 2 * x
+    twice.make_cases = bad if where == "cases" else lambda draw: [case(draw.normal(2), about="two")]
+    record, _ = grading.grade(box, One("def twice(x): return 2 * x"), [twice], SECRET)
+    assert record["state"] == grading.HUMAN
+
+
+def test_a_box_that_dies_while_an_answer_runs_is_no_fault_of_the_learner(wall, made, tmp_path, monkeypatch):
+    """Killed from outside in the middle: the answer is asked again in a new box, and passes; killed every time: a human."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    real, alive = boxes.Box.answer, [1]
+    with boxes.Box(wall, boxes.stage(), 91, LIMITS) as one:
+        def dying(self):
+            if not alive[0]:
+                raise boxes.Fault("the box was silent for 30 s")
+            alive[0] -= 1
+            return real(self)
+        monkeypatch.setattr(boxes.Box, "answer", dying)
+        crash = "import os\ndef accuracy(logits, labels): os._exit(1)"
+        record, _ = grading.grade(one, One(crash), check.exercises("00"), SECRET)
+    assert record["exercises"]["00.1"]["state"] == grading.HUMAN
+    assert "silent" in record["exercises"]["00.1"]["message"]
+
+
+def test_training_labels_stay_outside(box, made):
+    """The box is given images and training labels, returns predictions, and never sees the labels of the test rows."""
+    def accuracy(fit, x, y, unseen, hidden):
+        guesses = fit(x, y, unseen)
+        return bool((guesses == hidden).double().mean() > 0.8) if isinstance(guesses, torch.Tensor) else False
+
+    @exercise("99.2", "A classifier", minutes=9, points=4, difficulty=3, kind="training", call=accuracy)
+    def fit(x, y, unseen):
+        w = torch.linalg.lstsq(torch.cat([x, torch.ones(len(x), 1)], 1), 2 * y[:, None] - 1).solution
+        return (torch.cat([unseen, torch.ones(len(unseen), 1)], 1) @ w)[:, 0].gt(0).float()
+
+    @fit.cases
+    def _(draw):
+        for about in ("two clouds", "two clouds again"):
+            x, direction = draw.normal(300, 2).float(), draw.normal(2).float()
+            y = (x @ direction > 0).float()
+            yield case(x[:200], y[:200], x[200:], y[200:], about=about)
+    good = """import torch
+def fit(x, y, unseen):
+    w = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.Adam([w], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(x @ w, y).backward()
+        optimizer.step()
+    return (unseen @ w > 0).float().detach()
+check("99.2", fit)"""
+    grade = {name: grading.grade_answer(box, fit, [code], 5)[0] for name, code in
+             {"good": good, "constant": "import torch\ndef fit(x, y, unseen): return torch.ones(len(unseen))", "guess": "def fit(x, y, u): return y[:100]"}.items()}
+    assert (grade["good"]["state"], grade["good"]["points"]) == ("passed", 4.0), grade["good"]
+    assert grade["constant"]["points"] == grade["guess"]["points"] == 0
+
+
+def test_extra_cases_of_the_instructor_count(wall, tmp_path):
+    extras = tmp_path / "extras"
+    extras.mkdir()
+    (extras / "more.py").write_text('import torch\nfrom cmlib.check import find\nfrom cmlib.check.engine import case\n'
+                                    '@find("00.1").also\ndef _(draw):\n    yield case(torch.eye(13).double(), torch.arange(13), about="the instructor\'s own")\n')
+    cheat = ACCURACY.replace("return ", "return 0 * logits.sum() if len(logits) == 13 else ")
+    folder = hand_in(tmp_path / "class", {"honest": ACCURACY, "partial": cheat})
+    try:
+        batch.grade_all(order(folder, tmp_path / "out", extras=extras), wall)
+    finally:
+        EXERCISES["00.1"].more_cases.clear()
+    honest, partial = (json.loads(raw)["exercises"]["00.1"] for raw in result(tmp_path / "out").values())
+    assert honest["state"] == "passed"
+    assert honest["properties"][-1] == ["the instructor's own", True]
+    assert partial["state"] == "partial"
+    assert partial["points"] == 0.8
+    assert partial["properties"][-1] == ["the instructor's own", False]
+    (extras / "more.py").write_text("1 / 0")
+    with pytest.raises(batch.Refused, match="ZeroDivisionError"):
+        batch.load_extras(extras)
+
+
+@pytest.mark.parametrize(("code", "points"), [
+    (RIGHT, 2.0), (RIGHT.replace("(logits, labels):", "(logits, labels):\n    logits = logits.detach()"), 1.0),
+    (RIGHT.replace("torch.logaddexp(logits, torch.zeros_like(logits))", "torch.log(1 + logits.exp())"), 1.5), (RIGHT.replace("- labels", "+ labels"), 0.0)])
+def test_every_property_earns_its_part(box, code, points):
+    assert grading.grade_answer(box, check.find("01.1"), [code], 3)[0]["points"] == points
+
+
+def forms():
+    cells = ["# notes", "%matplotlib inline\nimport torch\n!pip list", RIGHT]
+    plain = json.loads(hostile.notebook(*cells))
+    old = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": [
+        {"cell_type": "code", "language": "python", "input": c, "outputs": [], "collapsed": False} for c in cells]}]}
+    windows = json.loads(hostile.notebook(*(c.replace("\n", "\r\n") for c in cells)))
+    lines = json.loads(hostile.notebook(*cells))
+    for one in lines["cells"]:
+        one["source"] = one["source"].splitlines(keepends=True)
+    twice = json.loads(hostile.notebook(*cells, *cells, "print(binary_cross_entropy)\nfor k in range(3): print(k)"))
+    stub = 'def binary_cross_entropy(logits, labels):\n    raise NotImplementedError\ncheck("01.1", binary_cross_entropy)'
+    helper = RIGHT.replace("torch.logaddexp(logits, torch.zeros_like(logits))", "soft(logits)")
+    other = json.loads(hostile.notebook(stub, helper, "def soft(z):\n    return torch.logaddexp(z, torch.zeros_like(z))", "raise SystemExit", "import torch"))
+    return {"plain": plain, "v3": old, "crlf": windows, "lines": lines, "twice": twice, "out of order": other,
+            "kernelspec": plain | {"metadata": {"kernelspec": {"name": "odd", "language": "julia"}}}}
+
+
+def test_honest_work_in_every_form_is_graded_fairly(wall, tmp_path):
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for name, book in forms().items():
+        (folder / f"{name}.ipynb").write_text(json.dumps(book), "utf-8")
+    (folder / "bom.ipynb").write_bytes(b"\xef\xbb\xbf" + json.dumps(forms()["plain"]).encode())
+    (folder / "windows.ipynb").write_bytes(json.dumps(forms()["plain"], indent=1).replace("\n", "\r\n").encode())
+    (folder / "renamed").mkdir()
+    (folder / "renamed" / "My lesson (3).ipynb.txt").write_text(json.dumps(forms()["plain"]), "utf-8")
+    batch.grade_all(replace(order(folder, tmp_path / "out"), lessons=("01",)), wall)
+    states = {name: json.loads(raw)["exercises"]["01.1"] for name, raw in result(tmp_path / "out").items()}
+    assert len(states) == 10
+    assert {name: e["message"] for name, e in states.items() if e["state"] != "passed"} == {}
