@@ -34,7 +34,7 @@ from cmlib.check import exercises
 LESSON, WORKERS = "02", 2
 RIVALS = ROOT / ".venv-graders"
 TARGETS = {"preloaded": 300, "fresh": 40}
-SIZES = {"preloaded": 120, "fresh": 10, "otter": 3, "nbgrader": 6}  # submissions in one turn
+SIZES = {"preloaded": 150, "fresh": 10, "otter": 3, "nbgrader": 6}  # submissions in one turn
 
 
 def submission(number: int) -> list[str]:
