@@ -79,7 +79,7 @@ class _Steps(ast.NodeTransformer):
     """Sub-expressions become lines of their own; factors change places."""
 
     def __init__(self, rng: random.Random):
-        self.rng, self.before, self.count = rng, None, 0
+        self.rng, self.before, self.count, self.share = rng, None, 0, rng.uniform(0.2, 0.9)
 
     def _statement(self, node):
         self.before = before = []
@@ -97,7 +97,7 @@ class _Steps(ast.NodeTransformer):
 
     def _hoist(self, node):
         self.generic_visit(node)
-        if self.before is None or self.rng.random() > 0.45:
+        if self.before is None or self.rng.random() > self.share:
             return node
         self.count += 1
         name = f"t{self.count}"
@@ -120,9 +120,25 @@ def _keywords_kept(code: str) -> bool:
     return not any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in functions and n.keywords for n in ast.walk(tree))
 
 
+HABITS = ["assert {0} is not None", "print(type({0}))", "shape = getattr({0}, 'shape', None)\nassert shape is None or len(shape) < 9",
+          "seen = []\nseen.append(type({0}).__name__)", "if {0} is None:\n    raise ValueError('nothing given')", "debug = False\nif debug:\n    print({0}, {1})",
+          "for thing in ({0}, {1}):\n    assert thing is not ...", "try:\n    size = len({0})\nexcept TypeError:\n    size = 1", "note = f'{{type({1}).__name__}}'"]
+
+
+def _with_habits(tree, rng):
+    """Lines that change nothing and that everyone writes in their own way."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.args.args:
+            first, last = node.args.args[0].arg, node.args.args[-1].arg
+            for habit in rng.sample(HABITS, rng.randint(1, 3)):
+                start = 1 if isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant) else 0
+                node.body[start:start] = ast.parse(habit.format(first, last)).body
+    return tree
+
+
 def wording(code: str, rng: random.Random) -> str:
     """The same computation in other steps and under other names."""
-    tree = _Steps(rng).visit(ast.parse(code))
+    tree = _Steps(rng).visit(_with_habits(ast.parse(code), rng))
     return renamed(ast.unparse(ast.fix_missing_locations(tree)), rng)
 
 
