@@ -124,10 +124,9 @@ def _handed_out(notebooks: Path, lesson: str) -> set[int]:
 def _pages():
     """Learners' text reaches the pages through autoescape and `tables.clean` alone."""
     import jinja2
-    import markupsafe
 
     def shown(value):
-        return value if isinstance(value, markupsafe.Markup) else tables.clean(value) if isinstance(value, str) else value
+        return value if hasattr(value, "__html__") else tables.clean(value) if isinstance(value, str) else value
 
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, finalize=shown,
                                trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)

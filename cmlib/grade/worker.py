@@ -23,7 +23,7 @@ import torch
 from cmlib.grade import frames, seccomp, similarity, slicing
 
 NEW = 0x20000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000  # CLONE_NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET (Linux, sched.h)
-NOSUID, NODEV, NOEXEC, RDONLY = 2, 4, 8, 1
+NOSUID, NODEV, NOEXEC, RDONLY, BIND, RECURSIVE = 2, 4, 8, 1, 4096, 16384
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -162,8 +162,13 @@ def _give_up(limits: dict) -> None:
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # when memory ends, this process is the one to go
     if limits["nested"]:
+        python = {p: os.open(p, os.O_PATH) for p in {sys.prefix, sys.base_prefix} if p.startswith(("/tmp/", "/dev/shm/"))}
         for place in (b"/tmp", b"/dev/shm"):
             _check(libc.mount(b"tmpfs", place, b"tmpfs", NOSUID | NODEV, b"size=%d" % limits["disk"]), "a private /tmp")
+        for place, descriptor in python.items():  # Python itself lies where the empty folder now is: put it back
+            os.makedirs(place, exist_ok=True)
+            _check(libc.mount(b"/proc/self/fd/%d" % descriptor, os.fsencode(place), None, BIND | RECURSIVE, None), "Python under /tmp")
+            os.close(descriptor)
         with open("/proc/sys/user/max_user_namespaces", "w") as file:
             file.write("0")
         _check(libc.mount(b"tmpfs", b"/proc", b"tmpfs", NOSUID | NODEV | NOEXEC | RDONLY, b"size=4096"), "an empty /proc")

@@ -157,7 +157,7 @@ def secrets(learners):
 
 def test_nothing_secret_is_seen_inside(graded):
     assert len(graded.seen) > 100_000
-    assert "/box/cmlib/grade" in graded.seen  # the spies did look about
+    assert "'box'" in graded.seen  # the spies did look about: this is in the list of /
     found = [secret for secret in secrets(graded.learners) if secret in graded.seen or json.dumps(secret)[1:-1] in graded.seen]
     assert found == []
 
