@@ -7,7 +7,7 @@ from cmlib import check
 
 if __name__ == "__main__":
     medians = []
-    for lesson in check._lessons():
+    for lesson in check.lessons():
         for exercise in check.exercises(lesson):
             times = []
             for seed in range(5):

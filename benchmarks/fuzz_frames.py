@@ -21,7 +21,7 @@ if __name__ == "__main__":
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    exercises = [e for lesson in check._lessons() for e in check.exercises(lesson)] + fuzz.VALUES
+    exercises = [e for lesson in check.lessons() for e in check.exercises(lesson)] + fuzz.VALUES
     sent, seed, passes, crashes, start = 0, 0, [], [], time.process_time()
     while sent < wanted:
         for exercise in exercises:

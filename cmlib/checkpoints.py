@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cmlib.encoders.weights import sha256
+
 FORMAT = 1
 
 
@@ -34,7 +36,7 @@ def save(folder: str | Path, step: int, tensors: dict[str, torch.Tensor], facts:
         writing.mkdir()
         path = writing / "tensors.safetensors"
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
-        manifest = {"format": FORMAT, "step": step, "bytes": path.stat().st_size, "sha256": _sha256(path)} | facts
+        manifest = {"format": FORMAT, "step": step, "bytes": path.stat().st_size, "sha256": sha256(path)} | facts
         (writing / "manifest.json").write_text(json.dumps(manifest, indent=1))
         for file in writing.iterdir():
             _flush(file)
@@ -75,7 +77,7 @@ def load(folder: str | Path, model: nn.Module) -> tuple[dict[str, torch.Tensor],
         raise ValueError(f"The checkpoint {path} has format {facts.get('format')!r}; this version reads {FORMAT}.")
     if found != expected:
         raise ValueError(f"The checkpoint {path} is cut: its tensors have {found:,} of {expected:,} bytes: {mend}.")
-    if (real := _sha256(file)) != digest:
+    if (real := sha256(file)) != digest:
         raise ValueError(f"The checkpoint {path} is damaged: its tensors have SHA-256 {real[:12]}… instead of {digest[:12]}…: {mend}.")
     tensors = load_file(file)
     if facts["architecture"] != architecture(model):
@@ -108,11 +110,6 @@ def _difference(tensors, model):
             return (f"{name!r} is {saved[name].dtype} {tuple(saved[name].shape)} there and {tensor.dtype} {tuple(tensor.shape)} "
                     "in this model")
     return f"this model has no tensor {next((name for name in saved if name not in here), '?')!r}"
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path):

@@ -9,7 +9,7 @@ from importlib import import_module
 from cmlib.check.engine import EXERCISES, Exercise, Verdict, judge
 from cmlib.check.records import load, record, say
 
-__all__ = ["check", "exercises", "find", "progress", "run"]
+__all__ = ["check", "exercises", "find", "known_lesson", "lessons", "progress", "run"]
 
 
 def check(id: str, answer) -> None:
@@ -48,7 +48,7 @@ def progress(lesson: str | None = None) -> None:
 
 def exercises(lesson: str) -> list[Exercise]:
     """The exercises of one lesson, in order."""
-    lesson = _known_lesson(str(lesson))
+    lesson = known_lesson(str(lesson))
     import_module(f"cmlib.check.lesson{lesson}")
     return [EXERCISES[id] for id in sorted(EXERCISES) if id.startswith(lesson + ".")]
 
@@ -58,20 +58,22 @@ def find(id: str) -> Exercise:
     if not isinstance(id, str):
         raise TypeError(f'The id of an exercise is text such as "02.1"; got {id!r}.')
     lesson = id.split(".")[0]
-    if lesson in _lessons():
+    if lesson in lessons():
         exercises(lesson)
     if id in EXERCISES:
         return EXERCISES[id]
-    known = [e.id for number in _lessons() for e in exercises(number)]
+    known = [e.id for number in lessons() for e in exercises(number)]
     nearest = difflib.get_close_matches(id, known, 1, cutoff=0)
     raise ValueError(f"There is no exercise {id!r}; did you mean {nearest[0]!r}?")
 
 
-def _lessons() -> list[str]:
+def lessons() -> list[str]:
+    """The numbers of the lessons that have exercises."""
     return sorted(m.name.removeprefix("lesson") for m in pkgutil.iter_modules(__path__) if m.name.startswith("lesson"))
 
 
-def _known_lesson(lesson: str) -> str:
-    if lesson not in _lessons():
-        raise ValueError(f"There is no lesson {lesson!r} with exercises; there are {', '.join(_lessons())}.")
+def known_lesson(lesson: str) -> str:
+    """``lesson`` itself; ValueError where no such lesson has exercises."""
+    if lesson not in lessons():
+        raise ValueError(f"There is no lesson {lesson!r} with exercises; there are {', '.join(lessons())}.")
     return lesson

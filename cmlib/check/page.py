@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from cmlib.check import _lessons, exercises, progress
+from cmlib.check import exercises, lessons, progress
 from cmlib.check.records import load
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
@@ -21,7 +21,7 @@ def report(lesson: str | None = None) -> None:
     from IPython import get_ipython
     from IPython.display import display
 
-    numbers = _lessons() if lesson is None else [exercises(lesson)[0].id[:2]]
+    numbers = lessons() if lesson is None else [exercises(lesson)[0].id[:2]]
     if get_ipython() is None:
         progress(lesson)
     else:

@@ -18,7 +18,7 @@ OVERHEAD = 1 << 30  # torch itself, in the fork server
 
 
 class Group:
-    """One control group per box; where none can be made it does nothing, and `standing` is false."""
+    """One control group per box; where none can be made it does nothing."""
 
     def __init__(self, limits: Limits, name: str):
         memory, processes = str(limits.memory + OVERHEAD), str(limits.processes + 16)
@@ -37,7 +37,6 @@ class Group:
                 for file, value in values.items():
                     with suppress(FileNotFoundError):
                         (folder / file).write_text(value)
-        self.standing = len(self.folders) == len(wanted)
 
     def around(self, command: list[str]) -> list[str]:
         """The command, which first joins the group: whatever it starts is then in it."""

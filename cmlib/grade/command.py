@@ -58,7 +58,7 @@ def run(options) -> int:
 
 def lessons(text: str) -> tuple[str, ...]:
     """"01-03,05" → ("01", "02", "03", "05"), checked against what exists."""
-    from cmlib.check import _known_lesson
+    from cmlib.check import known_lesson
 
     out: list[str] = []
     for part in text.split(","):
@@ -69,7 +69,7 @@ def lessons(text: str) -> tuple[str, ...]:
         out += [f"{n:02d}" for n in range(first, last + 1)]
     if not out:
         raise ValueError(f"--lessons {text!r} names no lesson; write the smaller number first.")
-    return tuple(sorted({_known_lesson(lesson) for lesson in out}))
+    return tuple(sorted({known_lesson(lesson) for lesson in out}))
 
 
 def shard(text: str) -> tuple[int, int]:

@@ -21,7 +21,6 @@ MOST_TEXT, MOST = 200_000, 5_000  # characters that are read; fingerprints that 
 THRESHOLD = 0.6  # tests/test_similarity.py measures both sides of it on every exercise
 FEWEST = 16  # an answer with fewer fingerprints than this is too short to say anything
 FEW, MANY = 5, 200  # what at most 5 have is never common, what more than 200 have always is, or 10,000 learners would take hours
-Fingerprints = Mapping[str, Iterable[int]]
 
 
 def fingerprints(code: str, *, every: bool = False) -> list[int]:

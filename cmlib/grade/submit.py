@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cmlib.check import _lessons, exercises
+from cmlib.check import exercises, lessons
 from cmlib.check.records import load, path, write_atomically
 from cmlib.grade.reading import CHECK
 from cmlib.grade.slicing import Unreadable, answered, needed
@@ -33,7 +33,7 @@ def submit(learner: str | None = None, folder: Path | str = ".") -> None:
         print("cmlib.submit() takes the cells of a running notebook: call it in the last cell of a lesson, in JupyterLab or on Colab.")
         return
     tried = {match[2] for cell in cells for match in CHECK.finditer(cell)}
-    numbers = [number for number in _lessons() if any(id.startswith(number + ".") for id in tried)]
+    numbers = [number for number in lessons() if any(id.startswith(number + ".") for id in tried)]
     wanted = [exercise for number in numbers for exercise in exercises(number)]
     answers, remarks = _answers(cells, wanted)
     if not answers:
