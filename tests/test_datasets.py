@@ -245,6 +245,9 @@ def refused(path, *said, error=ValueError, **how):
     message = str(caught.value)
     for part in said:
         assert part in message, message
+    with pytest.raises(error) as again:
+        folder(path, cache=path.parent / "cache", **how)
+    assert str(again.value) == message  # the cache changes no sentence
     assert caught.value.__cause__ is None and (caught.value.__suppress_context__ or caught.value.__context__ is None)
     assert message[-1] in ".?" and not message.endswith(("..", "?.", ".?")) and ("\n" not in message or "problems" in message), message
     return message

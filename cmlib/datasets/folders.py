@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import closing, suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,8 +14,9 @@ import numpy as np
 import torch
 
 from ..pairs import Pairs
+from .cache import InMemory, PictureCache, ahead, stamp
 from .emojis import SPLITS
-from .pictures import fit, read_picture, require_size
+from .pictures import fit, quiet, read_picture, require_size
 from .splits import grouped_split
 from .table import read_table
 
@@ -22,7 +26,7 @@ SHOWN = 5  # problems in one message
 def folder(csv_path: str | Path, image: str = "image", text: str = "text", label: str = "label", *, size: int = 64,
            split: str | None = None, group: str | None = None, split_column: str | None = None,
            class_names: Sequence[str] | None = None, root: str | Path | None = None,
-           fractions: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0) -> Pairs:
+           fractions: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0, cache: str | Path | None = None) -> Pairs:
     """Pairs from a CSV file with a header; each row has the path of a picture, a text and the name of a class.
 
     image, text, label, group, split_column : names of columns. Picture paths count from ``root`` (default: the folder
@@ -31,10 +35,13 @@ def folder(csv_path: str | Path, image: str = "image", text: str = "text", label
     split : None for all rows, or "train", "valid", "test", taken from ``split_column`` where that is given, else cut by
     ``grouped_split(labels, groups, fractions, seed)``. Rows of one ``group`` (a patient, a product) and rows with the
     same picture (equal pixels) stay together; where ``split_column`` tears them apart, that is a leak and refused.
+    cache : a folder; the pictures are decoded and resized once, into a file there, and the next call maps that file: no
+    decoding, and rows that follow one another (all, or a split of a CSV in that order) take no memory until they are
+    read. A picture that was changed or added since is decoded again; the pixels are the same bits with and without.
     extras: "row" int64 (row 1 is the header, as in a spreadsheet), "image" (paths), "group" int64 (equal: together).
 
     Raises FileNotFoundError (no such CSV) or ValueError: up to five problems in one message, each with its row, column,
-    value and mend.
+    value and mend; OSError if the cache cannot be written.
     """
     require_size(size)
     if split not in (None, *SPLITS):
@@ -48,29 +55,33 @@ def folder(csv_path: str | Path, image: str = "image", text: str = "text", label
     base = Path(root).expanduser() if root is not None else path.parent
     classes = tuple(class_names) if class_names is not None else tuple(sorted({row[label] for _, row in rows} - {""}))
 
-    problems, pixels, prints = [], [], []
-    cache: dict[str, tuple] = {}
-    for number, row in _progress(rows, path.name):
-        found = []
-        if not row[text]:
-            found.append((text, "is empty: write a text or delete the row"))
-        if row[label] not in classes:
-            found.append((label, _unknown(row[label], classes)))
-        if group is not None and not row[group]:
-            found.append((group, "is empty: say which rows belong together"))
-        if split_column is not None and row[split_column] not in SPLITS:
-            found.append((split_column, f'is {row[split_column]!r}: write "train", "valid" or "test"'))
-        try:
-            if row[image] not in cache:
-                cache[row[image]] = _load(base, row[image], size)
-            array, fingerprint = cache[row[image]]
-            pixels.append(array)
-            prints.append(fingerprint)
-        except ValueError as error:
-            found.append((image, str(error)))
-        problems += [f'row {number}, column "{column}" {what}' for column, what in found]
-        if len(problems) >= SHOWN:
-            break
+    values, problems, prints = list(dict.fromkeys(row[image] for _, row in rows)), [], []
+    known = {} if cache is None else _keys(base, values)
+    entries: dict[str, tuple[tuple, bytes] | ValueError] = {}
+    with (InMemory() if cache is None else PictureCache(cache, _name(path, base, size), size, [known.get(v) for v in values]) as store, quiet(),
+          closing(ahead(lambda value: _load(base, value, size, known.get(value), store), values)) as coming):
+        for number, row in _progress(rows, path.name):
+            found = []
+            if not row[text]:
+                found.append((text, "is empty: write a text or delete the row"))
+            if row[label] not in classes:
+                found.append((label, _unknown(row[label], classes)))
+            if group is not None and not row[group]:
+                found.append((group, "is empty: say which rows belong together"))
+            if split_column is not None and row[split_column] not in SPLITS:
+                found.append((split_column, f'is {row[split_column]!r}: write "train", "valid" or "test"'))
+            if row[image] not in entries:
+                entries[row[image]] = _arrived(next(coming), known.get(row[image]), store)
+            entry = entries[row[image]]
+            if isinstance(entry, ValueError):
+                found.append((image, str(entry)))
+            else:
+                prints.append(entry[1])
+            problems += [f'row {number}, column "{column}" {what}' for column, what in found]
+            if len(problems) >= SHOWN:
+                break
+        if len(prints) == len(rows):
+            images = store.finish(list(entries.values()))
     if not problems:
         groups = _join(prints, [row[group] for _, row in rows] if group is not None else None)
         if split_column is not None:
@@ -85,14 +96,56 @@ def folder(csv_path: str | Path, image: str = "image", text: str = "text", label
     elif split is not None:
         chosen = grouped_split(labels, groups, fractions, seed)[SPLITS.index(split)].tolist()
     _require_two_classes(path.name, split, [classes[i] for i in labels[chosen].tolist()])
-    return Pairs(torch.from_numpy(np.stack([pixels[i] for i in chosen])).permute(0, 3, 1, 2).contiguous(),
-                 [rows[i][1][text] for i in chosen], labels[chosen], classes,
+    place = {value: i for i, value in enumerate(values)}
+    return Pairs(_rows(images, [place[rows[i][1][image]] for i in chosen]), [rows[i][1][text] for i in chosen], labels[chosen], classes,
                  {"row": torch.tensor([rows[i][0] for i in chosen]), "image": [rows[i][1][image] for i in chosen],
                   "group": torch.tensor([groups[i] for i in chosen])})
 
 
-def _load(base: Path, value: str, size: int) -> tuple[np.ndarray, bytes]:
-    """Pixels, and a fingerprint of the picture in its full size; ValueError with the rest of the sentence."""
+def _rows(images: torch.Tensor, places: list[int]) -> torch.Tensor:
+    """Those pictures; without a copy if they follow one another."""
+    first, last = places[0], places[0] + len(places)
+    return images[first:last] if places == list(range(first, last)) else images[places]
+
+
+def _name(path: Path, base: Path, size: int) -> str:
+    """The name of a CSV's pictures in a cache that other CSVs may use too."""
+    return f"{path.stem[:40]}-{size}-{zlib.crc32(f'{path.resolve()} {base.resolve()}'.encode()):08x}"
+
+
+def _keys(base: Path, values: list[str]) -> dict[str, tuple]:
+    """The key of each picture that is there, taken before it is decoded: what is written to meanwhile is decoded again."""
+    keys = {}
+    for value in values:
+        with suppress(ValueError, OSError):
+            keys[value] = (value, *stamp(_locate(base, value)))
+    return keys
+
+
+def _load(base: Path, value: str, size: int, key: tuple | None, store: InMemory) -> tuple[np.ndarray, bytes]:
+    """Pixels (3, size, size), and a fingerprint of the picture in its full size; ValueError with the rest of the sentence."""
+    if (known := store.get(key)) is not None:
+        return known
+    path = _locate(base, value)
+    try:
+        picture = read_picture(path)
+    except ValueError as error:
+        raise ValueError(f"is {value!r}: the file {error}") from None
+    pixels = np.ascontiguousarray(fit(picture, size).transpose(2, 0, 1))
+    return pixels, hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).digest()
+
+
+def _arrived(loaded: Future, key: tuple | None, store: InMemory) -> tuple[tuple | None, bytes] | ValueError:
+    try:
+        pixels, fingerprint = loaded.result()
+    except ValueError as error:
+        return error
+    store.add(pixels)
+    return key, fingerprint
+
+
+def _locate(base: Path, value: str) -> Path:
+    """The file of a picture; ValueError with the rest of the sentence."""
     if not value:
         raise ValueError("is empty: give the path of a picture or delete the row")
     try:
@@ -107,11 +160,7 @@ def _load(base: Path, value: str, size: int) -> tuple[np.ndarray, bytes]:
         near = get_close_matches(path.name, beside, 1)
         raise ValueError(f"is {value!r}, but there is no such file in {base}" + (
             f"; did you mean {near[0]!r}?" if near else ": paths count from the CSV's folder, or pass root="))
-    try:
-        picture = read_picture(path)
-    except ValueError as error:
-        raise ValueError(f"is {value!r}: the file {error}") from None
-    return fit(picture, size), hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).digest()
+    return path
 
 
 def _join(prints: list[bytes], names: list[str] | None) -> list[int]:

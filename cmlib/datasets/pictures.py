@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,7 @@ def read_picture(path: Path) -> Image.Image:
     the second view in a phone's JPEG.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path, formats=FORMATS)
+        picture = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError:
         raise ValueError(_too_large("far")) from None
     except Exception:  # a broken header can raise anything in PIL's readers
@@ -38,16 +37,26 @@ def read_picture(path: Path) -> Image.Image:
         try:
             frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
             if frames == 1:
-                return on_white(ImageOps.exif_transpose(picture))
+                ImageOps.exif_transpose(picture, in_place=True)
+                picture.load()
+                return on_white(picture)
         except Exception:
             raise ValueError("is damaged or cut off; copy or save it again") from None
         raise ValueError(f"has {frames} frames or pages; save the one you mean as PNG")
 
 
+@contextmanager
+def quiet():
+    """Without PIL's own warning of a decompression bomb, which read_picture refuses; around threads, since filters are global."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
 def on_white(picture: Image.Image) -> Image.Image:
     """RGB, with whatever is transparent laid on white."""
     if "A" not in picture.getbands() and "transparency" not in picture.info:
-        return picture.convert("RGB")
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
     picture = picture.convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
     white.alpha_composite(picture)
