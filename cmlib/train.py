@@ -19,7 +19,7 @@ from cmlib.batch import Features
 from cmlib.batching import batches, prefetch
 from cmlib.distributed import ALONE, join, same_buffers, spread, summing
 from cmlib.guards import Watch, bad_rows, check_call, check_labels, diverged, not_finite
-from cmlib.logs import Log
+from cmlib.logs import Log, place
 from cmlib.memory import estimate, out_of_memory_says
 from cmlib.models import Rows, device_of, predict, prepare
 from cmlib.optim import Ema, adamw, rate, set_rate
@@ -36,7 +36,7 @@ def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Feature
         monitor: str = "valid_loss", progress: bool = True, accumulate: int = 1, precision: str | Precision = "fp32",
         layer_decay: float = 1.0, ema: float | None = None, compile: bool = False, bucketed: bool = False,
         augment: Callable | None = None, checkpoint: str | Path | None = None, every: int = 500,
-        log: str | Path | None = None) -> History:
+        log: str | Path | bool | None = None) -> History:
     """Train every parameter that is not frozen, in place, on the device where the model is.
 
     learning_rate : its peak; it rises linearly over the first ``warmup`` share of the steps, then falls as a cosine to 0;
@@ -49,7 +49,8 @@ def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Feature
     ema           : 0.999, say: validate and keep the moving average of the weights; bucketed : rows of like length together
     augment       : called as augment(batch) → batch on the device, in training only
     checkpoint    : a folder; a checkpoint is written there after ``every`` steps and every epoch, and the same call goes on
-        from it, on a CPU to the same bits (random numbers must be torch's); log : a folder for TensorBoard
+        from it, on a CPU to the same bits (random numbers must be torch's)
+    log           : a folder for TensorBoard's curves; ``checkpoint/log`` unless it is given, or False
     With ``valid`` the weights of the best epoch are put back at the end; Ctrl-C ends training early and keeps them too.
     So does an error: FloatingPointError (a loss that is not finite: which batch, which rows), MemoryError (what to lower).
     Under torchrun each process takes its share of every batch; the losses are those of the whole batch.
@@ -59,6 +60,7 @@ def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Feature
     valid_rows = None if valid is None else prepare(model, valid)
     if bucketed and not hasattr(rows, "lengths"):
         raise ValueError("bucketed=True sorts rows by the length of their texts, and Features have none: leave it out.")
+    curves = place(log, checkpoint)
     rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else learning_rate
     settings = {"rows": len(rows), "epochs": epochs, "batch_size": batch_size, "learning_rate": rates, "seed": seed, "weight_decay": weight_decay,
                 "warmup": warmup, "clip": clip, "layer_decay": layer_decay, "ema": ema, "precision": getattr(precision, "name", precision),
@@ -82,7 +84,7 @@ def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Feature
 
     with (torch.random.fork_rng([device] if device.type == "cuda" else []),  # dropout: seeded, and nobody else's seed moves
           tqdm(total=epochs, desc="epochs", disable=not progress or team.rank > 0, file=sys.stdout) as bar,
-          Log(None if team.rank else log, settings) as out,
+          Log(None if team.rank else curves, settings) as out,
           out_of_memory_says(device, batch_size, ", or raise accumulate, or freeze an encoder", need)):
         torch.manual_seed(seed + team.rank)
         try:
@@ -120,6 +122,7 @@ def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Feature
                         run.ema.update(model)
                     if checkpoint is not None and run.step % every == 0 and run.done < len(plan):
                         watch.flush()
+                        out.flush()
                         run.save(checkpoint, team)
                 watch.flush()
                 with run.averaged():
@@ -134,6 +137,7 @@ def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Feature
                 history.append(row | {"seconds": time.perf_counter() - started})
                 run.next_epoch()
                 if checkpoint is not None:
+                    out.flush()
                     run.save(checkpoint, team)
                 bar.update()
         except KeyboardInterrupt:

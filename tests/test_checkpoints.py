@@ -20,7 +20,7 @@ from cmlib.batch import Features
 from cmlib.fusion import Concat
 from cmlib.train import fit
 
-SETTINGS = {"epochs": 4, "batch_size": 10, "learning_rate": 0.01, "ema": 0.9, "accumulate": 2, "progress": False}
+SETTINGS = {"epochs": 4, "batch_size": 10, "learning_rate": 0.01, "ema": 0.9, "accumulate": 2, "progress": False, "log": False}
 
 
 def data(n=45, seed=0):
@@ -137,7 +137,7 @@ def test_kill_9_at_any_moment_loses_at_most_one_interval(tmp_path, uninterrupted
             break
     assert kills >= 3 and reached == 20
     assert bits(*run(folder, stop=1, every=2)) == uninterrupted
-    assert [path.name for path in folder.iterdir()] == ["step-00000020"]
+    assert checkpoints.latest(folder).name == "step-00000020"  # the one before is there if the kill came just before its end
 
 
 def test_layout_and_precision_of_every_tensor_survive(tmp_path):

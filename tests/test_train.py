@@ -3,9 +3,6 @@
 import copy
 import math
 import os
-import sys
-from types import SimpleNamespace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +14,7 @@ from cmlib.batch import Features
 from cmlib.fusion import Concat
 from cmlib.metrics import evaluate
 from cmlib.models import freeze, predict
-from cmlib.optim import Ema, rate
+from cmlib.optim import Ema
 from cmlib.train import History, fit
 
 
@@ -303,63 +300,6 @@ def test_the_average_is_what_is_validated_and_kept():
     assert all(torch.equal(tensor, average.average[name]) for name, tensor in net.state_dict().items())
     assert not same(state(net), state(bare)) and len(steps) == 3
     assert history["valid_loss"][0] == pytest.approx(cross_entropy(net(valid), valid.labels).item(), abs=1e-6)
-
-
-class Board:
-    """Stands in for torch.utils.tensorboard.SummaryWriter, and for a run of wandb."""
-
-    made: ClassVar[list] = []
-
-    def __init__(self, folder=None, **settings):
-        self.folder, self.settings, self.points, self.closed = folder, settings, [], False
-        self.made.append(self)
-
-    def add_scalar(self, name, value, step):
-        self.points.append((name, value, step))
-
-    def log(self, values, step):
-        self.points += [(name, value, step) for name, value in values.items()]
-
-    def close(self):
-        self.closed = True
-
-    finish = close
-
-
-@pytest.fixture
-def boards(monkeypatch):
-    monkeypatch.setattr(Board, "made", [])
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Board))
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **settings: Board(**settings)))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    return Board.made
-
-
-@pytest.mark.parametrize("key", [None, "secret"])
-def test_every_step_and_every_epoch_is_logged(tmp_path, boards, monkeypatch, key):
-    if key:
-        monkeypatch.setenv("WANDB_API_KEY", key)
-    history = fit(model(), data(), data(50, 1), epochs=2, batch_size=50, log=tmp_path, progress=False)
-    assert len(boards) == (2 if key else 1) and all(board.closed for board in boards)
-    for board in boards:
-        assert [(value, step) for name, value, step in board.points if name == "loss"] == [
-            (value, step) for step, value in enumerate(history.batch_loss, 1)]
-        assert [(value, step) for name, value, step in board.points if name == "valid_accuracy"] == [
-            (history[0]["valid_accuracy"], 3), (history[1]["valid_accuracy"], 6)]
-        rates = [value for name, value, _ in board.points if name == "learning_rate"]
-        assert rates == pytest.approx([0.001 * rate(step, 6, 1) for step in range(6)])
-    assert not key or boards[0].settings["config"]["batch_size"] == 50
-
-
-@pytest.mark.parametrize(("module", "key", "words"), [
-    ("torch.utils.tensorboard", None, "pip install tensorboard, or leave log out"),
-    ("wandb", "secret", "pip install wandb, or unset the key")])
-def test_a_log_without_its_library_is_one_sentence(tmp_path, boards, monkeypatch, module, key, words):
-    monkeypatch.setitem(sys.modules, module, None)
-    if key:
-        monkeypatch.setenv("WANDB_API_KEY", key)
-    with pytest.raises(ModuleNotFoundError, match=words):
-        fit(model(), data(), epochs=1, log=tmp_path, progress=False)
 
 
 @pytest.mark.skipif("CMLIB_SLOW" not in os.environ, reason="compiling takes a minute of CPU: CMLIB_SLOW=1 runs it")
