@@ -52,8 +52,8 @@ def join(device: torch.device) -> Team:
             return ALONE
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if device.type == "cuda" and device.index != local:
-            raise ValueError(f"Process {local} of this machine has its model on {device}, where another one works: call "
-                             "torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) before the model goes to \"cuda\".")
+            raise ValueError(f"Process {local} of this machine has its model on {device}, where another one works: take the device of "
+                             "cmlib.setup, or call torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) before the model goes to \"cuda\".")
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Team(dist.get_rank(), dist.get_world_size()) if dist.get_world_size() > 1 else ALONE
 

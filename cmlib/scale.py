@@ -24,6 +24,7 @@ def setup(lesson: str, scale: str | None = None, seed: int = 0, device: str | No
 
     lesson : its number, "02"; scale : "small", "full" or None (``CMLIB_SCALE``, else full exactly when there is a GPU).
     device : "cpu", "cuda", "cuda:1", "mps", or None: the GPU at full scale if there is one. ValueError if it is not there.
+    Under torchrun each process gets the GPU of its own number (LOCAL_RANK), and only the first one prints.
     """
     import torch
 
@@ -34,15 +35,18 @@ def setup(lesson: str, scale: str | None = None, seed: int = 0, device: str | No
     if wanted not in ("small", "full"):
         raise ValueError(f'The scale is "small" or "full"; got {wanted!r} (from {"setup" if scale else "CMLIB_SCALE"}).')
     device = device or ("cuda" if gpu and wanted == "full" else "cpu")
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = _own_gpu(torch, int(os.environ["LOCAL_RANK"]))
     dtype, because = _precision(torch, device)
     torch.manual_seed(seed)
     if device == "cpu":
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     plots.style()
-    print(f"lesson {lesson}: Python {platform.python_version()}, torch {torch.__version__}")
-    print(f"scale {wanted}: " + ("64-pixel pictures and the course's own mini encoders" if wanted == "small"
-                                 else "bert-base-uncased and resnet50"))
-    print(f"device {device}, {dtype}: {because}; seed {seed}")
+    if os.environ.get("RANK", "0") == "0":
+        print(f"lesson {lesson}: Python {platform.python_version()}, torch {torch.__version__}")
+        print(f"scale {wanted}: " + ("64-pixel pictures and the course's own mini encoders" if wanted == "small"
+                                     else "bert-base-uncased and resnet50"))
+        print(f"device {device}, {dtype}: {because}; seed {seed}")
     mini = wanted == "small"
     return Scale(wanted, device, dtype, seed, "mini" if mini else "bert-base-uncased", "mini" if mini else "resnet50")
 
@@ -59,6 +63,15 @@ def _is_gpu(torch, device: str) -> bool:
         raise ValueError(f'The device {device!r} was asked for and {there}: leave device out, say device="cpu", or (in Colab) choose a '
                          "GPU in Runtime → Change runtime type.")
     return kind != "cpu"
+
+
+def _own_gpu(torch, local: int) -> str:
+    """The GPU of a process under torchrun, and from now on what "cuda" means in it."""
+    if local >= (there := torch.cuda.device_count()):
+        raise ValueError(f"torchrun has started a process number {local} on this machine, which has {there} GPUs, and each process "
+                         f'needs its own: torchrun --nproc-per-node {there}, or device="cpu".')
+    torch.cuda.set_device(local)
+    return f"cuda:{local}"
 
 
 def _precision(torch, device: str) -> tuple[str, str]:

@@ -172,6 +172,29 @@ def test_a_device_that_is_there_is_taken_at_either_scale(monkeypatch, capsys):
         cmlib.setup("13", device="cuda:2")
 
 
+@pytest.mark.parametrize("device", [None, "cuda"])
+def test_under_torchrun_each_process_takes_its_own_gpu_and_one_prints(monkeypatch, capsys, device):
+    import torch
+
+    import cmlib
+
+    taken = []
+    monkeypatch.delenv("CMLIB_SCALE", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for rank, local in ((0, 0), (1, 1), (3, 1)):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("LOCAL_RANK", str(local))
+        assert cmlib.setup("13", device=device).device == f"cuda:{local}" and taken.pop() == local
+        assert (f"device cuda:{local}, bfloat16" in capsys.readouterr().out) == (rank == 0)
+    assert cmlib.setup("13", device="cuda:0").device == "cuda:0" and cmlib.setup("13", "small").device == "cpu" and not taken
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match=r"process number 2 on this machine, which has 2 GPUs.*: torchrun --nproc-per-node 2, or device="):
+        cmlib.setup("13", device=device)
+
+
 # The Makefile
 
 
