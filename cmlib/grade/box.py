@@ -18,10 +18,12 @@ import torch
 from cmlib.check.engine import AnswerRaised
 from cmlib.grade import frames
 from cmlib.grade.cgroups import Group
-from cmlib.grade.walls import Limits, Wall
+from cmlib.grade.inside import Limits, complaint
+from cmlib.grade.walls import Wall
 
 PACKAGE = Path(__file__).resolve().parent.parent
 INSIDE = ("check/formula.py", "grade/frames.py", "grade/slicing.py", "grade/seccomp.py", "grade/similarity.py", "grade/worker.py")
+ABSENT = "def __getattr__(name):\n    raise ModuleNotFoundError(f'the course itself is not here: no cmlib.{name}')\n"
 START = 120.0  # seconds; importing torch on a slow disk takes its time
 KINDS = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)}
 
@@ -46,6 +48,7 @@ def stage() -> Path:
         shutil.copy(PACKAGE / name, target)
     for place in ("cmlib", "cmlib/check", "cmlib/grade"):
         (folder / place / "__init__.py").touch()
+    (folder / "cmlib" / "__init__.py").write_text(ABSENT)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
@@ -77,11 +80,13 @@ class Box:
     def start(self) -> None:
         kind = socket.SOCK_SEQPACKET if self.wall.nested else socket.SOCK_STREAM
         self.control, theirs = socket.socketpair(socket.AF_UNIX, kind)
-        self.group = Group(self.limits, f"{os.getpid()}-{self.slot}")
+        command = self.wall.command(self.files, self.slot, self.limits)
+        if not self.wall.engine:  # which has control groups of its own
+            self.group = Group(self.limits, f"{os.getpid()}-{self.slot}")
+            command = self.group.around(command)
         try:
-            command = self.group.around(self.wall.command(self.files, self.slot, self.limits))
-            self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE,
-                                            env={"PATH": os.environ.get("PATH", os.defpath)}, start_new_session=True)
+            self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, start_new_session=True,
+                                            env=None if self.wall.engine else {"PATH": os.environ.get("PATH", os.defpath)})
         except OSError as error:
             raise Fault(f"the box could not be started: {error}") from None
         finally:
@@ -93,9 +98,9 @@ class Box:
                 frames.receive(self.control, time.monotonic() + START)
         except (OSError, EOFError, Fault, frames.BadFrame) as error:
             self.process.kill()
-            said = self.process.stderr.read(4096).decode("utf-8", "replace").strip().splitlines()  # ours: no learner has run yet
+            said = complaint(self.process.stderr.read(4096))  # ours: no learner has run yet
             self.close()
-            raise Fault(f"the box did not come up ({said[-1][:300] if said else error or 'it closed at once'})") from None
+            raise Fault(f"the box did not come up ({said or error or 'it closed at once'})") from None
 
     def close(self) -> None:
         if self.control:
@@ -104,6 +109,7 @@ class Box:
             self.process.kill()
             self.process.wait()
             self.process.stderr.close()
+            self.wall.end(self.slot)
         if self.group:
             self.group.close()
         self.process = self.control = self.group = None
@@ -181,7 +187,7 @@ HOW = {9: "no memory or processor time was left", 11: "a segmentation fault", 6:
 
 def _how(code) -> str:
     if type(code) is not int or code == 0:
-        return "without a word"
+        return "os._exit: return the value instead"
     return HOW.get(-code, f"signal {-code}") if code < 0 else f"exit status {code}"
 
 
@@ -234,7 +240,8 @@ class Session:
         kind = reply["raised"] if isinstance(reply["raised"], str) and reply["raised"] in KINDS else "an exception of its own"
         line = reply.get("line")
         where = f" in line {line} of its cell" if type(line) is int and 0 < line < 10_000 else ""
-        raise AnswerRaised(f"raises {kind}{where}")
+        absent = " (where answers are graded there is neither cmlib nor any package that the course does not install)"
+        raise AnswerRaised(f"raises {kind}{where}{absent if kind == 'ModuleNotFoundError' else ''}")
 
 
 class Remote:

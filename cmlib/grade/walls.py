@@ -14,20 +14,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-PLACE = "/box"  # where the worker's own files stand, inside
-FIRST_UID = 210_000  # as root, slot k runs as this uid + k; nobody owns a file with it
-
-
-@dataclass(frozen=True)
-class Limits:
-    """For one answer: memory and disk in bytes, cpu and wall in seconds, processes and threads together."""
-
-    memory: int = 2 << 30
-    disk: int = 64 << 20
-    cpu: int = 60
-    wall: float = 10.0  # for one call
-    processes: int = 64
-    optimizers: bool = False  # whether answers will train: what torch.optim imports is then there before they run
+from cmlib.grade import containers, inside
+from cmlib.grade.inside import PLACE, Limits, complaint, environment, masked, readable
 
 
 class NoWall(RuntimeError):
@@ -41,17 +29,40 @@ class Wall:
     name: str
     nested: bool
 
+    @property
+    def engine(self) -> bool:
+        """Whether it is a container of Docker or Podman."""
+        return self.name in containers.ENGINES
+
     def command(self, files: Path, slot: int, limits: Limits) -> list[str]:
         """The command of a worker; it speaks over its standard input (and output, where not nested)."""
-        uid = FIRST_UID + slot if os.getuid() == 0 else 0
+        uid = self._uid(slot) if os.getuid() == 0 else 0
         place = str(files) if self.name == "user" else PLACE
         run = f"import runpy, sys; sys.path.insert(0, {place!r}); runpy.run_module('cmlib.grade.worker', run_name='__main__')"
-        inside = ["-I", "-c", run, str(uid), json.dumps(asdict(limits) | {"nested": self.nested})]
-        return {"bubblewrap": _bubblewrap, "docker": _container, "podman": _container, "user": _user}[self.name](
-            self.name, files, limits, [sys.executable, *inside])
+        # -s and -P keep every other folder out; -I would also ignore PYTHONHASHSEED, and sets would differ from run to run
+        worker = [sys.executable, "-s", "-P", "-c", run, str(uid), json.dumps(asdict(limits) | {"nested": self.nested})]
+        if self.name == "bubblewrap":
+            return _bubblewrap(files, limits, worker)
+        if self.name == "user":
+            return ["env", "-i", *(f"{name}={value}" for name, value in environment().items()), *worker]
+        return containers.command(self.name, files, slot, limits, worker)
+
+    def _uid(self, slot: int) -> int:
+        return inside.FIRST_UID + slot + (10_000 if self.name == "user" else 0)  # `end` must not meet another grader's box
+
+    def end(self, slot: int) -> None:
+        """After the command has been killed: the end of what would outlive it."""
+        if self.engine:
+            containers.remove(self.name, slot)
+        elif self.name == "user":
+            _as_user(self._uid(slot), "sh", "-c", "kill -9 -1")  # all that it may signal, at once: its own processes
 
 
-def _bubblewrap(name, files, limits, worker):
+def _as_user(uid: int, *command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command, user=uid, group=uid, extra_groups=[], cwd="/", capture_output=True, check=False)
+
+
+def _bubblewrap(files, limits, worker):
     links = [option for place in ("/bin", "/lib", "/lib32", "/lib64") if os.path.islink(place)
              for option in ("--symlink", os.readlink(place), place)]
     python = []
@@ -59,18 +70,13 @@ def _bubblewrap(name, files, limits, worker):
         if not Path(place).is_relative_to("/usr"):
             parents = [p for p in reversed(Path(place).parents) if p != Path("/")]
             python += [option for p in parents for option in ("--perms", "0755", "--dir", str(p))] + ["--ro-bind", place, place]
-    python += [option for place in _course() for option in ("--tmpfs", place, "--remount-ro", place)]
+    python += [option for place in masked() for option in ("--tmpfs", place, "--remount-ro", place)]
     as_root = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if os.getuid() == 0 else ["--unshare-user"]
     return ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", *as_root,
-            "--die-with-parent", "--new-session", "--clearenv", *_environment("--setenv"), "--ro-bind", "/usr", "/usr", *links,
-            "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(limits.disk), "--tmpfs", "/tmp", *python,
+            "--die-with-parent", "--new-session", "--clearenv", *(o for item in environment().items() for o in ("--setenv", *item)),
+            "--ro-bind", "/usr", "/usr", *links, "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(limits.disk), "--tmpfs", "/tmp", *python,
             "--perms", "0755", "--dir", PLACE, "--ro-bind", str(files), PLACE,
             "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", *worker]
-
-
-def readable() -> list[Path]:
-    """The places of this machine that learners' code can read, whatever the wall."""
-    return [Path(p).resolve() for p in sorted({"/usr", sys.prefix, sys.base_prefix})]
 
 
 def refuse_readable(*places: Path) -> None:
@@ -81,59 +87,37 @@ def refuse_readable(*places: Path) -> None:
                 raise NoWall(f"{place} lies in {open_place}, which learners' code can read: move it somewhere else.")
 
 
-def _course() -> list[str]:
-    """Where the course itself, with every reference, lies in a readable place: there the box gets an empty folder."""
-    installed = [p for place in readable() for pattern in ("lib*/python*/*-packages/cmlib", "local/lib*/python*/*-packages/cmlib")
-                 for p in place.glob(pattern)]
-    own = Path(__file__).resolve().parent.parent
-    return sorted({str(p) for p in (*installed, own) if any(p.resolve().is_relative_to(place) for place in readable())})
-
-
-def _container(name, files, limits, worker):
-    mounts = [f"{place}:{place}:ro" for place in sorted({sys.prefix, sys.base_prefix, "/usr"})] + [f"{files}:{PLACE}:ro"]
-    return [name, "run", "--rm", "--interactive", "--network", "none", "--read-only", "--tmpfs", f"/tmp:size={limits.disk}",
-            "--memory", str(limits.memory + (1 << 30)), "--memory-swap", str(limits.memory + (1 << 30)), "--pids-limit", str(limits.processes),
-            "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65534:65534",
-            *(option for mount in mounts for option in ("--volume", mount)), *(o for place in _course() for o in ("--tmpfs", f"{place}:ro")),
-            *_environment("--env", joined=True), os.environ.get("CMLIB_GRADE_IMAGE", "debian:stable-slim"), *worker]
-
-
-def _user(name, files, limits, worker):
-    return worker
-
-
-def _environment(option, joined=False):
-    values = {"HOME": "/tmp", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "LANG": "C.UTF-8"}
-    return [part for k, v in values.items() for part in ([option, f"{k}={v}"] if joined else [option, k, v])]
-
-
 def choose(trust: bool = False) -> Wall:
     """The best wall that really stands here; raises `NoWall` with the way to a better one."""
+    if not sys.platform.startswith("linux"):
+        raise NoWall(f"Learners' code is graded on Linux alone, and this is {sys.platform}: use a Linux machine, WSL2, or a virtual one.")
     why = []
-    for name in ("bubblewrap", "docker", "podman"):
+    for name in ("bubblewrap", *containers.ENGINES):
         program = "bwrap" if name == "bubblewrap" else name
         if shutil.which(program) is None:
             why.append(f"{program} is not installed")
             continue
-        if problem := _try(name):
+        if problem := _bubblewrap_problem() if name == "bubblewrap" else containers.problem(name, Limits()):
             why.append(f"{program} cannot start ({problem})")
             continue
         return Wall(name, nested=name == "bubblewrap")
     if trust and os.getuid() == 0:
+        if _as_user(inside.FIRST_UID, "test", "-r", os.__file__).returncode:
+            raise NoWall(f"Another user cannot read the Python of this environment, {sys.base_prefix}: make the environment with one that "
+                         "all can read, such as /usr/bin/python3. Better: `apt install bubblewrap`, which does not need it.")
         return Wall("user", nested=False)
     hint = "install it with `apt install bubblewrap`; where AppArmor forbids it (Ubuntu 24.04), allow user namespaces for /usr/bin/bwrap"
     raise NoWall(f"No safe wall for learners' code can be built here: {'; '.join(why)}. The best is bubblewrap: {hint}. "
                  "With --i-trust-these-students, and as root, answers run as another user, who can read files and use the network.")
 
 
-def _try(name) -> str:
-    test = (["bwrap", "--unshare-pid", "--unshare-net", "--unshare-user-try", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
-            if name == "bubblewrap" else [name, "info"])
+def _bubblewrap_problem() -> str:
+    test = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-user-try", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
     try:
-        done = subprocess.run(test, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(test, capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][:200]
+    return "" if done.returncode == 0 else complaint(done.stderr) or f"exit status {done.returncode}"
 
 
 def advice(wall: Wall) -> str:

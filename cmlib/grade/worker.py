@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ import torch
 from cmlib.grade import frames, seccomp, similarity, slicing
 
 NEW = 0x20000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000  # CLONE_NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET (Linux, sched.h)
+PR_SET_DUMPABLE = 4  # Linux, prctl.h: whether others of the same user may look into this process
 NOSUID, NODEV, NOEXEC, RDONLY, BIND, RECURSIVE = 2, 4, 8, 1, 4096, 16384
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,6 +61,7 @@ def serve(limits: dict) -> None:
 
 def serve_one_learner(limits: dict) -> None:
     """Without namespaces of our own (a container, another user): one answer after another over descriptors 0 and 1, then the end."""
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # a learner's process has the same user: it must not write into this one
     pipes = Pipes(os.dup(0), os.dup(1))
     for descriptor in (0, 1):
         os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
@@ -70,9 +73,21 @@ def serve_one_learner(limits: dict) -> None:
             return
         child = os.fork()
         if child == 0:
+            libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # /proc/self must be writable until it is given up
             _confine(pipes, limits)
-        _, status = os.waitpid(child, 0)
-        pipes.sendall(frames.pack({"ended": os.waitstatus_to_exitcode(status)}))
+        pipes.sendall(frames.pack({"ended": _watch(child, pipes.incoming)}))
+
+
+def _watch(child: int, grader: int) -> int:
+    """How the child ended; when the grader hangs up, whether killed or done with it, everything ends here."""
+    both = select.poll()
+    both.register(ended := os.pidfd_open(child), select.POLLIN)
+    both.register(grader, 0)  # only that it hangs up: what it sends is for the child
+    if any(descriptor == grader for descriptor, _ in both.poll()):
+        os.kill(child, signal.SIGKILL)
+        os._exit(0)
+    os.close(ended)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 class Pipes:
@@ -291,6 +306,6 @@ if __name__ == "__main__":
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-        libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, which the change of uid took away: /proc/self must stay writable
+        libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # the change of uid took it away: /proc/self must stay writable
     warm_up(limits["optimizers"])
     (serve if limits["nested"] else serve_one_learner)(limits)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent, indent
 
-HOST_SOCKET = "\0cmlib-hostile-suite"  # an abstract socket on which the test listens, outside
+HOST_SOCKET = f"\0cmlib-hostile-suite-{os.getpid()}"  # an abstract socket on which the test listens, outside
 PRELUDE = """\
 import builtins, ctypes, gc, importlib, inspect, json, locale, os, re, resource, signal, socket, struct, subprocess, sys, threading, time
 import numpy as np, torch
@@ -197,6 +197,7 @@ FORGERIES = [
             if inspect.isfunction(o) and "entropy" in o.__name__ and o.__module__.startswith("cmlib"): return o(logits, labels)
         return logits.sum()"""),
     body("imports the answer", "from cmlib.losses import binary_cross_entropy as b\nreturn b(logits, labels)", says="ModuleNotFoundError"),
+    body("imports the course", "import cmlib\nreturn cmlib.losses.binary_cross_entropy(logits, labels)", says="there is neither cmlib nor"),
     body("imports the check", "from cmlib.check import find\nreturn find('01.1').reference(logits, labels)", says="Error"),
     body("imports the engine", "import cmlib.check.engine as e\nreturn e", says="ModuleNotFoundError"),
     body("frames before the reply", "say({'call': 0, 'changed': []}, torch.zeros((), dtype=torch.float64))\nreturn logits.sum()"),
@@ -298,7 +299,7 @@ SPYING = [
             s.send(b"from inside")
             return "C0NNECTED"
         return [tell(lambda: call(socket.AF_INET, ("127.0.0.1", PORT))), tell(lambda: call(socket.AF_INET, ("10.0.0.1", 80))),
-                tell(lambda: call(socket.AF_UNIX, "\\0cmlib-hostile-suite"))]"""),
+                tell(lambda: call(socket.AF_UNIX, HOST_SOCKET))]"""),
     body("opens other families", """
         for family in (16, 17, 31, 38, 40, 44):
             assert tell(lambda: socket.socket(family, socket.SOCK_DGRAM)).startswith("no"), family
@@ -319,10 +320,10 @@ def notebook(*cells: str) -> str:
                        "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
-def write(folder: Path, port: int = 1) -> None:
-    """Every submission of `SUITE`, as a notebook that is called like it."""
-    for one in SUITE:
-        code = one.code.replace("ANSWER", "binary_cross_entropy").replace("PORT", str(port))
+def write(folder: Path, port: int = 1, suite: list[Hostile] | None = None) -> None:
+    """Every submission of the suite (default: all of `SUITE`), as a notebook that is called like it."""
+    for one in suite or SUITE:
+        code = one.code.replace("ANSWER", "binary_cross_entropy").replace("PORT", str(port)).replace("HOST_SOCKET", repr(HOST_SOCKET))
         (folder / f"{one.name}.ipynb").write_text(notebook(PRELUDE, code + '\ncheck("01.1", binary_cross_entropy)', HONEST), "utf-8")
 
 

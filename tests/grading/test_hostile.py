@@ -16,13 +16,13 @@ from conftest import need
 
 from cmlib import check
 from cmlib.check.engine import Draw, properties
-from cmlib.grade import batch, frames, grading, walls
+from cmlib.grade import batch, frames, grading, inside, walls
 from cmlib.grade.submissions import collect
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = b"5ecret-0f-the-c0urse-0123456789abcdef"
 LIMITS = walls.Limits(memory=768 << 20, disk=8 << 20, cpu=20, wall=1.5, processes=24)
-UIDS = 231_000  # not those of a grader that runs beside this test
+UIDS = 231_000 + 100 * (os.getpid() % 1000)  # not those of a grader, or of another such test, that runs beside this one
 MARK = "M4RK-OF-A-NEIGHBOUR"
 RIGHT = f'''import torch
 NOTE = "{MARK}"
@@ -34,9 +34,9 @@ NEIGHBOURS = {"Ann": RIGHT, "Mid": RIGHT.replace("- labels", "+ labels"), "Pia":
               "log(1 + logits.exp())"), "Zoe": RIGHT}
 
 
-def write_neighbours(folder):
+def write_neighbours(folder, names=tuple(NEIGHBOURS)):
     folder.mkdir()
-    for name, code in NEIGHBOURS.items():
+    for name, code in ((name, NEIGHBOURS[name]) for name in names):
         (folder / f"{name}.ipynb").write_text(hostile.notebook(code, hostile.HONEST), "utf-8")
         os.utime(folder / f"{name}.ipynb", (10 ** 9, 10 ** 9))
 
@@ -46,19 +46,20 @@ def order(folder, out):
 
 
 class Result:
-    def __init__(self, base, patch):
+    """One batch of attackers behind a wall. suite : the attackers, None for all, with the files that are none."""
+
+    def __init__(self, base, patch, wall, suite=None, neighbours=tuple(NEIGHBOURS)):
         self.held_before = self.held()
         self.tmp = base / "scratch"
         self.tmp.mkdir()
         patch.setattr(tempfile, "tempdir", str(self.tmp))
-        patch.setattr(walls, "FIRST_UID", UIDS)
+        patch.setattr(inside, "FIRST_UID", UIDS)
         patch.setenv("COURSE_TOKEN", "T0KEN-OF-THE-HOST")
         (base / "answers.txt").write_text("F1LE-OF-THE-HOST")
-        wall = walls.choose()
-        write_neighbours(base / "clean")
+        write_neighbours(base / "clean", neighbours)
         batch.grade_all(order(base / "clean", base / "clean-out"), wall)
         folder = base / "class"
-        write_neighbours(folder)
+        write_neighbours(folder, neighbours)
         self.received, unpack = [], frames.unpack
 
         def watched(header, body, formulas=False):
@@ -68,8 +69,8 @@ class Result:
         with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
             abstract.bind(hostile.HOST_SOCKET)
             abstract.listen()
-            hostile.write(folder, server.getsockname()[1])
-            self.files = hostile.write_files(folder, base / "clean" / "Ann.ipynb")
+            hostile.write(folder, server.getsockname()[1], suite)
+            self.files = 0 if suite else hostile.write_files(folder, base / "clean" / "Ann.ipynb")
             start = time.monotonic()
             batch.grade_all(order(folder, base / "out"), wall)
             self.seconds = time.monotonic() - start
@@ -84,7 +85,7 @@ class Result:
         self.records = {r["learner"]: r for p in (base / "out" / "grades").iterdir() for r in [json.loads(p.read_text("utf-8"))]}
         self.learners = [s.learner for s in collect(folder)]
         self.same = {name: (base / "clean-out" / "grades" / f"{name}.json").read_bytes() == (base / "out" / "grades" / f"{name}.json").read_bytes()
-                     for name in NEIGHBOURS}
+                     for name in neighbours}
         self.seen = b"\n".join(self.received).decode("utf-8", "replace")
 
     @staticmethod
@@ -96,12 +97,12 @@ class Result:
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     try:
-        walls.choose()
+        wall = walls.choose()
     except walls.NoWall as why:
         need(f"a wall for learners' code ({why})", None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CMLIB_HOME", str(tmp_path_factory.mktemp("home")))
-        yield Result(tmp_path_factory.mktemp("hostile"), patch)
+        yield Result(tmp_path_factory.mktemp("hostile"), patch, wall)
 
 
 def test_the_suite_is_large_and_its_names_differ():
