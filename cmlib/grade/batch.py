@@ -19,6 +19,7 @@ from cmlib.check import exercises
 from cmlib.check.engine import Exercise
 from cmlib.check.records import write_atomically
 from cmlib.grade import box as boxes
+from cmlib.grade.changes import Changes
 from cmlib.grade.grading import HUMAN, grade
 from cmlib.grade.submissions import Submission, collect
 from cmlib.grade.walls import Limits, Wall
@@ -71,35 +72,35 @@ def in_shard(learner: str, shard: tuple[int, int]) -> bool:
 
 
 def grade_all(order: Order, wall: Wall, progress=lambda items: items) -> dict:
-    """Grade what is not graded yet; returns counts by state and the changes of a regrade. Raises `Refused` before any work."""
+    """Grade what is not graded yet; returns how many were graded and skipped, and the `Changes`. Raises `Refused` before any work."""
     torch.set_num_threads(1)
     if order.extras:
         load_extras(order.extras)
     wanted = [e for lesson in order.lessons for e in exercises(lesson)]
     submissions = [s for s in collect(order.folder) if in_shard(s.learner, order.shard)]
-    mine = {file_name(s.learner) for s in submissions}
+    mine = {s.learner: file_name(s.learner) for s in submissions}
+    ours = set(mine.values())
     grades, times, run = order.out / "grades", order.out / "times", run_name(order)
-    for folder in (grades, times):
+    changes = Changes(order.out, mine, run)
+    for folder in (grades, times, changes.folder):
         folder.mkdir(parents=True, exist_ok=True)
         for scrap in folder.iterdir():  # left by a kill; a result file is never half written. Other shards' are theirs
-            if scrap.name[:-8] in mine:  # see records.write_atomically
+            if scrap.name[:-8] in ours:  # see records.write_atomically
                 scrap.unlink(missing_ok=True)
-    todo, old = [], {}
+    todo = []
     for submission in submissions:
-        known = _known(grades / file_name(submission.learner))
+        known = _known(grades / mine[submission.learner])
         if known and known.get("run") != run and not order.regrade:
             raise Refused(f"{order.out} holds grades made with another secret, other lessons, extras or another version of the course "
                           f"(that of {submission.learner}); use --regrade, or another --out.")
-        if not order.regrade and known and known.get("digest") == submission.digest and known.get("state") != HUMAN:
-            continue
-        if known:
-            old[submission.learner] = known
-        todo.append(submission)
-    made = _work(order, wall, wanted, todo, grades, times, run, progress)
-    return {"graded": made, "skipped": len(submissions) - len(todo), "changes": _changes(old, grades)}
+        known = known and known.get("run") == run and known.get("digest") == submission.digest and known.get("state") != HUMAN
+        if not (known and (not order.regrade or changes.done(mine[submission.learner]))):
+            todo.append(submission)
+    made = _work(order, wall, wanted, todo, changes, run, progress)
+    return {"graded": made, "skipped": len(submissions) - len(todo), "changes": changes}
 
 
-def _work(order, wall, wanted: list[Exercise], todo: list[Submission], grades, times, run, progress) -> int:
+def _work(order, wall, wanted: list[Exercise], todo: list[Submission], changes: Changes, run, progress) -> int:
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     done: queue.SimpleQueue = queue.SimpleQueue()
     for submission in todo:
@@ -120,8 +121,10 @@ def _work(order, wall, wanted: list[Exercise], todo: list[Submission], grades, t
                     try:
                         record, seconds = grade(box, submission, wanted, order.secret)
                         name = file_name(submission.learner)
-                        _write(times / name, seconds)
-                        _write(grades / name, record | {"run": run, "lessons": list(order.lessons)})
+                        changes.begin(name)
+                        _write(order.out / "times" / name, seconds)
+                        _write(order.out / "grades" / name, record | {"run": run, "lessons": list(order.lessons)})
+                        changes.end(name)
                         done.put(None)
                     except BaseException as error:  # such as a full disk: the submission stays ungraded, and this is said
                         done.put(error)
@@ -154,15 +157,3 @@ def _known(path: Path) -> dict | None:
         return record if record.get("format") == "cmlib-grade-1" else None
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def _changes(old: dict[str, dict], grades: Path) -> list[tuple[str, str, float, float]]:
-    """(learner, exercise, points before, points now) for every score that a regrade changed."""
-    out = []
-    for learner, before in sorted(old.items()):
-        now = _known(grades / file_name(learner)) or {"exercises": {}}
-        for id in sorted(before["exercises"] | now["exercises"]):
-            points = [record["exercises"].get(id, {}).get("points", 0.0) for record in (before, now)]
-            if points[0] != points[1]:
-                out.append((learner, id, *points))
-    return out

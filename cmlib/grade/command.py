@@ -50,8 +50,9 @@ def run(options) -> int:
         print(f"cmlib grade: {error}", file=sys.stderr)
         return 2
     print(f"{result['graded']} graded now, {result['skipped']} graded before.")
-    for learner, id, before, now in result["changes"]:
+    for learner, id, before, now in result["changes"].found():
         print(f"changed: {learner}, {id}: {before:g} → {now:g}")
+    result["changes"].shown()
     print(summary or f"Grades and reports: {order.out}")
     return 0
 

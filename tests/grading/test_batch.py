@@ -16,7 +16,7 @@ from conftest import need
 
 from cmlib import check
 from cmlib.check.engine import EXERCISES, case, exercise
-from cmlib.grade import batch, command, grading, walls
+from cmlib.grade import batch, command, grading, reports, walls
 from cmlib.grade import box as boxes
 from cmlib.grade.walls import Limits, Wall
 
@@ -149,12 +149,70 @@ def test_a_regrade_says_which_scores_changed(tmp_path, monkeypatch):
         return record | {"exercises": {"00.1": {"points": points["value"] if submission.learner == "b" else 0.5}}}, seconds
     monkeypatch.setattr(batch, "grade", fixed)
     folder, out = hand_in(tmp_path / "class", dict.fromkeys("abc", ACCURACY)), tmp_path / "out"
-    assert batch.grade_all(order(folder, out), NOTHING)["changes"] == []
+    assert batch.grade_all(order(folder, out), NOTHING)["changes"].found() == []
     points["value"] = 0.25
     assert batch.grade_all(order(folder, out), NOTHING)["graded"] == 0
-    assert batch.grade_all(order(folder, out, regrade=True), NOTHING)["changes"] == [("b", "00.1", 1.0, 0.25)]
+    changes = batch.grade_all(order(folder, out, regrade=True), NOTHING)["changes"]
+    assert changes.found() == [("b", "00.1", 1.0, 0.25)]
+    changes.shown()
+    assert batch.grade_all(order(folder, out, regrade=True), NOTHING)["changes"].found() == []
     with pytest.raises(batch.Refused, match="another secret"):
         batch.grade_all(replace(order(folder, out), secret=b"another secret, long"), NOTHING)
+
+
+def test_a_killed_regrade_goes_on_and_tells_all_its_changes(tmp_path, monkeypatch):
+    """Killed again and again, among them right after a record was replaced, and at last when the list was made but not shown."""
+    everyone = [f"learner {k:02d}" for k in range(40)]
+    points = {"value": 1.0}
+
+    def fixed(box, submission, exercises, secret):
+        record, seconds = quick(box, submission, exercises, secret)
+        return record | {"exercises": {"00.1": {"points": points["value"] if submission.learner != everyone[7] else 0.5}}}, seconds
+    monkeypatch.setattr(batch, "grade", fixed)
+    folder, out = hand_in(tmp_path / "class", dict.fromkeys(everyone, ACCURACY)), tmp_path / "out"
+    batch.grade_all(order(folder, out), NOTHING)
+    points["value"] = 0.25
+    again, moments, done = order(folder, out, regrade=True, workers=1), random.Random(1), []
+
+    def killed_at(count):
+        real = batch._write
+
+        def write(path, value):
+            real(path, value)
+            count[0] -= path.parent.name == "grades"
+            if count[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        monkeypatch.setattr(batch, "_write", write)
+        batch.grade_all(again, NOTHING)
+    for _ in range(4):
+        assert os.WIFSIGNALED(os.waitpid(in_a_process(lambda: killed_at([moments.randint(2, 9)])), 0)[1])
+        done.append(sum(b'"points": 0.25' in raw for raw in result(out).values()))
+    assert 0 < done[0] < done[1] < done[2] < done[3] < 39
+    wanted = [(learner, "00.1", 1.0, 0.25) for learner in everyone if learner != everyone[7]]
+    last = batch.grade_all(again, NOTHING)
+    assert last["skipped"] >= done[3] - 4  # each kill came before one record was known to be done
+    assert last["changes"].found() == wanted
+    last = batch.grade_all(again, NOTHING)  # killed before the list was shown
+    assert (last["graded"], last["changes"].found()) == (0, wanted)
+    last["changes"].shown()
+    last = batch.grade_all(again, NOTHING)
+    assert (last["graded"], last["changes"].found()) == (40, [])
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_the_grades_follows_the_umask_and_the_secret_is_its_owner_s(tmp_path, monkeypatch, umask, mode):
+    monkeypatch.setattr(batch, "grade", lambda *given: ((made := quick(*given))[0] | {"of": 1.0}, made[1]))
+    old = os.umask(umask)
+    try:
+        batch.grade_all(order(hand_in(tmp_path / "class", {"a": ACCURACY}), tmp_path / "out"), NOTHING)
+        reports.write(tmp_path / "out", check.exercises("00"))
+        command.secret(tmp_path / "secret")
+    finally:
+        os.umask(old)
+    made = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert {"a.json", "a.html", "class.html", "grades.csv", "canvas.csv", "moodle.csv"} <= {p.name for p in made}
+    assert {p.name: oct(p.stat().st_mode & 0o777) for p in made if p.stat().st_mode & 0o777 != mode} == {}
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_changed_file_and_a_damaged_record_are_graded_again(tmp_path, monkeypatch):
