@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -33,7 +34,7 @@ class ImageBatch(_Movable):
 
 @dataclass(frozen=True)
 class TextBatch(_Movable):
-    """input_ids, attention_mask : int64 (batch, tokens); the mask is 1 on a token and 0 on padding."""
+    """input_ids, attention_mask : int64 (batch, tokens); the mask is 1 on a token and 0 on padding, and no row is padding alone."""
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
@@ -44,6 +45,9 @@ class TextBatch(_Movable):
             raise TypeError(f"TextBatch.input_ids must be int64 (batch, tokens); got {_describe(ids)}.")
         if not (isinstance(mask, torch.Tensor) and mask.shape == ids.shape and mask.dtype == torch.int64):
             raise TypeError(f"TextBatch.attention_mask must be int64 {tuple(ids.shape)} like input_ids; got {_describe(mask)}.")
+        if mask.device.type == "cpu" and not (there := mask.any(1)).all():  # on a GPU looking would mean to wait for it
+            raise ValueError(f"{_rows((~there).nonzero().flatten().tolist())} of a TextBatch has no token: attention_mask is 0 everywhere, "
+                             "and there is nothing to read; leave the row out or give it a text.")
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,21 @@ def pad(token_ids: list[list[int]], pad_id: int = 0) -> TextBatch:
     return TextBatch(pad_sequence(rows, batch_first=True, padding_value=pad_id), mask)
 
 
+def tokenise(texts: Sequence[str], tokenizer) -> list[list[int]]:
+    """The ids of each text, 128 at most; ValueError naming the rows of which no token is left."""
+    ids = tokenizer(list(texts), truncation=True, max_length=128)["input_ids"]
+    if empty := [row for row, found in enumerate(ids) if not found]:
+        raise ValueError(f"{_rows(empty)} has no token: its text is {texts[empty[0]]!r}, of which the tokenizer leaves nothing; write a "
+                         "text or leave the row out.")
+    return ids
+
+
+def _rows(rows: list[int]) -> str:
+    """Row 3 (and 5, 8, …): eight at most."""
+    more = ", ".join(map(str, rows[1:8])) + (", …" if len(rows) > 8 else "")
+    return f"Row {rows[0]}" + (f" (and {more})" if more else "")
+
+
 def collate(pairs: Pairs, tokenizer) -> Batch:
     """Pairs → Batch: pixels stay uint8, words become padded ids."""
-    ids = tokenizer(list(pairs.texts), truncation=True, max_length=128)["input_ids"]
-    return Batch(ImageBatch(pairs.images), pad(ids, tokenizer.pad_token_id), pairs.labels)
+    return Batch(ImageBatch(pairs.images), pad(tokenise(pairs.texts, tokenizer), tokenizer.pad_token_id), pairs.labels)

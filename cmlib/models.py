@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from cmlib.batch import Batch, Features, ImageBatch, TextBatch, pad
+from cmlib.batch import Batch, Features, ImageBatch, TextBatch, pad, tokenise
 from cmlib.fusion import MODALITIES, Concat
 from cmlib.memory import out_of_memory_says
 from cmlib.pairs import Pairs, _describe
@@ -147,7 +147,7 @@ class Rows:
 
     def __init__(self, pairs: Pairs, tokenizer):
         self.images, self.labels = pairs.images, pairs.labels
-        ids = tokenizer(list(pairs.texts), truncation=True, max_length=128)["input_ids"]
+        ids = tokenise(pairs.texts, tokenizer)
         self.lengths = torch.tensor([len(row) for row in ids])
         self.ids = pad(ids, tokenizer.pad_token_id).input_ids  # (rows, longest)
 

@@ -1,7 +1,11 @@
-"""What torchrun starts in test_ddp.py: the script of one process, unchanged. Arguments: folder, then the settings as JSON."""
+"""What torchrun starts in test_ddp.py: the script of one process, unchanged. Arguments: folder, then the settings as JSON.
+
+nan : this row is broken; kill : the second process dies at this step, the first time.
+"""
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -32,13 +36,16 @@ def data(n, seed):
 
 def main(folder: str, settings: dict) -> dict:
     """Train and return what can be compared; under torchrun each process leaves it in a file of its own."""
-    nan = settings.pop("nan", None)
+    nan, kill = settings.pop("nan", None), settings.pop("kill", None)
     rows, seen, net = data(29, 0), [], Unused()
     if nan is not None:
         rows.image[nan] = torch.nan
 
     def loss(logits, labels):
         seen.append(len(labels) if logits.requires_grad else -len(labels))
+        if os.environ.get("RANK") == "1" and sum(n > 0 for n in seen) == kill and not (done := Path(folder, "killed")).exists():
+            done.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         return nn.functional.cross_entropy(logits, labels)
 
     found = {"error": None}

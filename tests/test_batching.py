@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cmlib.accumulate import parts_of
-from cmlib.batch import Batch, Features, collate
+from cmlib.batch import Batch, Features, TextBatch, collate, pad
 from cmlib.batching import batches, prefetch
 from cmlib.distributed import Team
 from cmlib.encoders import text_encoder
@@ -70,6 +70,36 @@ def test_rows_are_what_collate_makes_of_the_same_pairs(index):
                          (rows.text.attention_mask, expected.text.attention_mask), (rows.labels, expected.labels)):
         assert torch.equal(ours, theirs) and ours.dtype == theirs.dtype
     assert torch.equal(Rows(data, tokenizer).to("cpu")[index].text.input_ids, rows.text.input_ids)
+
+
+def blank(texts, **settings):
+    """A tokenizer without [CLS] and [SEP]: of spaces nothing is left."""
+    return {"input_ids": [[7] * len(text.split()) for text in texts]}
+
+
+blank.pad_token_id = 0
+
+
+@pytest.mark.parametrize("read", [Rows, collate])
+def test_a_text_of_which_no_token_is_left_is_named_by_row(read):
+    data = replace(pairs(12), texts=["a ball"] * 3 + ["  "] + ["a"] * 8)
+    with pytest.raises(ValueError, match=r"^Row 3 has no token: its text is '  ', of which the tokenizer leaves nothing; write a"):
+        read(data, blank)
+    data = replace(data, texts=["a"] + [""] * 11)
+    with pytest.raises(ValueError, match=r"^Row 1 \(and 2, 3, 4, 5, 6, 7, 8, …\) has no token: its text is ''"):
+        read(data, blank)
+
+
+def test_a_batch_without_a_valid_token_is_one_sentence():
+    ids, mask = torch.ones(4, 3, dtype=torch.int64), torch.ones(4, 3, dtype=torch.int64)
+    mask[2] = 0
+    with pytest.raises(ValueError, match=r"^Row 2 of a TextBatch has no token: attention_mask is 0 everywhere, .*; leave the row out"):
+        TextBatch(ids, mask)
+    with pytest.raises(ValueError, match=r"^Row 0 \(and 1, 2, 3\) of a TextBatch"):
+        TextBatch(ids[:, :0], mask[:, :0])
+    with pytest.raises(ValueError, match="^Row 1 of a TextBatch"):
+        pad([[5], []])
+    assert len(TextBatch(ids[:0], mask[:0])) == 0 and TextBatch(ids.to("meta"), mask.to("meta")).attention_mask.is_meta  # never waits
 
 
 class Reads(nn.Module):

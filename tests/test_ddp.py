@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,19 @@ CASES = {"plain": EPOCHS, "parts": EPOCHS | {"accumulate": 3}, "ema": EPOCHS | {
          "saved": EPOCHS | {"checkpoint": "checkpoint", "every": 3}, "again": EPOCHS | {"checkpoint": "checkpoint", "every": 3}}
 
 
+def torchrun(folder, cases):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run([*command, str(Path(__file__).with_name("ddp_script.py")), str(folder), json.dumps(cases)], cwd=folder, check=False,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240)
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """One start of two processes for all cases: what each process of each case found."""
     if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
         pytest.skip("no gloo on this system")
     folder = tmp_path_factory.mktemp("ddp")
-    script = Path(__file__).with_name("ddp_script.py")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*torchrun, str(script), str(folder), json.dumps(list(CASES.values()))], cwd=folder, check=False,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240)
+    done = torchrun(folder, list(CASES.values()))
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, {name: [json.loads((folder / str(i) / f"rank{rank}.json").read_text()) for rank in (0, 1)]
                     for i, name in enumerate(CASES)}
@@ -63,6 +67,23 @@ def test_one_process_writes_the_checkpoint_and_both_go_on_from_it(two):
     assert sorted(path.name for path in folder.iterdir()) == ["log", "step-00000012"] and len(list((folder / "log").iterdir())) == 1
     assert checkpoints.load(folder, Unused())[1]["epoch"] == 3
     assert [found["seen"] for found in two[1]["again"]] == [[], []]  # finished: nothing was computed again
+
+
+def test_a_process_that_is_killed_ends_the_run_and_the_same_command_goes_on(tmp_path):
+    case = EPOCHS | {"checkpoint": "checkpoint", "every": 3, "kill": 7}
+    started = time.monotonic()
+    done = torchrun(tmp_path, [case])
+    assert done.returncode != 0 and "SIGKILL" in done.stderr and time.monotonic() - started < 120  # 10 without a busy machine
+    assert (tmp_path / "0" / "killed").exists() and not list((tmp_path / "0").glob("rank*"))  # neither came to its end
+    assert checkpoints.load(tmp_path / "checkpoint", Unused())[1]["step"] == 6
+    done = torchrun(tmp_path, [case])
+    assert done.returncode == 0, done.stderr[-3000:]
+    alone = main(str(tmp_path), dict(EPOCHS))
+    for rank in (0, 1):
+        found = json.loads((tmp_path / "0" / f"rank{rank}.json").read_text())
+        assert found["batch_loss"] == pytest.approx(alone["batch_loss"], abs=1e-9) and sum(n > 0 for n in found["seen"]) == 6
+        for ours, expected in zip(found["weights"], alone["weights"], strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8)
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch):
