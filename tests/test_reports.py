@@ -324,6 +324,15 @@ def test_shards_that_finish_together_leave_the_reports_of_all(tmp_path):
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix not in (".csv", ".html", ".json", ".lock")]
 
 
+def test_a_date_is_never_broken_over_two_lines(out):
+    """In the markup; looked at in a browser 390 pixels wide, too."""
+    pages = [*(out / "reports").glob("*.html"), out / "class.html"]
+    dates = [re.sub(r'<span class="date">[^<]*</span>', "", page.read_text("utf-8")) for page in pages]
+    assert sum('class="date">2026-03-' in page.read_text("utf-8") for page in pages) > 25
+    assert not any(re.search(r"\d{4}-\d\d-\d\d", text) for text in dates)
+    assert ".date, .whole { white-space: nowrap; }" in read(out, "class.html")
+
+
 def test_templates_are_in_the_package():
     import tomllib
     data = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]["cmlib"]

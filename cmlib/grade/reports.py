@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from array import array
 from collections import defaultdict
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from cmlib.grade.late import Policy
 from cmlib.grade.tables import Row
 
 HUMAN = "needs a human"
+DATE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d(?: \w+)?)")  # as `late` writes it, with its zone
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -95,9 +97,10 @@ def _learner(pages, row, exercises, title) -> str:
 
 def _class(pages, rows, exercises, title, found, seconds, absent, problems, subtracted, late) -> str:
     by_name = {row.learner: row for row in rows}
+    mistakes = [m for k, m in enumerate(overview.mistakes(rows, [e.id for e in exercises], 12)) if m["count"] > 1 or k < 5]
     return pages.get_template("class.html").render(
         rows=sorted(rows, key=lambda row: (row.name.casefold(), row.learner)), title=title, histogram=overview.histogram(rows),
-        exercises=overview.exercises(rows, exercises, seconds), mistakes=overview.mistakes(rows, [e.id for e in exercises], 12),
+        exercises=overview.exercises(rows, exercises, seconds), mistakes=mistakes,
         likenesses=overview.likenesses(found, by_name), pairs=len({pair[:2] for pair in found}), waiting=[row for row in rows if row.final is None],
         unread=[row for row in rows if row.notes and row.final is not None], reasons=tables.reasons, absent=absent, problems=problems,
         subtracted=subtracted, threshold=similarity.THRESHOLD, late=late, seconds=sum(map(sum, seconds.values())))
@@ -130,7 +133,7 @@ def _pages():
 
     pages = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, finalize=shown,
                                trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    pages.filters |= {"points": lambda value: f"{value:.10g}", "percent": lambda share: f"{100 * share:.0f} %", "address": lambda page: quote(page),
+    pages.filters |= {"dates": DATE.split, "points": lambda value: f"{value:.10g}", "percent": lambda share: f"{100 * share:.0f} %", "address": lambda page: quote(page),
                       "slug": lambda state: state.replace(" ", "-"), "label": overview.STATES.get}
     return pages
 
