@@ -3,6 +3,7 @@
 import ast
 import builtins
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmlib.check import exercises, run
-from cmlib.grade import slicing
+from cmlib.grade import box
 from cmlib.grade.slicing import NotFound, Unreadable, answered, statements
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -186,13 +187,18 @@ def test_a_needed_cell_that_is_not_python_is_named_with_its_line(cells, cell, li
     assert (caught.value.cell, caught.value.line) == (cell, line)
 
 
-def test_the_file_runs_alone_in_isolated_python(tmp_path):
-    """The box has no course: only this file's text."""
-    program = tmp_path / "slicing.py"
-    program.write_text(Path(slicing.__file__).read_text("utf-8") + "\n\nimport sys\nprint(len(statements(['%%time\\nf = 3'], 'f', '09.1')), "
-                       "[m for m in sys.modules if m.split('.')[0] in ('cmlib', 'torch', 'numpy')])\n", "utf-8")
-    out = subprocess.run([sys.executable, "-I", str(program)], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert out.stdout.split() == ["1", "[]"], out.stderr
+def test_slicing_runs_on_the_staged_files_alone():
+    """The box has no course: only the files that `box.stage` puts there."""
+    folder = box.stage()
+    program = f"""
+import sys
+sys.path.insert(0, {str(folder)!r})
+from cmlib.grade.slicing import statements
+print(len(statements(['%%time\\nf = 3'], 'f', '09.1')), [m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy')])
+print(all(getattr(sys.modules[m], '__file__', '').startswith({str(folder)!r}) for m in sys.modules if m.startswith('cmlib')))"""
+    out = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False)
+    shutil.rmtree(folder)
+    assert out.stdout.split() == ["1", "[]", "True"], out.stderr
 
 
 NASTY = ["(" * 5000, "-" * 50_000 + "1", "f = " + "(" * 150 + ")" * 150, "\0", "\ud800", "def f(x): return f\n" * 500, "%%time\n" * 2000,

@@ -4,25 +4,19 @@ An answer is what stands in ``check("02.1", …)``. The slice has what binds the
 cells had run from top to bottom up to that check; what is bound only further down (cells run out of order) is found too.
 Prints, plots, training loops and other checks stay behind unless they bind a needed name.
 
-This file also runs inside the box, alone: it imports nothing of the course, and IPython only for cells that are not plain Python.
+This file also runs inside the box, where there is nothing of the course but the few files beside it.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
-import dis
 import re
-import types
-import warnings
 from bisect import bisect_right
-from functools import cached_property, lru_cache
 
-RUNS_HERE = {"time", "timeit", "capture", "prun", "memit"}  # cell magics whose body is Python in this very namespace
+from cmlib.grade.cells import loads, parse
+
 MOST_STEPS = 1_000_000  # of the search; an honest notebook takes some hundred
-CONDITIONAL = (ast.If, ast.Try, ast.TryStar, ast.Match, ast.While)
-SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 class NotFound(LookupError):
@@ -65,7 +59,7 @@ class _Slice:
         self.name, self.flat, self.broken, self.where, self.known = name, [], [], {}, {}
         self.chosen: dict[int, float] = {}
         for index, text in enumerate(cells):
-            found, error = _parse(text)
+            found, error = parse(text)
             if error:
                 self.broken.append((index, text, *error))
             for one in found:
@@ -157,7 +151,7 @@ class _Slice:
             todo.extend((p, upto) for p in places)
 
         todo += [(p, self.anchor) for p, (_, one) in enumerate(self.flat) if one.is_always_kept]
-        now, later = _loads(ast.fix_missing_locations(ast.Expr(self.argument)))
+        now, later = loads(ast.fix_missing_locations(ast.Expr(self.argument)))
         for name in now + later:
             need(name, self.anchor)
         while todo:
@@ -167,9 +161,10 @@ class _Slice:
             seen.add(item)
             self.chosen[place] = min(self.chosen.get(place, place), place if place <= upto else upto + 0.5)
             one = self.flat[place][1]
-            for name in one.now:
+            now, later = one.loads
+            for name in now:
                 need(name, min(place - 1, upto))
-            for name in one.later:
+            for name in later:
                 need(name, upto)
         out = [(self.flat[p][0], self.flat[p][1].node) for p in sorted(self.chosen, key=lambda p: (self.chosen[p], p))]
         if not (isinstance(self.argument, ast.Name) and self.argument.id == self.name):
@@ -177,177 +172,3 @@ class _Slice:
             assign = ast.Assign([ast.Name(self.name, ast.Store())], self.argument)
             out.append((self.flat[self.anchor][0], ast.fix_missing_locations(ast.copy_location(assign, near))))
         return out
-
-
-class _Statement:
-    """One top-level statement. ``binds``: names it sets; ``touches``: names whose object it changes (``table[k] = v``)."""
-
-    def __init__(self, node: ast.stmt, may_check: bool):
-        self.node = node
-        self.binds, self.touches = _bindings(node)
-        self.checks = list(_checks(node)) if may_check else []
-
-    @cached_property
-    def _loads(self):
-        return _loads(self.node)
-
-    @property
-    def now(self) -> list[str]:
-        """Names that are read when the statement runs."""
-        return self._loads[0]
-
-    @property
-    def later(self) -> list[str]:
-        """Names that are read when a function in it is called."""
-        return self._loads[1]
-
-    @cached_property
-    def is_stub(self) -> bool:
-        if isinstance(self.node, (ast.Assign, ast.AnnAssign)):
-            value = self.node.value
-            return value is None or isinstance(value, ast.Constant) and value.value in (None, ...)
-        if isinstance(self.node, ast.ClassDef):
-            methods = [n for n in self.node.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
-            return bool(methods) and all(map(_only_raises, methods))
-        return _only_raises(self.node)
-
-    @cached_property
-    def is_always_kept(self) -> bool:
-        node = self.node
-        if isinstance(node, ast.ImportFrom):
-            return node.module == "__future__" or node.names[0].name == "*"
-        return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) \
-            and getattr(node.value.func, "attr", "").startswith("set_default_")  # torch.set_default_dtype changes every result
-
-    def is_fresh(self, name: str) -> bool:
-        """Whether nothing bound before can shine through (what ``x += 1`` reads is a need of its own)."""
-        dotted = isinstance(self.node, ast.Import) and any(a.name.startswith(name + ".") and not a.asname for a in self.node.names)
-        return name in self.binds and not dotted and not isinstance(self.node, CONDITIONAL)
-
-
-def _only_raises(node) -> bool:
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return False
-    for child in node.body:
-        if isinstance(child, ast.Raise) and "NotImplementedError" in (
-                getattr(child.exc, "id", ""), getattr(getattr(child.exc, "func", None), "id", "")):
-            return True
-        if any(isinstance(n, (ast.Return, ast.Yield, ast.YieldFrom)) for n in ast.walk(child)):
-            return False
-    return False
-
-
-def _checks(node):
-    """(id, argument) of the calls ``check("02.1", argument)`` in a statement."""
-    for n in ast.walk(node):
-        if isinstance(n, ast.Call) and "check" in (getattr(n.func, "id", ""), getattr(n.func, "attr", "")):
-            given = dict(zip(("id", "answer"), n.args, strict=False)) | {k.arg: k.value for k in n.keywords}
-            if isinstance(given.get("id"), ast.Constant) and not isinstance(given.get("answer"), (ast.Starred, type(None))):
-                yield given["id"].value, given["answer"]
-
-
-def _bindings(node):
-    binds, touches, todo = set(), set(), [node]
-    while todo:
-        n = todo.pop()
-        if isinstance(n, SCOPES):
-            binds.add(n.name)
-            continue
-        if isinstance(n, ast.Lambda):
-            continue
-        if isinstance(n, COMPREHENSIONS):
-            todo += [w.target for w in ast.walk(n) if isinstance(w, ast.NamedExpr)]
-            continue
-        if isinstance(n, ast.alias):
-            binds.add(n.asname or n.name.split(".")[0])
-        elif isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store):
-            binds.add(n.id)
-        elif isinstance(n, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and n.name:
-            binds.add(n.name)
-        elif isinstance(n, ast.MatchMapping) and n.rest:
-            binds.add(n.rest)
-        elif isinstance(n, (ast.Attribute, ast.Subscript)) and not isinstance(n.ctx, ast.Load):
-            touches.add(_base(n))
-        elif isinstance(n, ast.Expr) and isinstance(n.value, ast.Call) and isinstance(n.value.func, ast.Attribute):
-            touches.add(_base(n.value.func))
-        todo.extend(ast.iter_child_nodes(n))
-    return binds - {"*"}, touches - binds - {""}
-
-
-def _base(node) -> str:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return getattr(node, "id", "")
-
-
-def _loads(node) -> tuple[list[str], list[str]]:
-    """(names read when the statement runs, names read when its functions are called), as the compiler scopes them."""
-    now, later = set(), set()
-    todo = [(_compiled([node]), now)]
-    while todo:
-        code, into = todo.pop()
-        runs_on = not code.co_flags & 1  # neither a module nor a class body has CO_OPTIMIZED
-        stored: set[str] = set()
-        for step in dis.get_instructions(code):
-            if step.opname == "STORE_NAME" and runs_on and not isinstance(node, CONDITIONAL):
-                stored.add(step.argval)
-            elif step.opname in ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS") and step.argval not in stored:
-                into.add(step.argval)
-        for inner in code.co_consts:
-            if isinstance(inner, types.CodeType):
-                at_once = not inner.co_flags & 1 or (inner.co_name[0] == "<" and inner.co_name != "<lambda>")
-                todo.append((inner, into if at_once else later))
-    return sorted(now), sorted(later)
-
-
-def _compiled(nodes):
-    return compile(ast.Module(list(nodes), []), "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-
-
-@lru_cache(maxsize=4096)
-def _parse(text: str) -> tuple[list[_Statement], tuple[int, str] | None]:
-    """(the statements of a cell, None), or ([], (line, what is wrong)) when it is not Python."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            nodes = _nodes(text)
-            _compiled(nodes)
-        return [_Statement(node, "check" in text) for node in nodes], None
-    except SyntaxError as error:
-        return [], (error.lineno or 1, error.msg)
-    except (ValueError, RecursionError, MemoryError, OverflowError) as error:  # a null byte; a thousand brackets
-        return [], (1, str(error) or type(error).__name__)
-
-
-def _nodes(text: str) -> list[ast.stmt]:
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        nodes = ast.parse(text).body
-    except SyntaxError as error:
-        try:
-            from IPython.core.inputtransformer2 import TransformerManager
-
-            plain = TransformerManager().transform_cell(text)
-        except Exception:  # its tokenizer breaks on some texts, and IPython may be missing
-            raise error from None
-        above = re.match(r"(?:[ \t]*\n)*", text)[0].count("\n")  # IPython drops these lines
-        nodes = ast.parse("\n" * above + plain).body
-    return [inner for node in nodes for inner in _under_magic(node)]
-
-
-def _under_magic(node) -> list[ast.stmt]:
-    """What runs under %time, %%time, %%capture …; other nodes as they are."""
-    call = node.value if isinstance(node, (ast.Expr, ast.Assign)) else None
-    kind = getattr(getattr(call, "func", None), "attr", "")
-    if kind not in ("run_cell_magic", "run_line_magic") or not isinstance(call, ast.Call):
-        return [node]
-    given = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-    if kind == "run_line_magic" and len(given) == 2 and given[0] == "time":
-        inner = _nodes(given[1])
-        if isinstance(node, ast.Expr):
-            return [ast.increment_lineno(n, node.lineno - 1) for n in inner]
-        if len(inner) == 1 and isinstance(inner[0], ast.Expr):
-            node.value = ast.increment_lineno(inner[0].value, node.lineno - 1)
-    elif kind == "run_cell_magic" and len(given) == 3 and given[0] in RUNS_HERE:
-        return [ast.increment_lineno(n, node.lineno) for n in _nodes(given[2])]
-    return [node]
