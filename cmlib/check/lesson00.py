@@ -1,6 +1,7 @@
 """The warm-up exercise of lesson 00."""
 
 from cmlib.check.engine import case, exercise
+from cmlib.check.telling import telling
 
 
 @exercise("00.1", "Accuracy", minutes=5, points=1, difficulty=1)
@@ -10,10 +11,12 @@ def accuracy(logits, labels):
 
 @accuracy.cases
 def _(draw):
-    yield case(draw.normal(400, 3) - 3, draw.integers(3, 400), about="three classes, most logits negative")
-    yield case(draw.normal(7, 2), draw.integers(2, 7), about="random logits of two classes")
-    yield case(draw.normal(5, 5), draw.integers(5, 5), about="as many classes as rows")
-    yield case(draw.normal(1, 2), draw.integers(2, 1), about="a single row")
+    def rows(n, classes, about, shift=0.0):
+        return lambda: case(draw.normal(n, classes) + shift, draw.integers(classes, n), about=about)
+    yield telling(accuracy, rows(400, 3, "three classes, most logits negative", shift=-3))
+    yield telling(accuracy, rows(7, 2, "random logits of two classes"))
+    yield telling(accuracy, rows(5, 5, "as many classes as rows"))
+    yield telling(accuracy, rows(1, 2, "a single row"), hides=("how many answers",))
 
 
 @accuracy.mistake("You return how many answers are right; divide by the number of rows to get the share.")

@@ -3,6 +3,7 @@
 import torch
 
 from cmlib.check.engine import case, exercise
+from cmlib.check.telling import telling
 
 
 @exercise("03.1", "WordPiece by hand", minutes=15, points=3, difficulty=3)
@@ -33,12 +34,34 @@ def _(draw):
     yield case("toyzs", vocab, about="a word whose middle is not in the vocabulary")
     yield case("unbreakable", vocab, about="a word whose longest first piece leads into a dead end")
     yield case("s", vocab, about="a letter that is in the vocabulary only as a continuation")
-    letters = "abc"
-    for _ in range(12):
-        def text(longest):
-            return "".join(letters[i] for i in draw.integers(3, int(draw.integers(longest, 1, low=1))).tolist())
-        pieces = {text(4) for _ in range(6)} | {"##" + text(4) for _ in range(8)} | {"a", "b", "##a", "##c"}
-        yield case(text(12), pieces, about="a random word over the letters a, b and c")
+    unknown = ("keep the pieces found before", "replace single letters", "only the pieces found before")
+    for about in ("a random word of three pieces", "a random word of two pieces", "a random word whose end is not in the vocabulary",
+                  "a random word whose middle is not in the vocabulary", "a random word that leads into a dead end") * 2:
+        yield case(*_built(draw, about), about=about)
+    for _ in range(4):
+        yield telling(wordpiece, lambda: _over_abc(draw), hides=(*unknown, "never goes back"))
+    for _ in range(2):
+        yield telling(wordpiece, lambda: _over_abc(draw), hides=("shortest piece", "with ## in front", "without their ##", "never goes back"))
+
+
+def _built(draw, about):
+    """(word, vocab) without a letter that stands twice, so that the word splits as it was put together and in no other way."""
+    letters = "".join("abcdefghijklmnopqrstuvwxyz"[i] for i in draw.uniform(26).argsort().tolist())
+    first, second, third, no, other = letters[:3], letters[3:7], letters[7:9], letters[9], letters[10:13]
+    vocab = {"[UNK]", first, first[0], "##" + first[1:], "##" + second, "##" + second[:2], "##" + second[2:], "##" + third, "##" + other,
+             second + third, other}  # the last two only begin words
+    if "dead end" in about:
+        return first + second, vocab - {"##" + second, "##" + second[:2]} | {first[0] + first[1], "##" + first[2] + second, "##" + first[2]}
+    return {"three": first + second + third, "two": first + second, "end": first + second + no, "middle": first + no + second}[
+        next(word for word in ("three", "two", "end", "middle") if word in about)], vocab
+
+
+def _over_abc(draw):
+    """Pieces that overlap in every way."""
+    def text(longest):
+        return "".join("abc"[i] for i in draw.integers(3, int(draw.integers(longest, 1, low=1))).tolist())
+    pieces = {text(4) for _ in range(6)} | {"##" + text(4) for _ in range(8)} | {"a", "b", "##a", "##c"}
+    return case(text(12), pieces, about="a random word over the letters a, b and c")
 
 
 @wordpiece.mistake("You take the shortest piece that fits; WordPiece tries the longest first and then shortens it from the right.")
@@ -281,9 +304,9 @@ def split_by_group(groups, test_share, seed):
 
 @split_by_group.cases
 def _(draw):
-    yield case(draw.integers(20, 100), 0.25, 0, about="100 rows of 20 groups")
+    yield case(torch.arange(20).repeat(5)[draw.uniform(100).argsort()], 0.25, 0, about="100 rows of 20 groups")
     yield case(torch.arange(10).repeat_interleave(3) * 7 + 100, 0.2, 3, about="groups with numbers that do not begin at 0")
-    yield case(torch.cat([torch.zeros(50, dtype=torch.int64), draw.integers(12, 40, low=1)]), 0.3, 1,
+    yield case(torch.cat([torch.zeros(50, dtype=torch.int64), torch.arange(1, 13), draw.integers(13, 28, low=1)]), 0.3, 1,
                about="one group that holds more than half of the rows")
     yield case(torch.arange(30), 0.1, 5, about="groups of one row each")
     yield case(torch.arange(15).repeat(4), 0.02, 2, about="a test share of less than one group")

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from cmlib.check.engine import case, exercise
+from cmlib.check.telling import telling
 
 
 # 05.1 ------------------------------------------------------------------------------------------------------------------
@@ -84,9 +85,12 @@ def _(draw):
     yield case(32, [(3, 2, 1), (3, 2, 1), (3, 2, 1), (3, 1, 1)], about="three layers of stride 2 and one of stride 1")
     yield case(224, [(7, 2, 3), (3, 2, 1), (3, 1, 1), (3, 2, 1)], about="the first layers of ResNet-50")
     yield case(15, [], about="no layer at all")
-    for _ in range(3):
+
+    def mixed():
         layers = [tuple(int(draw.integers(high, low=low)) for low, high in ((1, 6), (1, 4), (0, 3))) for _ in range(4)]
-        yield case(int(draw.integers(500, low=300)), layers, about="four layers of mixed kernels, strides and paddings")
+        return case(int(draw.integers(500, low=300)), layers, about="four layers of mixed kernels, strides and paddings")
+    for _ in range(3):
+        yield telling(geometry, mixed)
 
 
 def _geometry(size, layers, divide=lambda a, b: a // b, both=2, one=1, start=1, step=lambda field, k, jump, s: field + (k - 1) * jump):

@@ -4,6 +4,7 @@ import torch
 from torch.nn.functional import gelu, layer_norm
 
 from cmlib.check.engine import case, exercise
+from cmlib.check.telling import telling
 
 
 @exercise("06.1", "From maps and tokens to one vector", minutes=12, points=2, difficulty=2, grad=(0, 1))
@@ -16,11 +17,11 @@ def joint_features(feature_map, token_states, attention_mask):
 
 @joint_features.cases
 def _(draw):
-    for batch, channels, side, tokens, hidden, about in ((3, 4, 2, 5, 6, "messages of different lengths"), (1, 2, 3, 4, 3, "a batch of one"),
-                                                         (4, 3, 1, 2, 3, "feature maps of one position")):
-        lengths = 1 + draw.integers(tokens, batch)
-        mask = (torch.arange(tokens) < lengths[:, None]).long()
-        yield case(draw.normal(batch, channels, side, side + 1), draw.normal(batch, tokens, hidden), mask, about=about)
+    def features(batch, channels, side, tokens, hidden, about):
+        mask = (torch.arange(tokens) < 1 + draw.integers(tokens, batch)[:, None]).long()
+        return case(draw.normal(batch, channels, side, side + 1), draw.normal(batch, tokens, hidden), mask, about=about)
+    for settings in ((3, 4, 2, 5, 6, "messages of different lengths"), (1, 2, 3, 4, 3, "a batch of one"), (4, 3, 1, 2, 3, "feature maps of one row")):
+        yield telling(joint_features, lambda settings=settings: features(*settings))
 
 
 @joint_features.mistake("The padding is not masked: average only the tokens where the mask is 1.")
@@ -59,9 +60,11 @@ def ceilings(table):
 
 @ceilings.cases
 def _(draw):
-    for shape, about in (((2, 3, 4), "a random table"), ((3, 2, 2), "three labels"), ((2, 5, 1), "a message that never varies")):
+    def random(shape, about):
         table = draw.uniform(*shape)
-        yield case(table / table.sum(), about=about)
+        return case(table / table.sum(), about=about)
+    for settings in (((2, 3, 4), "a random table"), ((3, 2, 2), "three labels"), ((2, 5, 1), "a message that never varies")):
+        yield telling(ceilings, lambda settings=settings: random(*settings))
     equal = torch.tensor([[[0.25, 0.0], [0.0, 0.25]], [[0.0, 0.25], [0.25, 0.0]]]).double()
     yield case(equal, about="the exclusive-or table")
 
@@ -142,9 +145,11 @@ def accuracy_by_group(right, group, n_groups):
 
 @accuracy_by_group.cases
 def _(draw):
-    yield case(draw.integers(2, 40).bool(), draw.integers(4, 40), 4, about="random answers in four groups")
+    yield telling(accuracy_by_group, lambda: case(draw.integers(2, 40).bool(), draw.integers(4, 40), 4, about="random answers in four groups"),
+                  hides=("empty group",))
     yield case(torch.tensor([True, False, True]), torch.tensor([2, 2, 0]), 4, about="groups without a single row (nan is wanted there)")
-    yield case(draw.integers(2, 9).bool(), torch.zeros(9, dtype=torch.int64), 1, about="one group")
+    yield telling(accuracy_by_group, lambda: case(draw.integers(2, 9).bool(), torch.zeros(9, dtype=torch.int64), 1, about="one group"),
+                  hides=("empty group", "all rows"))
 
 
 @accuracy_by_group.mistake("An empty group has no accuracy: return nan there, not 0.")

@@ -1,12 +1,15 @@
 """Exercises of lesson 13: fine-tuning."""
 
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from cmlib.check.engine import case, exercise
+from cmlib.check.telling import telling
 
 
 @exercise("13.1", "Who decays", minutes=8, points=2, difficulty=2)
@@ -16,14 +19,14 @@ def decay_groups(shapes):
 
 @decay_groups.cases
 def _(draw):
-    h = 8 + int(draw.integers(5, 1))
+    h, layer, k = 8 + int(draw.integers(5000)), int(draw.integers(1000)), int(draw.integers(1000))  # no list of names covers these
     yield case({"text_encoder.embeddings.word_embeddings.weight": (99, h), "text_encoder.embeddings.LayerNorm.weight": (h,),
-                "text_encoder.embeddings.LayerNorm.bias": (h,), "text_encoder.layer.0.output.dense.weight": (h, 4 * h),
-                "text_encoder.layer.0.output.dense.bias": (h,), "image_encoder.trunk.0.weight": (16, 3, 5, 5),
-                "image_encoder.trunk.1.weight": (16,), "image_encoder.trunk.1.bias": (16,), "temperature": (),
+                "text_encoder.embeddings.LayerNorm.bias": (h,), f"text_encoder.layer.{layer}.output.dense.weight": (h, 4 * h),
+                f"text_encoder.layer.{layer}.output.dense.bias": (h,), f"image_encoder.trunk.{k}.weight": (16, 3, 5, 5),
+                f"image_encoder.trunk.{k + 1}.weight": (16,), f"image_encoder.trunk.{k + 1}.bias": (16,), "temperature": (),
                 "head.0.weight": (2, h), "head.0.bias": (2,)}, about="BERT, ResNet, a temperature and a head")
-    yield case({"norm.weight": (h,), "norm.bias": (h,)}, about="a layer norm alone (one list is empty)")
-    yield case({"attention.relative_attention_bias.weight": (32, h), "scale": (1,)}, about="a table of biases with two dimensions")
+    yield case({f"norm.{k}.weight": (h,), f"norm.{k}.bias": (h,)}, about="a layer norm alone (one list is empty)")
+    yield case({f"attention.{k}.relative_attention_bias.weight": (32, h), f"scale.{k}": (1,)}, about="a table of biases with two dimensions")
 
 
 def _split(decays):
@@ -69,7 +72,7 @@ def _(draw):
 
     yield case(draw.normal(4, 3), *parts((5, 2, 1), 4, 3), 0.1, 100.0, about="parts of 5, 2 and 1 rows and a gradient below the limit")
     yield case(draw.normal(4, 3), *parts((6, 3), 4, 3, loud=20.0), 0.5, 1.0, about="parts of 6 and 3 rows and a gradient above the limit")
-    yield case(draw.normal(3, 2), *parts((4, 4, 4), 3, 2), 0.1, 0.05, about="equal parts")
+    yield case(draw.normal(3, 2), *parts((4, 4, 4), 3, 2), 0.1, 0.01, about="equal parts")
     yield case(draw.normal(2, 5), *parts((7,), 2, 5), 1.0, 10.0, about="one part")
 
 
@@ -115,8 +118,9 @@ def _(draw):
     yield case([0, 1, 2, 6], 7, 0, about="no warm-up")
     yield case([0, 3, 7], 8, 8, about="nothing but warm-up")
     yield case([0, 1], 1, 0, about="a run of one step")
-    start = 20 + int(draw.integers(20, 1))
-    yield case([start - 1, start, start + 1, 200], 231, start, about="other lengths")
+    for about in ("other lengths", "other lengths again"):
+        start, rest = 20 + int(draw.integers(2000)), 200 + int(draw.integers(2000))
+        yield case([start - 1, start, start + 1, start + rest // 3, start + rest - 2], start + rest, start, about=about)
 
 
 @rate.mistake("At step 0 the trusted schedule has rate 0: count step, not step + 1, during the warm-up.")
@@ -180,8 +184,14 @@ def training_bytes(shapes, rows, size):
 
 @training_bytes.cases
 def _(draw):
-    wide = 100 + 10 * int(draw.integers(5, 1))
-    yield case([(40, wide), (wide, 60), (60, 100)], 32, 4, about="three layers in float32")
+    def layers(n, size, about):
+        sizes = [int(20 * 8 ** share) for share in sorted(draw.uniform(n + 1).tolist())]  # wide apart: no constant is within rtol of many
+        sizes[-1] *= 2  # counting inputs only and outputs only are two mistakes, with a sentence each
+        return case(list(pairwise(sizes)), int(5 * 16 ** float(draw.uniform(1))), size, about=about)
+    by_formula = replace(training_bytes, reference=_bytes)  # a measurement takes milliseconds, and a draw has to be quick
+    yield telling(by_formula, lambda: layers(3, 4, "three layers in float32"))
+    yield telling(by_formula, lambda: layers(4, 8, "four layers in float64"))
+    yield telling(by_formula, lambda: layers(2, 2, "two layers in bfloat16"))
     yield case([(30, 30)], 7, 4, about="one layer (there is no GELU)")
     yield case([(16, 64), (64, 64), (64, 32)], 100, 8, about="float64")
     yield case([(50, 20), (20, 50)], 1, 2, about="one row in bfloat16")

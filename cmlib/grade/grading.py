@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cmlib.check.engine import AnswerRaised, Draw, Exercise, properties
 from cmlib.grade import frames
@@ -91,12 +92,22 @@ def grade_answer(box: Box, exercise: Exercise, cells: list[str], seed: int) -> t
 
 def _secret(exercise, seed) -> list[bool]:
     """For every property, whether its inputs are drawn from the secret (or are the instructor's), and not printed in the course."""
-    printed = {frames.pack({}, one.args) for one in exercise.make_cases(Draw(0))}
-    out = []
-    for make_cases in (exercise.make_cases, *exercise.more_cases):
-        for one in make_cases(Draw(seed)):
-            out += [make_cases is not exercise.make_cases or frames.pack({}, one.args) not in printed] * (2 if exercise.grad else 1)
+    printed, varies = _printed(exercise.make_cases)
+    drawn = [one not in printed or k in varies for k, one in enumerate(_inputs(exercise.make_cases, seed))]
+    drawn += [True for make_cases in exercise.more_cases for _ in make_cases(Draw(seed))]
+    out = [one for one in drawn for _ in range(2 if exercise.grad else 1)]
     return out if any(out) else [True] * len(out)  # a number or a choice is the same for everybody
+
+
+@lru_cache(1024)
+def _printed(make_cases) -> tuple[frozenset[bytes], frozenset[int]]:
+    """What the course prints, and where it varies: a drawn case that is one of the printed by chance still counts as drawn."""
+    printed, other = _inputs(make_cases, 0), _inputs(make_cases, 1)
+    return frozenset(printed), frozenset(k for k, (a, b) in enumerate(zip(printed, other, strict=False)) if a != b)
+
+
+def _inputs(make_cases, seed) -> list[bytes]:
+    return [hashlib.sha256(frames.pack({}, one.args)).digest() for one in make_cases(Draw(seed))]
 
 
 def _scored(exercise, found, secret) -> dict:
