@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Callable, Mapping
 
 import torch
@@ -21,6 +23,14 @@ def check_call(train, valid, monitor, patience, **counts) -> None:
     labels = getattr(train, "labels", None)
     if isinstance(labels, torch.Tensor) and len(labels) and len(labels.unique()) == 1:
         raise ValueError(f"Every row of the training data has class {int(labels[0])}: nothing can be learned from one class.")
+
+
+def check_compiler(device: torch.device) -> None:
+    """torch.compile writes C++ for a CPU and, with Triton, C for a GPU, and fails at the first step where nothing can build it."""
+    chosen, usual = ("CC", ("gcc", "clang", "cc")) if device.type == "cuda" else ("CXX", ("g++", "clang++", "cl"))
+    if not any(map(shutil.which, (os.environ.get(chosen) or usual[0], *usual))):
+        raise FileNotFoundError(f"compile=True needs a compiler ({' or '.join(usual[:2])}), and there is none here: sudo apt install g++ "
+                                "(macOS: xcode-select --install), or leave compile out.")
 
 
 def check_labels(name: str, rows, logits: torch.Tensor) -> None:

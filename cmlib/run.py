@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import zlib
 from contextlib import nullcontext
 from pathlib import Path
@@ -66,6 +67,7 @@ class Run:
             tensors = {"order": self.order_was, "random": torch.get_rng_state(),
                        "batch_loss": torch.tensor(self.history.batch_loss, dtype=torch.float64)}
             tensors |= {"random_cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {}
+            tensors |= _other_random_states()
             checkpoints.put(tensors, "model", self.model.state_dict())
             checkpoints.put(tensors, "best", self.good)
             for name, parameter in self.model.named_parameters():
@@ -112,9 +114,26 @@ class Run:
             torch.set_rng_state(tensors["random"])
             if "random_cuda" in tensors and torch.cuda.is_available():
                 torch.cuda.set_rng_state(tensors["random_cuda"])
+            _set_other_random_states(tensors)
         else:  # numbers of its own, different at every step: those of process 0 would drop the same units everywhere
-            torch.manual_seed(zlib.crc32(f"{self.settings['seed']} {team.rank} {self.step}".encode()))
+            for seed in (torch.manual_seed, np.random.seed, random.seed):
+                seed(zlib.crc32(f"{self.settings['seed']} {team.rank} {self.step}".encode()))
         return True
+
+
+def _other_random_states() -> dict[str, torch.Tensor]:
+    """numpy's and Python's, which a learner's ``augment`` may draw from; float64 holds their 32-bit words exactly."""
+    (_, words, *rest), (_, inner, gauss) = np.random.get_state(), random.getstate()
+    return {"random_numpy": torch.tensor([*words.tolist(), *rest], dtype=torch.float64),
+            "random_python": torch.tensor([*inner, math.nan if gauss is None else gauss], dtype=torch.float64)}
+
+
+def _set_other_random_states(tensors: dict[str, torch.Tensor]) -> None:
+    if "random_numpy" in tensors:  # not in a checkpoint of an older version
+        *words, place, has_gauss, cached = tensors["random_numpy"].tolist()
+        np.random.set_state(("MT19937", np.array(words, np.uint32), int(place), int(has_gauss), cached))
+        *inner, gauss = tensors["random_python"].tolist()
+        random.setstate((3, tuple(map(int, inner)), None if math.isnan(gauss) else gauss))
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -18,7 +18,7 @@ from cmlib.accumulate import parts_of
 from cmlib.batch import Features
 from cmlib.batching import batches, prefetch
 from cmlib.distributed import ALONE, join, same_buffers, spread, summing
-from cmlib.guards import Watch, bad_rows, check_call, check_labels, diverged, not_finite
+from cmlib.guards import Watch, bad_rows, check_call, check_compiler, check_labels, diverged, not_finite
 from cmlib.logs import Log, place
 from cmlib.memory import estimate, out_of_memory_says
 from cmlib.models import Rows, device_of, predict, prepare
@@ -49,7 +49,7 @@ def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Feature
     ema           : 0.999, say: validate and keep the moving average of the weights; bucketed : rows of like length together
     augment       : called as augment(batch) → batch on the device, in training only
     checkpoint    : a folder; a checkpoint is written there after ``every`` steps and every epoch, and the same call goes on
-        from it, on a CPU to the same bits (random numbers must be torch's)
+        from it, on a CPU to the same bits (with it go the random numbers of torch, of np.random and of random)
     log           : a folder for TensorBoard's curves; ``checkpoint/log`` unless it is given, or False
     With ``valid`` the weights of the best epoch are put back at the end; Ctrl-C ends training early and keeps them too.
     So does an error: FloatingPointError (a loss that is not finite: which batch, which rows), MemoryError (what to lower).
@@ -60,6 +60,8 @@ def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Feature
     valid_rows = None if valid is None else prepare(model, valid)
     if bucketed and not hasattr(rows, "lengths"):
         raise ValueError("bucketed=True sorts rows by the length of their texts, and Features have none: leave it out.")
+    if compile:
+        check_compiler(device)
     curves = place(log, checkpoint)
     rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else learning_rate
     settings = {"rows": len(rows), "epochs": epochs, "batch_size": batch_size, "learning_rate": rates, "seed": seed, "weight_decay": weight_decay,

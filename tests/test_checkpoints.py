@@ -9,7 +9,9 @@ import resource
 import shutil
 import signal
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -76,6 +78,23 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, uninterrupted, stop, e
     _, history = run(tmp_path, stop, every)
     assert history.interrupted
     assert bits(*run(tmp_path, every=every)) == uninterrupted
+
+
+@pytest.mark.parametrize("stop", [8, 25])
+def test_what_augment_draws_from_numpy_and_python_goes_on_too(tmp_path, stop):
+    def noisy(batch):
+        scale = np.random.normal(1, 0.1) + random.gauss(0, 0.1) + random.random() * np.random.random()
+        return replace(batch, image=batch.image * scale)
+
+    def seeded(*place):
+        np.random.seed(5)
+        random.seed(5)
+        return run(*place, augment=noisy)
+
+    whole = bits(*seeded())
+    seeded(tmp_path, stop)
+    np.random.seed(6)
+    assert bits(*run(tmp_path, augment=noisy)) == whole
 
 
 def test_a_run_stopped_again_and_again_ends_with_the_same_bits(tmp_path, uninterrupted):

@@ -2,11 +2,12 @@
 
 import copy
 import math
-import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from conftest import need
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -302,24 +303,29 @@ def test_the_average_is_what_is_validated_and_kept():
     assert history["valid_loss"][0] == pytest.approx(cross_entropy(net(valid), valid.labels).item(), abs=1e-6)
 
 
-@pytest.mark.skipif("CMLIB_SLOW" not in os.environ, reason="compiling takes a minute of CPU: CMLIB_SLOW=1 runs it")
-def test_a_compiled_model_trains_close_to_the_model():
+def test_a_compiled_model_trains_close_to_the_model(tmp_path, monkeypatch):
+    need("A C++ compiler (sudo apt install g++)", shutil.which("g++") or shutil.which("clang++"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # compiled here and now, not found from another day
     plain, compiled = model(), model()
-    a = fit(plain, data(), data(50, 1), epochs=3, progress=False)
-    b = fit(compiled, data(), data(50, 1), epochs=3, progress=False, compile=True)
-    assert a.batch_loss == pytest.approx(b.batch_loss, abs=1e-5)
+    a = fit(plain, data(128), data(50, 1), epochs=3, progress=False)
+    b = fit(compiled, data(128), data(50, 1), epochs=3, progress=False, compile=True)
+    assert list(tmp_path.rglob("*.cpp")) and a.batch_loss == pytest.approx(b.batch_loss, abs=1e-5)
     for name, tensor in plain.state_dict().items():  # the same names: nothing of the compiler stays in the model
         torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def test_compile_goes_through_the_compiler(monkeypatch):
-    made = []
+    made, found = [], ["g++"]
     monkeypatch.setattr(torch, "compile", lambda net: made.append(net) or net)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name in found else None)
     net = model()
     fit(net, data(), epochs=1, progress=False)
     assert not made
     fit(net, data(), epochs=1, progress=False, compile=True)
     assert made == [net]
+    found.clear()
+    with pytest.raises(FileNotFoundError, match=r"compile=True needs a compiler \(g\+\+ or clang\+\+\), .*: sudo apt install g\+\+ .*leave compile"):
+        fit(net, data(), epochs=1, progress=False, compile=True)
 
 
 def test_branches_learn_at_their_own_rates():
