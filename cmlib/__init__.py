@@ -13,8 +13,8 @@ _HOMES = {
     "report": "cmlib.check.page",
     "submit": "cmlib.grade.submit",
 }
-_MODULES = {"batch", "check", "datasets", "encoders", "fusion", "losses", "metrics", "models", "pairs", "plots", "scale",
-            "train", "worlds"}
+_MODULES = {"accumulate", "augment", "batch", "batching", "check", "checkpoints", "datasets", "encoders", "fusion", "joint", "losses",
+            "memory", "metrics", "models", "optim", "pairs", "plots", "precision", "scale", "train", "worlds"}
 
 __all__ = sorted([*_HOMES, *_MODULES, "missing_packages"])
 

@@ -47,7 +47,7 @@ def fit(model: nn.Module, train: Pairs | Features | Rows, valid: Pairs | Feature
     accumulate    : compute each batch in this many parts: less memory, the same gradient (BatchNorm sees only its part)
     precision     : "fp32", "bf16", "fp16" or "auto" (cmlib.precision); compile : run the model through torch.compile
     ema           : 0.999, say: validate and keep the moving average of the weights; bucketed : rows of like length together
-    augment       : called as augment(batch) → batch on the device, in training only
+    augment       : called as augment(batch) → batch on the device, in training only (cmlib.augment.Augment(), say)
     checkpoint    : a folder; a checkpoint is written there after ``every`` steps and every epoch, and the same call goes on
         from it, on a CPU to the same bits (with it go the random numbers of torch, of np.random and of random)
     log           : a folder for TensorBoard's curves; ``checkpoint/log`` unless it is given, or False

@@ -104,6 +104,16 @@ def test_the_contents_of_cmlib_load_by_name():
     assert fresh("from cmlib.check import check; import cmlib; print(callable(check), cmlib.progress.__name__)") == "True progress"
 
 
+def test_every_module_a_lesson_imports_is_named():
+    import cmlib
+
+    imported = {name for file in (ROOT / "notebooks" / "src").glob("*.py")
+                for name in re.findall(r"^\s*from cmlib\.(\w+)[\w.]* import", file.read_text("utf-8"), re.MULTILINE)}
+    imported |= {name.strip() for file in (ROOT / "notebooks" / "src").glob("*.py")
+                 for names in re.findall(r"^\s*from cmlib import ([\w, ]+)", file.read_text("utf-8"), re.MULTILINE) for name in names.split(",")}
+    assert {"train", "optim", "memory"} <= imported <= set(dir(cmlib))
+
+
 def test_an_unknown_name_of_cmlib_is_one_sentence():
     import cmlib
 
