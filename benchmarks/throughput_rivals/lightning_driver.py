@@ -1,0 +1,32 @@
+"""Runs in the rivals' own environment: Lightning."""
+
+import lightning.pytorch as lightning
+from task import CLIP, Order, Plain, serve
+from torch.utils.data import DataLoader
+
+
+class Module(lightning.LightningModule):
+    def __init__(self, task):
+        super().__init__()
+        self.net, self.task = Plain(task), task
+
+    def training_step(self, batch, _index):
+        return self.net(**batch)["loss"]
+
+    def configure_optimizers(self):
+        optimizer, schedule = self.task.optimizer(fused=self.task.tuned or None)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def train(task, turn):
+    size, data = task.size, task.dataset(turn["tier"])
+    loader = DataLoader(data, batch_size=size.batch, sampler=Order(task), collate_fn=data.collate, **task.loader(turn["tier"]))
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False) if task.tuned else {}
+    trainer = lightning.Trainer(max_epochs=size.epochs, accelerator="gpu" if task.gpu else "cpu", devices=1, gradient_clip_val=CLIP,
+                                precision="bf16-mixed" if size.precision == "bf16" else "32-true",
+                                default_root_dir=task.folder / "lightning", **quiet)
+    trainer.fit(Module(task), loader)
+
+
+if __name__ == "__main__":
+    serve(train)
