@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cmlib.datasets import cache, folder, folders
+from cmlib.datasets import cache, decoding, folder
 from cmlib.encoders import text_encoder
 from cmlib.models import Rows
 
@@ -45,8 +45,8 @@ def own(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """The names of the pictures that were decoded."""
-    names, read = [], folders.read_picture
-    monkeypatch.setattr(folders, "read_picture", lambda path: names.append(path.name) or read(path))
+    names, read = [], decoding.read_picture
+    monkeypatch.setattr(decoding, "read_picture", lambda path: names.append(path.name) or read(path))
     return names
 
 
@@ -96,7 +96,7 @@ def test_a_changed_or_added_picture_alone_is_decoded_again(own, decoded):
 
 
 def test_a_picture_that_changes_while_it_is_decoded_is_decoded_again(own, monkeypatch):
-    read = folders.read_picture
+    read = decoding.read_picture
 
     def slow(path):
         picture = read(path)
@@ -104,7 +104,7 @@ def test_a_picture_that_changes_while_it_is_decoded_is_decoded_again(own, monkey
             Image.new("RGB", (20, 20), "red").save(path)
         return picture
 
-    monkeypatch.setattr(folders, "read_picture", slow)
+    monkeypatch.setattr(decoding, "read_picture", slow)
     folder(own(), cache=own.cache)
     monkeypatch.undo()
     same(folder(own(), cache=own.cache), folder(own()))
@@ -199,8 +199,16 @@ def test_bad_rows_leave_no_cache_and_good_pictures_beside_a_bad_text_do(own, dec
     assert not decoded
 
 
+def test_a_thousand_missing_pictures_are_not_all_looked_for(own, monkeypatch):
+    looked, near = [], decoding.get_close_matches
+    monkeypatch.setattr(decoding, "get_close_matches", lambda *call: looked.append(call[0]) or near(*call))
+    with pytest.raises(ValueError, match="its first 5 problems"):
+        folder(own([[f"no{i}.png", "a", "cat", "p"] for i in range(1000)]), cache=own.cache)
+    assert len(looked) < 100
+
+
 def child(path, at, counter, pause):
-    read = folders.read_picture
+    read = decoding.read_picture
 
     def slow(file):
         with open(counter, "ab") as log:
@@ -208,7 +216,7 @@ def child(path, at, counter, pause):
         time.sleep(pause)
         return read(file)
 
-    folders.read_picture = slow
+    decoding.read_picture = slow
     found = folder(path, cache=at)
     assert torch.equal(found.images, folder(path).images)
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from glob import escape
 from pathlib import Path
@@ -22,8 +20,8 @@ import torch
 
 from .lock import lock
 
-FORMAT, BLOCK = 1, 1 << 26
-THREADS = min(8, os.cpu_count() or 1)
+FORMAT, BLOCK = 1, 1 << 26  # another format as soon as pictures.py makes other pixels of the same file
+THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 class InMemory:
@@ -152,25 +150,3 @@ def _hashes(pixels: np.ndarray) -> list[str]:
 def _flush(file) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def ahead(work: Callable, items: Iterable) -> Iterator[Future]:
-    """work(item) of each item, in order, as futures; a few threads run a little ahead."""
-    waiting = deque()
-    with ThreadPoolExecutor(THREADS, "pictures") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > 4 * THREADS:
-                    yield waiting.popleft()
-            while waiting:
-                yield waiting.popleft()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def stamp(path: Path) -> tuple[int, int, int]:
-    """What changes whenever a file does: its size, and when it was last written and last touched at all."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing
 from difflib import get_close_matches
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..pairs import Pairs
-from .cache import InMemory, PictureCache, ahead, stamp
+from .cache import InMemory, PictureCache
+from .decoding import SHOWN, ahead, arrived, keys_of, load
 from .emojis import SPLITS
-from .pictures import fit, quiet, read_picture, require_size
+from .pictures import quiet, require_size
 from .splits import grouped_split
 from .table import read_table
-
-SHOWN = 5  # problems in one message
 
 
 def folder(csv_path: str | Path, image: str = "image", text: str = "text", label: str = "label", *, size: int = 64,
@@ -56,10 +52,10 @@ def folder(csv_path: str | Path, image: str = "image", text: str = "text", label
     classes = tuple(class_names) if class_names is not None else tuple(sorted({row[label] for _, row in rows} - {""}))
 
     values, problems, prints = list(dict.fromkeys(row[image] for _, row in rows)), [], []
-    known = {} if cache is None else _keys(base, values)
-    entries: dict[str, tuple[tuple, bytes] | ValueError] = {}
-    with (InMemory() if cache is None else PictureCache(cache, _name(path, base, size), size, [known.get(v) for v in values]) as store, quiet(),
-          closing(ahead(lambda value: _load(base, value, size, known.get(value), store), values)) as coming):
+    keys = {} if cache is None else keys_of(base, values)
+    store = InMemory() if cache is None else PictureCache(cache, _name(path, base, size), size, [keys.get(value) for value in values])
+    entries: dict[str, tuple[tuple | None, bytes] | ValueError] = {}
+    with store, quiet(), closing(ahead(lambda value: load(base, value, size, keys.get(value), store), values)) as coming:
         for number, row in _progress(rows, path.name):
             found = []
             if not row[text]:
@@ -71,7 +67,7 @@ def folder(csv_path: str | Path, image: str = "image", text: str = "text", label
             if split_column is not None and row[split_column] not in SPLITS:
                 found.append((split_column, f'is {row[split_column]!r}: write "train", "valid" or "test"'))
             if row[image] not in entries:
-                entries[row[image]] = _arrived(next(coming), known.get(row[image]), store)
+                entries[row[image]] = arrived(next(coming), keys.get(row[image]), store)
             entry = entries[row[image]]
             if isinstance(entry, ValueError):
                 found.append((image, str(entry)))
@@ -111,56 +107,6 @@ def _rows(images: torch.Tensor, places: list[int]) -> torch.Tensor:
 def _name(path: Path, base: Path, size: int) -> str:
     """The name of a CSV's pictures in a cache that other CSVs may use too."""
     return f"{path.stem[:40]}-{size}-{zlib.crc32(f'{path.resolve()} {base.resolve()}'.encode()):08x}"
-
-
-def _keys(base: Path, values: list[str]) -> dict[str, tuple]:
-    """The key of each picture that is there, taken before it is decoded: what is written to meanwhile is decoded again."""
-    keys = {}
-    for value in values:
-        with suppress(ValueError, OSError):
-            keys[value] = (value, *stamp(_locate(base, value)))
-    return keys
-
-
-def _load(base: Path, value: str, size: int, key: tuple | None, store: InMemory) -> tuple[np.ndarray, bytes]:
-    """Pixels (3, size, size), and a fingerprint of the picture in its full size; ValueError with the rest of the sentence."""
-    if (known := store.get(key)) is not None:
-        return known
-    path = _locate(base, value)
-    try:
-        picture = read_picture(path)
-    except ValueError as error:
-        raise ValueError(f"is {value!r}: the file {error}") from None
-    pixels = np.ascontiguousarray(fit(picture, size).transpose(2, 0, 1))
-    return pixels, hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).digest()
-
-
-def _arrived(loaded: Future, key: tuple | None, store: InMemory) -> tuple[tuple | None, bytes] | ValueError:
-    try:
-        pixels, fingerprint = loaded.result()
-    except ValueError as error:
-        return error
-    store.add(pixels)
-    return key, fingerprint
-
-
-def _locate(base: Path, value: str) -> Path:
-    """The file of a picture; ValueError with the rest of the sentence."""
-    if not value:
-        raise ValueError("is empty: give the path of a picture or delete the row")
-    try:
-        path = (base / value.replace("\\", "/")).resolve()
-        there = path.is_file()
-    except (OSError, ValueError):  # a name too long or with a NUL
-        raise ValueError(f"is {value[:60]!r}, which is no file name") from None
-    if not path.is_relative_to(base.resolve()):
-        raise ValueError(f"is {value!r}, outside the folder {base}: move the picture there or pass root=")
-    if not there:
-        beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = get_close_matches(path.name, beside, 1)
-        raise ValueError(f"is {value!r}, but there is no such file in {base}" + (
-            f"; did you mean {near[0]!r}?" if near else ": paths count from the CSV's folder, or pass root="))
-    return path
 
 
 def _join(prints: list[bytes], names: list[str] | None) -> list[int]:
