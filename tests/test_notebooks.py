@@ -167,6 +167,22 @@ def test_every_solution_passes_its_check(name):
                 assert verdict.state == "passed", f"{asked.id}: {verdict.message}"
 
 
+def test_the_cell_that_only_a_gpu_runs_reaches_its_end(monkeypatch, capsys):
+    """Lesson 13's full-size cell, with the course's small encoders and a few rows in place of BERT-base, ResNet-50 and the emoji."""
+    from cmlib import datasets
+    from cmlib.scale import Scale
+    from cmlib.worlds import RefundDesk
+
+    first, *others = ("".join(cell["source"]) for cell in code_cells(read("13_fine_tuning")))
+    (cell,) = (text for text in others if text.startswith('if cfg.name == "full":'))
+    monkeypatch.setattr(datasets, "emoji", lambda split: RefundDesk().sample(40, split=split))
+    space = {"cfg": Scale("full", "cpu", "float32", 0, "mini", "mini")}
+    exec("\n".join(line for line in first.splitlines() if re.match(r"(import time$|from cmlib\.\w+ import)", line)), space)
+    exec(cell, space)
+    said = capsys.readouterr().out
+    assert said.startswith("expected: 0.") and re.search(r"test accuracy [01]\.\d\d\d\n$", said), said
+
+
 @lesson
 def test_the_stored_solved_notebook_says_so(name):
     text = "".join("".join(output.get("text", "")) for _, output in outputs(read(name, solved=True)))
