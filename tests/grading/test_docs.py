@@ -28,6 +28,9 @@ def ran(tmp_path_factory):
     need("unzip", shutil.which("unzip"))
     folder = tmp_path_factory.mktemp("guide")
     write(folder, MEMBERS)
+    for path in (folder / "submissions").rglob("0[23]_lesson.ipynb"):
+        if "Ana Souza" not in path.parts:  # one learner with all three lessons is enough: everyone is graded three times
+            path.unlink()
     with zipfile.ZipFile(folder / "submissions.zip", "w") as archive:  # keeps the dates of the files
         for path in sorted((folder / "submissions").rglob("*")):
             archive.write(path, path.relative_to(folder / "submissions"))
