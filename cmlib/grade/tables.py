@@ -138,11 +138,11 @@ def _student(name: str) -> str:
 def moodle(rows: list[Row], of: float) -> str:
     """For the upload of a grading worksheet (which wants Identifier and "Last modified (grade)") and for the gradebook (by e-mail address).
 
-    Moodle shows comments as HTML, so they are escaped; it skips an empty grade.
+    Moodle shows comments as HTML, so they are escaped. Learners for whom a human has to decide are left out, as in `canvas`.
     """
     header = ["Identifier", "Full name", "Email address", "Grade", "Maximum grade", "Last modified (grade)", "Feedback comments"]
     return table(header, [[f"Participant {number}" if (number := r.person.get("id") or r.number) else "", r.name, r.person.get("email", ""),
-                           r.final, of, "", html.escape(feedback(r), quote=False)] for r in rows])
+                           r.final, of, "", html.escape(feedback(r), quote=False)] for r in rows if r.final is not None])
 
 
 def feedback(row: Row) -> str:

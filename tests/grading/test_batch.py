@@ -1,6 +1,7 @@
 """A batch that is killed, repeated, split and broken: nothing lost or doubled, and no fault of the grader becomes a zero."""
 
 import errno
+import hmac
 import json
 import os
 import random
@@ -8,13 +9,14 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import hostile
 import pytest
 import torch
 from conftest import need
 
-from cmlib import check
+from cmlib import check, cli
 from cmlib.check.engine import EXERCISES, case, exercise
 from cmlib.grade import batch, command, grading, reports, walls
 from cmlib.grade import box as boxes
@@ -213,6 +215,63 @@ def test_who_may_read_the_grades_follows_the_umask_and_the_secret_is_its_owner_s
     assert {"a.json", "a.html", "class.html", "grades.csv", "canvas.csv", "moodle.csv"} <= {p.name for p in made}
     assert {p.name: oct(p.stat().st_mode & 0o777) for p in made if p.stat().st_mode & 0o777 != mode} == {}
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_whatever_makes_other_grades_makes_another_run(tmp_path, monkeypatch):
+    one, extras = order(tmp_path, tmp_path / "out"), tmp_path / "extras"
+    extras.mkdir()
+    (extras / "a.py").write_text("x = 1")
+    (with_extras, others) = (replace(one, extras=extras), replace(one, lessons=("01",)))
+    names = {batch.run_name(o) for o in (one, with_extras, others, replace(one, secret=b"another secret, long"))}
+    (extras / "a.py").write_text("x = 2")
+    names.add(batch.run_name(with_extras))
+    monkeypatch.setattr(batch.cmlib, "__version__", "0.0.0")
+    names.add(batch.run_name(one))
+    assert len(names) == 6
+    assert batch.run_name(one) == batch.run_name(replace(one, workers=7, shard=(1, 3), out=tmp_path))
+
+
+def test_cases_are_drawn_from_secret_learner_and_exercise():
+    told = hmac.new(SECRET, b"Ana\n01.1", "sha256").digest()
+    assert grading.seed_of(SECRET, "Ana", "01.1") == int.from_bytes(told[:8], "big") // 2
+    assert len({grading.seed_of(s, n, e) for s in (SECRET, SECRET + b".") for n in ("Ana", "Ann") for e in ("01.1", "01.2")}) == 8
+
+
+@pytest.mark.parametrize(("file", "text"), [("late.toml", "due = 3"), ("times.csv", "a,b\nc,d\n"), ("roster.csv", "x\n")])
+def test_what_is_wrong_in_a_file_is_said_before_anything_is_graded(tmp_path, capsys, file, text):
+    hand_in(tmp_path / "class", {"a": ACCURACY})
+    (tmp_path / "late.toml").write_text("due = 2026-03-01T23:59:00Z")
+    (tmp_path / file).write_text(text)
+    (tmp_path / "secret").write_bytes(SECRET)
+    options = [f"--{'late' if file != 'roster.csv' else 'roster'}", str(tmp_path / ("late.toml" if file != "roster.csv" else file))]
+    options += ["--times", str(tmp_path / file)] if file == "times.csv" else []
+    assert cli.main(["grade", str(tmp_path / "class"), "--lessons", "00", "--seed-file", str(tmp_path / "secret"), "--out", str(tmp_path / "out"), *options]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("cmlib grade: ") and file in said and sentence(said) and not (tmp_path / "out").exists()
+
+
+def test_a_fault_of_the_moment_is_tried_once_more(monkeypatch):
+    tries = []
+
+    def moody(box, exercise, cells, seed):
+        tries.append(exercise.id)
+        if len(tries) == 1:
+            raise boxes.Fault("the box was silent for 30 s")
+        return grading.entry(exercise, "passed", "right", 1.0), []
+    monkeypatch.setattr(grading, "grade_answer", moody)
+    closed = SimpleNamespace(close=lambda: tries.append("closed"), next_learner=lambda: None)
+    record, _ = grading.grade(closed, One(ACCURACY), check.exercises("00"), SECRET)
+    assert (record["state"], record["points"], tries) == ("graded", 1.0, ["00.1", "closed", "00.1"])
+
+
+def test_an_answer_that_ends_python_or_is_none_costs_itself_alone(box):
+    cells = {"01.1": [RIGHT], "01.2": ["import os\ndef softmax_gradient(z, y):\n    os._exit(0)\ncheck('01.2', softmax_gradient)"],
+             "01.3": ["def weighted_cross_entropy(z, y, w, e):\n    return (z\ncheck('01.3', weighted_cross_entropy)"]}
+    one = One()
+    one.cells = lambda id, name: cells.get(id, [])
+    record, _ = grading.grade(box, one, check.exercises("01"), SECRET)
+    assert {id: e["state"] for id, e in record["exercises"].items()} == {"01.1": "passed", "01.2": "failed", "01.3": "error", "01.4": "missing"}
+    assert (record["state"], record["points"]) == ("graded", 2.0)
 
 
 def test_a_changed_file_and_a_damaged_record_are_graded_again(tmp_path, monkeypatch):
