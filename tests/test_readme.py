@@ -10,17 +10,29 @@ from cmlib import author
 
 TEXT = (ROOT / "README.md").read_text("utf-8")
 PLANNED = "not built yet"
+PARTS = {  # letter: number of the first lesson, title, what is planned
+    "A": (0, "Foundations", ""),
+    "B": (8, "Fusion and joint training", "the fusion zoo · modality imbalance · metric learning · contrastive alignment · self-supervision"),
+    "C": (13, "Full scale", "freezing and LoRA · beyond one GPU"),
+    "D": (16, "Tasks", "captions · questions · search · detection · pictures and 3-D from words · video · a small vision-language model"),
+    "E": (24, "Trust and delivery", "a diagnosis case · explain · robustness · compress · privacy · serve · your own data")}
 
 
 def curriculum():
-    """The rows of lessons as the sources and notebooks/measured.json have them."""
+    """The table's rows: each part of the course, then its lessons as the sources and notebooks/measured.json have them."""
     path = author.NOTEBOOKS / "measured.json"
     measured = json.loads(path.read_text("utf-8")) if path.exists() else {}
     rows = []
-    for source in author.sources():
-        number, title = re.search(r"^# # (\d\d) (.+)$", source.read_text("utf-8"), flags=re.MULTILINE).groups()
-        time = f"{measured[source.stem]['seconds']} s" if source.stem in measured else PLANNED
-        rows.append(f"| {number} | [{title}](notebooks/{source.stem}.ipynb) | {time} |")
+    for letter, (first, title, to_come) in PARTS.items():
+        end = min((other for other, *_ in PARTS.values() if other > first), default=100)
+        lessons = [source for source in author.sources() if first <= int(source.stem[:2]) < end]
+        rows.append(f"| **{letter}** | **{title}** | |" if lessons else f"| **{letter}** | **{title}**: {to_come} | planned |")
+        for source in lessons:
+            number, title = re.search(r"^# # (\d\d) (.+)$", source.read_text("utf-8"), flags=re.MULTILINE).groups()
+            time = f"{measured[source.stem]['seconds']} s" if source.stem in measured else PLANNED
+            rows.append(f"| {number} | [{title}](notebooks/{source.stem}.ipynb) | {time} |")
+        if lessons and to_come:
+            rows.append(f"| | {to_come} | planned |")
     return "\n".join(rows)
 
 
@@ -50,5 +62,5 @@ def test_the_picture_is_small_and_described():
 
 
 if __name__ == "__main__":
-    rows = re.compile(r"(\| \*\*A\*\* .*\n)(?:\| \d\d .*\n|\{\{foundations\}\}\n)*")
-    (ROOT / "README.md").write_text(rows.sub(lambda match: match[1] + curriculum() + "\n", TEXT), "utf-8")
+    table = re.compile(r"(?<=\|---\|---\|---\|\n).*?(?=\n<!-- end -->)", flags=re.DOTALL)
+    (ROOT / "README.md").write_text(table.sub(lambda _: curriculum(), TEXT), "utf-8")
