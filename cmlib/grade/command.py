@@ -31,7 +31,8 @@ def run(options) -> int:
 
     from cmlib.check import exercises
     from cmlib.grade import batch, late, reports, tables, walls
-    from cmlib.grade.box import Fault, probe
+    from cmlib.grade.box import probe
+    from cmlib.grade.session import Fault
 
     try:
         order = batch.Order(folder=_folder(options.submissions, "submissions"), out=options.out, lessons=lessons(options.lessons),
@@ -39,6 +40,7 @@ def run(options) -> int:
                             workers=_at_least_one(options.workers), shard=shard(options.shard), regrade=options.regrade)
         policy = late.load(options.late, options.times) if options.late else None
         tables.roster(options.roster)  # a bad one is said now, not after hours of grading
+        tables.canvas([], 0, options.assignment or "")
         wall = walls.choose(options.trust)
         walls.refuse_readable(options.submissions, options.seed_file, options.out, *([options.extras] if options.extras else []))
         probe(wall)

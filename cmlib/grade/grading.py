@@ -10,7 +10,9 @@ from functools import lru_cache
 
 from cmlib.check.engine import AnswerRaised, Draw, Exercise, properties
 from cmlib.grade import frames
-from cmlib.grade.box import Box, Fault, NotAnswered, Remote, Session
+from cmlib.grade.box import Box
+from cmlib.grade.remote import Remote
+from cmlib.grade.session import Fault, NotAnswered, Session
 
 LIVES, PATIENCE = 3, 60.0  # how often an answer may end its process, and how many seconds it may take in all
 LONGEST = 500  # characters of a message

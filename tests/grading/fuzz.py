@@ -16,7 +16,8 @@ import torch
 
 from cmlib.check.engine import AnswerRaised, Exercise, properties
 from cmlib.grade import frames
-from cmlib.grade.box import NotAnswered, Remote, Session, Unseen
+from cmlib.grade.remote import Remote, Unseen
+from cmlib.grade.session import NotAnswered, Session
 from cmlib.grade.walls import Limits
 
 VALUES = [Exercise("98.1", "A number", lambda: 0.375, 1, 1, 1, kind="number"), Exercise("98.2", "A choice", lambda: "left", 1, 1, 1, kind="choice"),

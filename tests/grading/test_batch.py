@@ -20,6 +20,7 @@ from cmlib import check, cli
 from cmlib.check.engine import EXERCISES, case, exercise
 from cmlib.grade import batch, command, grading, reports, walls
 from cmlib.grade import box as boxes
+from cmlib.grade.session import Fault
 from cmlib.grade.walls import Limits, Wall
 
 SECRET = b"0123456789abcdef0123"
@@ -250,13 +251,21 @@ def test_what_is_wrong_in_a_file_is_said_before_anything_is_graded(tmp_path, cap
     assert said.startswith("cmlib grade: ") and file in said and sentence(said) and not (tmp_path / "out").exists()
 
 
+def test_a_title_that_canvas_ignores_is_said_before_anything_is_graded(tmp_path, capsys):
+    hand_in(tmp_path / "class", {"a": ACCURACY})
+    (tmp_path / "secret").write_bytes(SECRET)
+    assert cli.main(["grade", str(tmp_path / "class"), "--lessons", "00", "--seed-file", str(tmp_path / "secret"), "--out", str(tmp_path / "out"),
+                     "--assignment", "Final Score"]) == 2
+    assert "Canvas would ignore a column called 'Final Score'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_a_fault_of_the_moment_is_tried_once_more(monkeypatch):
     tries = []
 
     def moody(box, exercise, cells, seed):
         tries.append(exercise.id)
         if len(tries) == 1:
-            raise boxes.Fault("the box was silent for 30 s")
+            raise Fault("the box was silent for 30 s")
         return grading.entry(exercise, "passed", "right", 1.0), []
     monkeypatch.setattr(grading, "grade_answer", moody)
     closed = SimpleNamespace(close=lambda: tries.append("closed"), next_learner=lambda: None)
@@ -399,7 +408,7 @@ def test_a_box_that_dies_while_an_answer_runs_is_no_fault_of_the_learner(wall, m
     with boxes.Box(wall, boxes.stage(), 91, LIMITS) as one:
         def dying(self):
             if not alive[0]:
-                raise boxes.Fault("the box was silent for 30 s")
+                raise Fault("the box was silent for 30 s")
             alive[0] -= 1
             return real(self)
         monkeypatch.setattr(boxes.Box, "answer", dying)
