@@ -1,6 +1,6 @@
 """Ours: what the lessons call, on each tier."""
 
-from task import CLIP, PEAK_RATE, SEED, WARMUP, serve
+from task import CLIP, SEED, WARMUP, serve
 
 from cmlib.datasets import folder
 from cmlib.train import fit
@@ -9,7 +9,7 @@ from cmlib.train import fit
 def train(task, turn):
     tier, size = turn["tier"], task.size
     data = folder(task.csv, size=size.pixels, cache=turn["cache"]) if tier == 3 else task.rows(tier)
-    fit(task.model, data, epochs=size.epochs, batch_size=size.batch, learning_rate=PEAK_RATE, warmup=WARMUP, clip=CLIP, seed=SEED,
+    fit(task.model, data, epochs=size.epochs, batch_size=size.batch, learning_rate=size.rate, warmup=WARMUP, clip=CLIP, seed=SEED,
         loss=task.loss, precision=size.precision, compile=task.compile, progress=False)
 
 

@@ -2,6 +2,7 @@
 
 import lightning.pytorch as lightning
 from task import CLIP, Order, Plain, serve
+from torch import nn
 from torch.utils.data import DataLoader
 
 
@@ -16,6 +17,12 @@ class Module(lightning.LightningModule):
     def configure_optimizers(self):
         optimizer, schedule = self.task.optimizer(fused=self.task.tuned or None)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        if self.task.tuned:  # Lightning itself refuses to clip for a fused optimiser under autocast
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        else:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
 
 def train(task, turn):

@@ -36,7 +36,7 @@ from cmlib.optim import groups, rate
 from cmlib.pairs import Pairs
 from cmlib.precision import choose
 
-SEED, PEAK_RATE, WARMUP, CLIP, CLASSES = 0, 5e-4, 0.1, 1.0, ("keep", "refund")
+SEED, WARMUP, CLIP, CLASSES = 0, 0.1, 1.0, ("keep", "refund")
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,17 @@ class Size:
     rows: int
     epochs: int
     precision: str
+    rate: float
 
     @property
     def steps(self) -> int:
         return self.epochs * math.ceil(self.rows / self.batch)
 
 
-SIZES = {"small": Size(2, 128, 4, 1_500, "resnet18", 48, 0, 16, 96, 4, "fp32"),
-         "full": Size(12, 768, 12, 30_522, "resnet50", 224, 64, 256, 2_048, 6, "bf16")}
-SMOKE = {"layers": 1, "pixels": 32, "batch": 8, "rows": 48, "epochs": 3}  # whether the code runs, nothing else
-CHECK = {"batch": 4, "rows": 40, "epochs": 2, "precision": "fp32"}  # 20 steps whose losses are compared, with float64 weights
+SIZES = {"small": Size(2, 128, 4, 1_500, "resnet18", 48, 0, 16, 96, 3, "fp32", 5e-4),
+         "full": Size(12, 768, 12, 30_522, "resnet50", 224, 64, 256, 2_048, 6, "bf16", 1e-4)}
+SMOKE = {"layers": 1, "pixels": 64, "batch": 8, "rows": 48, "epochs": 3}  # whether the code runs, nothing else
+CHECK = {"batch": 4, "rows": 40, "epochs": 2, "precision": "fp32", "rate": 1e-5}  # 20 steps, of which the losses are compared
 
 
 def size_of(scale: str, smoke: bool) -> Size:
@@ -101,15 +102,15 @@ class Task:
     def __init__(self, folder: str, scale: str, smoke: bool, device: str, tuned: bool, compile: bool):
         self.folder, self.size, self.device = Path(folder), size_of(scale, smoke), torch.device(device)
         self.tuned, self.compile, self.gpu = tuned, compile and tuned, device.startswith("cuda")
-        self.model = build(self.size, channels_last=tuned).to(self.device)
+        self.model = build(self.size, channels_last=tuned and self.gpu).to(self.device)  # on a CPU it costs a fifth, at this size
         self.call = torch.compile(self.model) if self.compile else self.model
         self.tokenizer, self.start = self.model.tokenizer, torch.load(self.folder / "weights.pt", weights_only=True)
         self.whole = self.size
         self.model.head.register_forward_pre_hook(self._see)
 
     def begin(self, mode: str) -> None:
-        """mode : "time"; "warm", one epoch of it; or "check". The check is in float64: in float32 the last bits of two kernels grow
-        within 20 steps to differences in which a wrong learning rate would hide."""
+        """mode : "time"; "warm", one epoch of it; or "check". The check is in float64, with small steps: the last bits of two
+        kernels differ, and in float32 that grows within 20 steps to differences in which a wrong learning rate would hide."""
         self.checking, self.format = mode == "check", None
         self.size = replace(self.whole, **{"check": CHECK, "warm": {"epochs": 1}, "time": {}}[mode])
         self.precision = choose(self.size.precision, self.device)
@@ -137,7 +138,7 @@ class Task:
 
     def optimizer(self, fused: bool | None = None):
         """AdamW over the same groups as cmlib's, and the same learning rates at every step."""
-        optimizer = torch.optim.AdamW(groups(self.model, PEAK_RATE), fused=fused)
+        optimizer = torch.optim.AdamW(groups(self.model, self.size.rate), fused=fused)
         steps = self.size.steps
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps, round(WARMUP * steps)))
 
