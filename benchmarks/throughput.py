@@ -180,13 +180,13 @@ def ratio(found: dict, name: str, key: str = "speed") -> float:
 def table(results: dict[int, dict]) -> None:
     kinds = {1: "tensors on the device", 2: "uint8 cache and token ids", 3: "JPEG files and texts"}
     for tier, found in results.items():
-        print(f"\n{f'tier {tier}: {kinds[tier]}':30}{'pairs/s':>22}{'ours/it':>9}{'pairs/CPU-s':>13}{'ours/it':>9}"
+        print(f"\n{f'tier {tier}: {kinds[tier]}':34}{'pairs/s':>20}{'ours/it':>9}{'pairs/CPU-s':>13}{'ours/it':>9}"
               f"{'s to target':>13}{'start-up s':>12}{'peak MiB':>10}")
         for name, tool in found.items():
             turns = tool["turns"]
             trained = [turn["trained"] for turn in turns]
             memory = max(turn["gpu_memory"] or turn["memory"] for turn in turns)
-            print(f"{name:30}{spread([t['speed'] for t in turns]):>22}{ratio(found, name):9.2f}{statistics.median(t['cpu'] for t in turns):13.1f}"
+            print(f"{name:30}{spread([t['speed'] for t in turns]):>24}{ratio(found, name):9.2f}{statistics.median(t['cpu'] for t in turns):13.1f}"
                   f"{ratio(found, name, 'cpu'):9.2f}{'never' if None in trained else f'{statistics.median(trained):.1f}':>13}"
                   f"{'' if tool['startup'] is None else format(tool['startup'], '.1f'):>12}{memory:10.0f}")
 

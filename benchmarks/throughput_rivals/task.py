@@ -61,7 +61,7 @@ class Size:
         return self.epochs * math.ceil(self.rows / self.batch)
 
 
-SIZES = {"small": Size(2, 128, 4, 1_500, "resnet18", 48, 0, 16, 96, 3, "fp32", 5e-4),
+SIZES = {"small": Size(2, 128, 4, 1_500, "resnet18", 48, 0, 16, 80, 3, "fp32", 5e-4),
          "full": Size(12, 768, 12, 30_522, "resnet50", 224, 64, 256, 2_048, 6, "bf16", 1e-4)}
 SMOKE = {"layers": 1, "pixels": 64, "batch": 8, "rows": 48, "epochs": 3}  # whether the code runs, nothing else
 CHECK = {"batch": 4, "rows": 40, "epochs": 2, "precision": "fp32", "rate": 1e-5}  # 20 steps, of which the losses are compared
