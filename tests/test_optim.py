@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
+from cmlib import optim
 from cmlib.accumulate import cached_contrastive, parts_of
 from cmlib.batch import Features
 from cmlib.distributed import Team
@@ -264,3 +265,21 @@ def test_a_step_with_infinite_gradients_is_skipped_and_the_scale_halves():
     assert 5 < skips < 119 and all(not m for m in moved[:skips]) and all(moved[skips:])
     assert scales[:skips] == [2.0 ** (127 - i) for i in range(skips)] and len(history.batch_loss) == 120
     assert all(math.isfinite(value) for value in history.batch_loss)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_large_model_has_the_fused_step_also_on_a_cpu_and_it_is_the_same_step(monkeypatch, layout):
+    torch.manual_seed(0)
+    small = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 4)).to(memory_format=layout)
+    large, x = copy.deepcopy(small), torch.randn(5, 3, 8, 8).to(memory_format=layout)
+    optimizers = [adamw(small, 1e-2)]
+    monkeypatch.setattr(optim, "LARGE", 1_000)
+    optimizers.append(adamw(large, 1e-2))
+    assert [o.defaults["fused"] for o in optimizers] == [None, True]
+    for _ in range(5):
+        for net, optimizer in zip((small, large), optimizers, strict=True):
+            optimizer.zero_grad()
+            net(x).square().mean().backward()
+            optimizer.step()
+    for a, b in zip(small.parameters(), large.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
