@@ -270,7 +270,7 @@ def test_a_step_with_infinite_gradients_is_skipped_and_the_scale_halves():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_large_model_has_the_fused_step_also_on_a_cpu_and_it_is_the_same_step(monkeypatch, layout):
     torch.manual_seed(0)
-    small = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 4)).to(memory_format=layout)
+    small = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 4)).to(memory_format=layout)
     large, x = copy.deepcopy(small), torch.randn(5, 3, 8, 8).to(memory_format=layout)
     optimizers = [adamw(small, 1e-2)]
     monkeypatch.setattr(optim, "LARGE", 1_000)
