@@ -1,4 +1,4 @@
-"""Lessons 00 and 06 in a simulated Colab: Python 3.13 and the packages Colab has, an empty folder, from the first cell on.
+"""Lessons 00, 06 and 13 in a simulated Colab: Python 3.13 and the packages Colab has, an empty folder, from the first cell on.
 
 ``make colab`` builds the environment (.venv-colab, about 5 GB) and runs this.
 """
@@ -46,7 +46,7 @@ def packages(*paths):
     return json.loads(subprocess.check_output([str(PYTHON), "-c", code, *map(str, paths)], text=True))
 
 
-@pytest.mark.parametrize("number", ["00", "06"])
+@pytest.mark.parametrize("number", ["00", "06", "13"])
 def test_a_lesson_runs_from_its_first_cell_in_an_empty_folder(number, source, kernels, tmp_path, monkeypatch):
     (lesson,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
     content, added = tmp_path / "content", tmp_path / "added"
