@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import interrupted_at
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -47,16 +48,8 @@ class Net(nn.Module):
 
 def run(folder=None, stop=None, every=1, loss=cross_entropy, **settings):
     """(model, history); stop : Ctrl-C at that call of the loss."""
-    calls = []
-
-    def interrupted(logits, labels):
-        calls.append(1)
-        if len(calls) == stop:
-            raise KeyboardInterrupt
-        return loss(logits, labels)
-
     net = Net()
-    return net, fit(net, data(), data(30, 1), loss=interrupted, checkpoint=folder, every=every, **SETTINGS | settings)
+    return net, fit(net, data(), data(30, 1), loss=interrupted_at(stop, loss), checkpoint=folder, every=every, **SETTINGS | settings)
 
 
 def bits(net, history):

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from conftest import interrupted_at
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 from torch.nn.functional import cross_entropy
@@ -34,16 +35,8 @@ def data(n=50, seed=0):
 
 def run(stop=None, **settings):
     """Three steps in each of four epochs; stop : Ctrl-C at that step."""
-    calls = []
-
-    def interrupted(logits, labels):
-        calls.append(1)
-        if len(calls) == stop:
-            raise KeyboardInterrupt
-        return cross_entropy(logits, labels)
-
     torch.manual_seed(0)
-    return fit(Concat(4, 3, 2), data(), data(20, 1), epochs=4, batch_size=20, loss=interrupted if stop else cross_entropy, progress=False,
+    return fit(Concat(4, 3, 2), data(), data(20, 1), epochs=4, batch_size=20, loss=interrupted_at(stop, cross_entropy), progress=False,
                **settings)
 
 

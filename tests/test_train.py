@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import need
+from conftest import interrupted_at, need
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -170,16 +170,8 @@ def test_divergence_in_a_later_epoch_goes_back_to_the_best_one():
 
 @pytest.mark.parametrize("stop_at", [2, 6])
 def test_ctrl_c_returns_the_history_and_keeps_what_was_learned(stop_at):
-    calls = []
-
-    def impatient(logits, labels):
-        calls.append(1)
-        if len(calls) == stop_at:
-            raise KeyboardInterrupt
-        return cross_entropy(logits, labels)
-
     net, before = model(), state(model())
-    history = fit(net, data(), epochs=9, batch_size=50, loss=impatient, progress=False)
+    history = fit(net, data(), epochs=9, batch_size=50, loss=interrupted_at(stop_at, cross_entropy), progress=False)
     assert isinstance(history, History) and history.interrupted and len(history) == (stop_at - 1) // 3
     assert not same(before, state(net))
 

@@ -34,9 +34,8 @@ def stage() -> Path:
         target = folder / "cmlib" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PACKAGE / name, target)
-    for place in ("cmlib", "cmlib/check", "cmlib/grade"):
-        (folder / place / "__init__.py").touch()
-    (folder / "cmlib" / "__init__.py").write_text(ABSENT)
+    for place, text in (("cmlib", ABSENT), ("cmlib/check", ""), ("cmlib/grade", "")):
+        (folder / place / "__init__.py").write_text(text)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
