@@ -30,7 +30,7 @@ notebooks: $(READY)
 	$(PY) tests/test_readme.py
 
 weights: $(READY)
-	$(PY) -m cmlib.encoders.pretrain
+	$(PY) -m recipes.mini_encoders
 
 bench: $(READY)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file || exit 1; done

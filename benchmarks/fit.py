@@ -1,10 +1,11 @@
-"""Samples per CPU-second: cmlib.train.fit against a bare PyTorch loop on the same model, interleaved A B A B.
+"""Samples per CPU-second: cmlib.training.fit.fit against a bare PyTorch loop on the same model, interleaved A
+B A B.
 
     OMP_NUM_THREADS=1 python benchmarks/fit.py
 
-CPU-seconds, not seconds on the wall, so that a busy machine changes little; the ratio is the cost of what fit adds
-(schedule, clipping, NaN check, history, typed batches). Both in one process: between two processes the same code differs by
-a tenth, by where their memory happens to lie, and that is the noise of throughput.py.
+CPU-seconds, not seconds on the wall, so that a busy machine changes little; the ratio is the cost of what fit
+adds (schedule, clipping, NaN check, history, typed batches). Both in one process: between two processes the
+same code differs by a tenth, by where their memory happens to lie, and that is the noise of throughput.py.
 """
 
 import copy
@@ -14,12 +15,13 @@ import time
 import torch
 from torch.nn.functional import cross_entropy
 
-from cmlib.batch import Features
+from cmlib.data.batch import Features
+from cmlib.data.pairs import Pairs
+from cmlib.data.rows import Rows
 from cmlib.encoders import image_encoder, text_encoder
-from cmlib.fusion import Concat
-from cmlib.models import FusionModel, Rows
-from cmlib.pairs import Pairs
-from cmlib.train import fit
+from cmlib.fusion.concat import Concat
+from cmlib.models.fusion_model import FusionModel
+from cmlib.training.fit import fit
 
 
 def bare(model, rows, epochs, batch_size=64):
@@ -60,10 +62,14 @@ def main():
     features = Features(torch.randn(4096, 128), torch.randn(4096, 128), torch.randint(0, 2, (4096,)))
     compare("MLP head on features", Concat(128, 128, 2, head="mlp"), features, epochs=4)
     images = torch.randint(0, 256, (256, 3, 64, 64), dtype=torch.uint8)
-    pairs = Pairs(images, ["is this the blue ball that i ordered ?"] * 256, torch.arange(256) % 2, ("keep", "refund"))
+    pairs = Pairs(
+        images, ["is this the blue ball that i ordered ?"] * 256, torch.arange(256) % 2, ("keep", "refund")
+    )
     mini = FusionModel(image_encoder("mini", pretrained=False), text_encoder("mini", pretrained=False), 2)
     compare("mini ResNet + mini BERT", mini, pairs, epochs=1)
-    large = FusionModel(image_encoder("resnet18", pretrained=False, image_size=64), text_encoder("mini", pretrained=False), 2)
+    large = FusionModel(
+        image_encoder("resnet18", pretrained=False, image_size=64), text_encoder("mini", pretrained=False), 2
+    )
     compare("ResNet-18 + mini BERT", large, pairs[:96], epochs=1)
 
 

@@ -1,9 +1,11 @@
-"""Submissions a minute: ours (torch preloaded; a fresh torch for each), otter-grader and nbgrader, in turns, on the same four exercises.
+"""Submissions a minute: ours (torch preloaded; a fresh torch for each), otter-grader and nbgrader, in turns,
+on the same four exercises.
 
     python benchmarks/grading.py [--rounds 3] [--memory 1000] [--no-rivals]
 
-The rivals live in an environment of their own, .venv-graders, which is made here; they use the course's torch, and their tests call
-the course's own check, as an instructor's would. All submissions are right, so that every tool must give full points.
+The rivals live in an environment of their own, .venv-graders, which is made here; they use the course's
+torch, and their tests call the course's own check, as an instructor's would. All submissions are right, so
+that every tool must give full points.
 """
 
 from __future__ import annotations
@@ -40,20 +42,30 @@ SIZES = {"preloaded": 150, "fresh": 10, "otter": 3, "nbgrader": 6}  # submission
 def submission(number: int) -> list[str]:
     """The imports, then one answer per exercise, worded as only this learner does."""
     rng, bank = random.Random(number), answers(LESSON)
-    return [bank.imports, *(wording(bank.code(rng.choice(bank.right[e.id]), e.name), rng) for e in exercises(LESSON))]
+    return [
+        bank.imports,
+        *(wording(bank.code(rng.choice(bank.right[e.id]), e.name), rng) for e in exercises(LESSON)),
+    ]
 
 
 def write_class(folder: Path, numbers) -> None:
     folder.mkdir(parents=True)
     for number in numbers:
         imports, *cells = submission(number)
-        value = {"format": "cmlib-submission-1", "answers": {e.id: {"cells": [imports, f'{cell}\n\ncheck("{e.id}", {e.name})']}
-                                                             for e, cell in zip(exercises(LESSON), cells, strict=True)}}
+        value = {
+            "format": "cmlib-submission-1",
+            "answers": {
+                e.id: {"cells": [imports, f'{cell}\n\ncheck("{e.id}", {e.name})']}
+                for e, cell in zip(exercises(LESSON), cells, strict=True)
+            },
+        }
         (folder / f"submission-{LESSON}-learner{number}.json").write_text(json.dumps(value), "utf-8")
 
 
 class Tool:
-    """A process that stays: it gets a list of submissions and says how long they took and what they earned. `cpu` counts its children."""
+    """A process that stays: it gets a list of submissions and says how long they took and what they earned.
+    `cpu` counts its children.
+    """
 
     def __init__(self, name: str, command: list[str], work: Path):
         self.name, self.command, self.work, self.rates, self.costs = name, command, work, [], []
@@ -62,15 +74,33 @@ class Tool:
     def __enter__(self):
         with suppress(OSError):
             self.group.mkdir()
-        join = ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(self.group)] if self.group.is_dir() else []
+        join = (
+            ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(self.group)]
+            if self.group.is_dir()
+            else []
+        )
         home = self.work / "home"
         home.mkdir(parents=True)
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HOME": str(home), "CMLIB_HOME": str(home), "PYTHONWARNINGS": "ignore",
-                                    "PATH": f"{Path(self.command[0]).parent}:{os.environ['PATH']}"}  # nbgrader calls alembic
-        self.process = subprocess.Popen([*join, *self.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        env=environment)
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(home),
+            "CMLIB_HOME": str(home),
+            "PYTHONWARNINGS": "ignore",
+            "PATH": f"{Path(self.command[0]).parent}:{os.environ['PATH']}",
+        }  # nbgrader calls alembic
+        self.process = subprocess.Popen(
+            [*join, *self.command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         self.said: list[str] = []
-        threading.Thread(target=lambda: self.said.extend(itertools.islice(self.process.stderr, 10**6)), daemon=True).start()
+        threading.Thread(
+            target=lambda: self.said.extend(itertools.islice(self.process.stderr, 10**6)), daemon=True
+        ).start()
         return self
 
     def __exit__(self, *_):
@@ -93,7 +123,9 @@ class Tool:
 
     def turn(self, numbers, count: bool = True) -> None:
         before = self.cpu()
-        answer = json.loads(self.ask([submission(n) for n in numbers] if self.name not in TARGETS else list(numbers)))
+        answer = json.loads(
+            self.ask([submission(n) for n in numbers] if self.name not in TARGETS else list(numbers))
+        )
         full = sum(e.points for e in exercises(LESSON))
         assert answer["points"] == [full] * len(numbers), f"{self.name} gave {answer['points']}"
         if count:
@@ -110,11 +142,15 @@ def serve(kind: str) -> None:
     for turn, line in enumerate(sys.stdin):
         numbers = json.loads(line)
         write_class(work / f"in{turn}", numbers)
-        order = batch.Order(work / f"in{turn}", work / f"out{turn}", (LESSON,), b"a benchmark's secret", workers=WORKERS)
+        order = batch.Order(
+            work / f"in{turn}", work / f"out{turn}", (LESSON,), b"a benchmark's secret", workers=WORKERS
+        )
         start = time.monotonic()  # starting the boxes, which is done once in a batch, is counted
         batch.grade_all(order, walls.Wall("bubblewrap", nested=kind == "preloaded"))
         seconds = time.monotonic() - start
-        points = [json.loads((order.out / "grades" / f"learner{n}.json").read_text())["points"] for n in numbers]
+        points = [
+            json.loads((order.out / "grades" / f"learner{n}.json").read_text())["points"] for n in numbers
+        ]
         print(json.dumps({"seconds": seconds, "points": points}), flush=True)
 
 
@@ -123,13 +159,26 @@ def install() -> str:
     uv = [sys.executable, "-m", "uv"]
     if (RIVALS / ".ready").exists():
         return ""
-    for command in ([*uv, "venv", "-q", "--clear", "--python", sys.executable, RIVALS],
-                    [*uv, "pip", "install", "-q", "--python", RIVALS / "bin" / "python", "otter-grader", "nbgrader", "ipykernel"]):
+    for command in (
+        [*uv, "venv", "-q", "--clear", "--python", sys.executable, RIVALS],
+        [
+            *uv,
+            "pip",
+            "install",
+            "-q",
+            "--python",
+            RIVALS / "bin" / "python",
+            "otter-grader",
+            "nbgrader",
+            "ipykernel",
+        ],
+    ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             return (done.stderr.strip().splitlines() or ["no reason given"])[-1]
     (place,) = RIVALS.glob("lib/python*/site-packages")
-    (place / "course.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")  # torch, and what the course's checks need
+    # torch, and what the course's checks need
+    (place / "course.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     (RIVALS / ".ready").touch()
     return ""
 
@@ -140,10 +189,16 @@ def race(rounds: int, rivals: bool) -> None:
     if rivals and (problem := install()):
         print(f"The rivals cannot be installed here: {problem}")
     elif rivals:
-        commands |= {name: [str(RIVALS / "bin" / "python"), str(here.parent / "graders" / f"{name}_driver.py")] for name in ("otter", "nbgrader")}
+        commands |= {
+            name: [str(RIVALS / "bin" / "python"), str(here.parent / "graders" / f"{name}_driver.py")]
+            for name in ("otter", "nbgrader")
+        }
     about = [{"id": e.id, "name": e.name, "points": e.points} for e in exercises(LESSON)]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        tools = [stack.enter_context(Tool(name, command, Path(folder) / name)) for name, command in commands.items()]
+        tools = [
+            stack.enter_context(Tool(name, command, Path(folder) / name))
+            for name, command in commands.items()
+        ]
         for tool in tools:
             tool.ask({"work": str(tool.work), "exercises": about, "solution": submission(0)})
             tool.turn([0, 1], count=False)
@@ -151,13 +206,22 @@ def race(rounds: int, rivals: bool) -> None:
         for _ in range(rounds):
             for tool in tools:
                 tool.turn(list(itertools.islice(fresh, SIZES[tool.name])))
-        print(f"{rounds} turns each, on {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f} at the end; {LESSON}.1 to {LESSON}.4, all right")
+        print(f"{rounds} turns each, on {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f} at "
+              f"the end; {LESSON}.1 to {LESSON}.4, all right")
         print(f"{'':24}{'submissions/min':>28}{'CPU s/submission':>20}")
-        names = {"preloaded": f"cmlib grade ({WORKERS} workers)", "fresh": "… fresh torch for each", "otter": "otter-grader", "nbgrader": "nbgrader autograde"}
+        names = {
+            "preloaded": f"cmlib grade ({WORKERS} workers)",
+            "fresh": "… fresh torch for each",
+            "otter": "otter-grader",
+            "nbgrader": "nbgrader autograde",
+        }
         for tool in tools:
             spread = f"{statistics.median(tool.rates):.1f} ({min(tool.rates):.1f} to {max(tool.rates):.1f})"
             cost = f"{statistics.median(tool.costs):.2f}" if tool.costs else "unknown"
-            print(f"{names[tool.name]:24}{spread:>28}{cost:>20}" + (f"   wanted: {TARGETS[tool.name]}" if tool.name in TARGETS else ""))
+            print(
+                f"{names[tool.name]:24}{spread:>28}{cost:>20}"
+                + (f"   wanted: {TARGETS[tool.name]}" if tool.name in TARGETS else "")
+            )
 
 
 def overhead() -> None:
@@ -172,8 +236,20 @@ def overhead() -> None:
             call()
             taken.append(1000 * (time.perf_counter() - start))
         return statistics.median(taken)
-    bare = ["bwrap", "--unshare-all", "--ro-bind", "/usr", "/usr", *("--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
-            "--proc", "/proc", "--dev", "/dev", "/usr/bin/true"]
+
+    bare = [
+        "bwrap",
+        "--unshare-all",
+        "--ro-bind",
+        "/usr",
+        "/usr",
+        *("--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "/usr/bin/true",
+    ]
     with staged() as files, boxes.Box(walls.Wall("bubblewrap", nested=True), files) as box:
         def answer():
             session = box.answer()
@@ -183,8 +259,10 @@ def overhead() -> None:
             session.close()
         box.start()
         answer()
-        print(f"bwrap /usr/bin/true: {median(lambda: subprocess.run(bare, check=True)):.0f} ms; "
-              f"an answer that does nothing, in a box of its own: {median(answer):.0f} ms (wanted: under 100)")
+        print(
+            f"bwrap /usr/bin/true: {median(lambda: subprocess.run(bare, check=True)):.0f} ms; "
+            f"an answer that does nothing, in a box of its own: {median(answer):.0f} ms (wanted: under 100)"
+        )
 
 
 @contextmanager
@@ -199,9 +277,14 @@ def staged():
 
 
 def memory(count: int) -> None:
-    """Peak of the judge, the process in which no learner's code runs, while the command line grades ``count`` submissions."""
+    """Peak of the judge, the process in which no learner's code runs, while the command line grades ``count``
+    submissions.
+    """
     def peak(command):
-        process, most = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), {"VmHWM": 0, "RssAnon": 0}
+        process, most = (
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+            {"VmHWM": 0, "RssAnon": 0},
+        )
         while process.poll() is None:
             with suppress(OSError):
                 for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
@@ -216,18 +299,35 @@ def memory(count: int) -> None:
         write_class(work / "in", range(count))
         (work / "secret").write_text("a benchmark's secret")
         start = time.monotonic()
-        ours = peak([sys.executable, "-m", "cmlib.cli", "grade", work / "in", "--lessons", LESSON, "--seed-file", work / "secret", "--out", work / "out"])
+        ours = peak(
+            [
+                sys.executable,
+                "-m",
+                "cmlib.cli",
+                "grade",
+                work / "in",
+                "--lessons",
+                LESSON,
+                "--seed-file",
+                work / "secret",
+                "--out",
+                work / "out",
+            ]
+        )
         seconds = time.monotonic() - start
         assert len(list((work / "out" / "grades").glob("*.json"))) == count
     torch = peak([sys.executable, "-c", "import torch, time; time.sleep(.2)"])
-    print(f"the judge, over {count} submissions ({60 * count / seconds:.0f}/min with start and reports): peak {ours['VmHWM']:.0f} MiB resident, "
-          f"{ours['RssAnon']:.0f} MiB of it its own (wanted: under 400); import torch alone {torch['VmHWM']:.0f} and {torch['RssAnon']:.0f} MiB")
+    print(f"the judge, over {count} submissions ({60 * count / seconds:.0f}/min with start and reports): "
+          f"peak {ours['VmHWM']:.0f} MiB resident, "
+          f"{ours['RssAnon']:.0f} MiB of it its own (wanted: under 400); import torch alone "
+          f"{torch['VmHWM']:.0f} and {torch['RssAnon']:.0f} MiB")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", type=int, default=1000, help="submissions for the memory test; 0 leaves it out")
+    parser.add_argument("--memory", type=int, default=1000, help="submissions for the memory test; 0 leaves "
+                                                                 "it out")
     parser.add_argument("--no-rivals", action="store_true")
     parser.add_argument("--serve", choices=TARGETS, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -25,4 +25,5 @@ if __name__ == "__main__":
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     for world in (RefundDesk(), Chest(), Toys()):
         speed, build = measure(world, n)
-        print(f"{type(world).__name__:10s} {speed:8,.0f} images per CPU-second   {build:5.2f} s to build its sprites, once")
+        print(f"{type(world).__name__:10s} {speed:8,.0f} images per CPU-second   {build:5.2f} s to build its "
+              "sprites, once")

@@ -1,4 +1,6 @@
-"""Seconds and memory of every built lesson, kernel start and imports included: python benchmarks/lessons.py [02 06 …]"""
+"""Seconds and memory of every built lesson, kernel start and imports included: python benchmarks/lessons.py
+[02 06 …]
+"""
 
 import os
 import sys
@@ -8,7 +10,7 @@ import time
 import nbformat
 from nbclient import NotebookClient
 
-from cmlib import author
+from cmlib.authoring import notebooks as author
 
 
 def run(path) -> tuple[float, int]:
@@ -16,8 +18,15 @@ def run(path) -> tuple[float, int]:
     notebook = nbformat.read(path, 4)
     notebook.cells.append(nbformat.v4.new_code_cell(author.PEAK))
     with tempfile.TemporaryDirectory() as home:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CMLIB_HOME": home, "CMLIB_DPI": "72", "CMLIB_SCALE": "small"}
-        client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "CMLIB_HOME": home,
+            "CMLIB_DPI": "72",
+            "CMLIB_SCALE": "small",
+        }
+        client = NotebookClient(
+            notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+        )
         start = time.monotonic()
         client.execute(env=environment)
         return time.monotonic() - start, int(notebook.cells[-1].outputs[0].text)

@@ -3,20 +3,43 @@
 ``import cmlib`` is light (no torch); every name below is loaded when it is first used.
 """
 
+import sys
 from importlib import import_module
 
-__version__ = "0.1.0"
+from cmlib._old_names import MOVED, Finder
 
-_HOMES = {
-    "setup": "cmlib.scale",
+__version__ = "0.2.0"
+
+_HOMES = {  # what a lesson needs
+    "setup": "cmlib.course.setup",
+    "text_encoder": "cmlib.encoders",
+    "image_encoder": "cmlib.encoders",
+    "FusionModel": "cmlib.models",
+    "freeze": "cmlib.training.freeze",
+    "fit": "cmlib.training.fit",
+    "predict": "cmlib.training.predict",
+    "extract": "cmlib.training.predict",
+    "evaluate": "cmlib.evaluation",
     "progress": "cmlib.check",
     "report": "cmlib.check.page",
     "submit": "cmlib.grade.submit",
 }
-_MODULES = {"accumulate", "augment", "batch", "batching", "check", "checkpoints", "datasets", "encoders", "fusion", "joint", "losses",
-            "memory", "metrics", "models", "optim", "pairs", "plots", "precision", "scale", "train", "worlds"}
+_PARTS = {
+    "check": "cmlib.check",
+    "data": "cmlib.data",
+    "datasets": "cmlib.datasets",
+    "encoders": "cmlib.encoders",
+    "evaluation": "cmlib.evaluation",
+    "fusion": "cmlib.fusion",
+    "losses": "cmlib.losses",
+    "models": "cmlib.models",
+    "plots": "cmlib.course.plots",
+    "training": "cmlib.training",
+    "worlds": "cmlib.worlds",
+}
 
-__all__ = sorted([*_HOMES, *_MODULES, "missing_packages"])
+__all__ = sorted([*_HOMES, *_PARTS, "missing_packages"])
+sys.meta_path.append(Finder)
 
 
 def missing_packages() -> list[str]:
@@ -27,10 +50,12 @@ def missing_packages() -> list[str]:
 
 
 def __getattr__(name):
-    if name in _MODULES:
-        return import_module(f"cmlib.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _PARTS:
+        return import_module(_PARTS[name])
+    if name in MOVED:
+        return import_module(f"cmlib.{name}")
     raise AttributeError(f"cmlib has no {name!r}; it has {', '.join(__all__)}")
 
 

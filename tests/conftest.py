@@ -26,7 +26,8 @@ def own_home(tmp_path_factory, monkeypatch):
 def need(what: str, found) -> None:
     """Skip where ``what`` is missing, but fail in CI: there everything must be there."""
     if not found:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{what} is not installed on this machine")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{what} is not installed on this "
+                                                                         "machine")
 
 
 @pytest.fixture(scope="session")

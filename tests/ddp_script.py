@@ -1,4 +1,5 @@
-"""What torchrun starts in test_ddp.py: the script of one process, unchanged. Arguments: folder, then the settings as JSON.
+"""What torchrun starts in test_ddp.py: the script of one process, unchanged. Arguments: folder, then the
+settings as JSON.
 
 nan : this row is broken; kill : the second process dies at this step, the first time.
 """
@@ -12,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cmlib.batch import Features
-from cmlib.fusion import Concat
-from cmlib.train import fit
+from cmlib.data.batch import Features
+from cmlib.fusion.concat import Concat
+from cmlib.training.fit import fit
 
 
 class Unused(Concat):
@@ -43,7 +44,11 @@ def main(folder: str, settings: dict) -> dict:
 
     def loss(logits, labels):
         seen.append(len(labels) if logits.requires_grad else -len(labels))
-        if os.environ.get("RANK") == "1" and sum(n > 0 for n in seen) == kill and not (done := Path(folder, "killed")).exists():
+        if (
+            os.environ.get("RANK") == "1"
+            and sum(n > 0 for n in seen) == kill
+            and not (done := Path(folder, "killed")).exists()
+        ):
             done.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return nn.functional.cross_entropy(logits, labels)
@@ -51,7 +56,11 @@ def main(folder: str, settings: dict) -> dict:
     found = {"error": None}
     try:
         history = fit(net, rows, data(11, 1), batch_size=8, loss=loss, progress=False, **settings)
-        found |= {"batch_loss": history.batch_loss, "valid_loss": history["valid_loss"].tolist(), "best": history.best_epoch}
+        found |= {
+            "batch_loss": history.batch_loss,
+            "valid_loss": history["valid_loss"].tolist(),
+            "best": history.best_epoch,
+        }
     except FloatingPointError as error:
         found["error"] = str(error)
     found |= {"weights": [p.tolist() for p in net.parameters()], "seen": seen}

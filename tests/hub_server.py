@@ -1,4 +1,6 @@
-"""A hub on this machine: as much of the Hugging Face hub's protocol as a download of a model speaks, and ways to break it."""
+"""A hub on this machine: as much of the Hugging Face hub's protocol as a download of a model speaks, and ways
+to break it.
+"""
 
 import hashlib
 import json
@@ -15,12 +17,15 @@ def git_sha1(content):
 
 @dataclass
 class Repo:
-    """commits : {hash: {path: bytes}}; refs : {branch or tag: hash}; answers : {status, X-Error-Code} instead of everything."""
+    """commits : {hash: {path: bytes}}; refs : {branch or tag: hash}; answers : {status, X-Error-Code} instead
+    of everything.
+    """
 
     commits: dict
     refs: dict
     refuses: tuple = ()
-    cut: list = field(default_factory=list)  # how many bytes of each successive body of weights; then all of it
+    # how many bytes of each successive body of weights; then all of it
+    cut: list = field(default_factory=list)
     swap: dict = field(default_factory=dict)  # path: what is sent in place of the announced content
 
     def files(self, revision):
@@ -28,7 +33,9 @@ class Repo:
 
 
 class Hub(ThreadingHTTPServer):
-    """Large files are stored apart, as there: ``resolve`` announces size and SHA-256 and redirects to another address."""
+    """Large files are stored apart, as there: ``resolve`` announces size and SHA-256 and redirects to another
+    address.
+    """
 
     daemon_threads = True
 
@@ -62,7 +69,8 @@ class Handler(BaseHTTPRequestHandler):
         group, model, *rest = path.removeprefix("api/models/").split("/")
         repo = self.server.repos.get(f"{group}/{model}")
         if repo is None:
-            return self.refuse(401, "RepoNotFound")  # to those who are not logged in the hub says 401, not 404
+            # to those who are not logged in the hub says 401, not 404
+            return self.refuse(401, "RepoNotFound")
         if repo.refuses and (rest[0] != "cdn"):
             return self.refuse(*repo.refuses)
         kind, revision, file = rest[0], "/".join(rest[1:]) if api else rest[1], "/".join(rest[2:])
@@ -77,8 +85,15 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "EntryNotFound")
         content, large = files[file], file.endswith((".safetensors", ".bin"))
         if kind == "resolve" and large:
-            return self.answer(302, {"Location": f"{self.server.url}/{group}/{model}/cdn/{commit}/{file}", "X-Repo-Commit": commit,
-                                     "X-Linked-Size": len(content), "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"'})
+            return self.answer(
+                302,
+                {
+                    "Location": f"{self.server.url}/{group}/{model}/cdn/{commit}/{file}",
+                    "X-Repo-Commit": commit,
+                    "X-Linked-Size": len(content),
+                    "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
+                },
+            )
         self.body(repo.swap.get(file, content), {"X-Repo-Commit": commit, "ETag": f'"{git_sha1(content)}"'},
                   repo.cut.pop(0) if large and repo.cut and self.command == "GET" else None)
 
@@ -89,9 +104,21 @@ class Handler(BaseHTTPRequestHandler):
 
     @staticmethod
     def tree(name, commit, files):
-        return [{"type": "file", "path": path, "size": len(content), "oid": git_sha1(content)} |
-                ({"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
-                 if path.endswith((".safetensors", ".bin")) else {}) for path, content in files.items()]
+        return [
+            {"type": "file", "path": path, "size": len(content), "oid": git_sha1(content)}
+            | (
+                {
+                    "lfs": {
+                        "oid": hashlib.sha256(content).hexdigest(),
+                        "size": len(content),
+                        "pointerSize": 134,
+                    }
+                }
+                if path.endswith((".safetensors", ".bin"))
+                else {}
+            )
+            for path, content in files.items()
+        ]
 
     def refuse(self, status, code):
         self.answer(status, {"X-Error-Code": code, "X-Error-Message": "No."})
@@ -99,7 +126,9 @@ class Handler(BaseHTTPRequestHandler):
     def body(self, content, headers=None, cut=None):
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
         part = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
-        self.answer(206 if start else 200, {**(headers or {}), **part, "Accept-Ranges": "bytes"}, content[start:], cut)
+        self.answer(
+            206 if start else 200, {**(headers or {}), **part, "Accept-Ranges": "bytes"}, content[start:], cut
+        )
 
     def answer(self, status, headers, content=b"", cut=None):
         self.send_response(status)

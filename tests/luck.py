@@ -1,7 +1,9 @@
-"""Does a score hang on the draw? ``python tests/luck.py [SEEDS [EXERCISE …]]`` grades, over drawn seeds and without a box, every right
-and wrong answer of ``tests/answers``, and answers that know nothing: constants, inputs handed back, a table of the printed cases.
+"""Does a score hang on the draw? ``python tests/luck.py [SEEDS [EXERCISE …]]`` grades, over drawn seeds and
+without a box, every right and wrong answer of ``tests/answers``, and answers that know nothing: constants,
+inputs handed back, a table of the printed cases.
 
-It prints each wrong answer whose points differ between seeds, each right one without full points, each ignorant one with any.
+It prints each wrong answer whose points differ between seeds, each right one without full points, each
+ignorant one with any.
 """
 
 import hashlib
@@ -28,7 +30,10 @@ def load(path):
     return module
 
 
-MODULES = {path.stem.removeprefix("lesson"): load(path) for path in sorted((Path(__file__).parent / "answers").glob("lesson*.py"))}
+MODULES = {
+    path.stem.removeprefix("lesson"): load(path)
+    for path in sorted((Path(__file__).parent / "answers").glob("lesson*.py"))
+}
 IDS = [id for module in MODULES.values() for id in module.WRONG]
 
 
@@ -38,7 +43,9 @@ def seeds(n: int) -> list[int]:
 
 
 def points(exercise, answer, seed: int) -> float:
-    """What the grader gives for ``answer``. Without the list of mistakes, which chooses a sentence and never a verdict."""
+    """What the grader gives for ``answer``. Without the list of mistakes, which chooses a sentence and never
+    a verdict.
+    """
     cases, counts = _drawn(exercise.id, seed)
     found = []
     for one in properties(replace(exercise, mistakes=[], make_cases=lambda _: cases), answer, seed):
@@ -54,7 +61,9 @@ def _drawn(id: str, seed: int) -> tuple[list, list[bool]]:
 
 
 def ignorant(exercise) -> dict:
-    """{name: answer} of answers that know the cases which the course prints, and the form of a result, and nothing else."""
+    """{name: answer} of answers that know the cases which the course prints, and the form of a result, and
+    nothing else.
+    """
     printed: dict[bytes, object] = {}
 
     def noted(*args, **kwargs):
@@ -62,18 +71,45 @@ def ignorant(exercise) -> dict:
         return value
     for one in exercise.make_cases(Draw(0)):
         exercise.call(noted, *one.args)
-    guesses = {f"printed result {k}": lambda *_, value=value, **__: value for k, value in enumerate(list(printed.values())[:40])}
-    for number in (0, 1, -1, 0.5, 2, 100):  # more than a learner could do: of the right form, by asking the reference
-        guesses[f"all {number}"] = lambda *args, number=number, **kwargs: _filled(exercise.reference(*args, **kwargs), number)
+    guesses = {
+        f"printed result {k}": lambda *_, value=value, **__: value
+        for k, value in enumerate(list(printed.values())[:40])
+    }
+    for number in (
+        0,
+        1,
+        -1,
+        0.5,
+        2,
+        100,
+    ):  # more than a learner could do: of the right form, by asking the reference
+        guesses[f"all {number}"] = lambda *args, number=number, **kwargs: _filled(
+            exercise.reference(*args, **kwargs), number
+        )
     for k in range(3):
         guesses[f"argument {k}"] = lambda *args, k=k, **kwargs: (*args, *kwargs.values())[k]
-    guesses |= {"all arguments": lambda *args, **_: args, "no text": lambda *_: "", "nothing": lambda *_: [], "unknown": lambda *_: ["[UNK]"]}
-    return guesses | {f"table, else {name}": lambda *args, guess=guess, **kwargs: printed[key] if (key := _key(args, kwargs)) in printed else
-                      guess(*args, **kwargs) for name, guess in guesses.items()}
+    guesses |= {
+        "all arguments": lambda *args, **_: args,
+        "no text": lambda *_: "",
+        "nothing": lambda *_: [],
+        "unknown": lambda *_: ["[UNK]"],
+    }
+    return guesses | {
+        f"table, else {name}": lambda *args, guess=guess, **kwargs: (
+            printed[key] if (key := _key(args, kwargs)) in printed else guess(*args, **kwargs)
+        )
+        for name, guess in guesses.items()
+    }
 
 
 def _key(args, kwargs) -> bytes:
-    return frames.pack({}, ([a.detach() if isinstance(a, torch.Tensor) else a for a in args], {k: v.detach() for k, v in kwargs.items()}))
+    return frames.pack(
+        {},
+        (
+            [a.detach() if isinstance(a, torch.Tensor) else a for a in args],
+            {k: v.detach() for k, v in kwargs.items()},
+        ),
+    )
 
 
 def _filled(value, number):
@@ -87,7 +123,9 @@ def _filled(value, number):
 
 
 def lucky(id: str, over: list[int]) -> list[str]:
-    """A line for every answer to exercise ``id`` whose points are not what they should be, whatever the seed."""
+    """A line for every answer to exercise ``id`` whose points are not what they should be, whatever the
+    seed.
+    """
     module, exercise, found = MODULES[id[:2]], find(id), []
     _drawn.cache_clear()
     for k, answer in enumerate(module.RIGHT[id]):
@@ -98,12 +136,19 @@ def lucky(id: str, over: list[int]) -> list[str]:
         got = Counter(points(exercise, answer, seed) for seed in over)
         if len(got) > 1 or exercise.points in got:
             found.append(f"{id}, wrong answer {part!r}: {dict(got)} of {exercise.points}")
-    return found + [f"{id}, {name}: {dict(got)} of {exercise.points}" for name, answer in ignorant(exercise).items()
-                    if set(got := Counter(points(exercise, answer, seed) for seed in over)) != {0.0}]
+    return found + [
+        f"{id}, {name}: {dict(got)} of {exercise.points}"
+        for name, answer in ignorant(exercise).items()
+        if set(got := Counter(points(exercise, answer, seed) for seed in over)) != {0.0}
+    ]
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    lines = [print(line, flush=True) or line for id in sys.argv[2:] or IDS for line in lucky(id, seeds(int((sys.argv[1:] or ["30"])[0])))]
+    lines = [
+        print(line, flush=True) or line
+        for id in sys.argv[2:] or IDS
+        for line in lucky(id, seeds(int((sys.argv[1:] or ["30"])[0])))
+    ]
     sys.exit(bool(lines))

@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from cmlib import author, cli
+from cmlib import cli
+from cmlib.authoring import notebooks as author
 
 SOURCE = '''\
 # %% [markdown]
@@ -76,7 +77,10 @@ def texts(notebook):
 
 def test_the_learner_gets_the_stub_and_the_solved_notebook_the_solution(course):
     (source,) = author.sources()
-    learner, solved = "\n".join(texts(author.build(source))), "\n".join(texts(author.build(source, solved=True)))
+    learner, solved = (
+        "\n".join(texts(author.build(source))),
+        "\n".join(texts(author.build(source, solved=True))),
+    )
     assert "raise NotImplementedError" in learner and "argmax" not in learner
     assert "raise NotImplementedError" not in solved and "argmax" in solved
     assert learner.count('check("00.1", accuracy)') == solved.count('check("00.1", accuracy)') == 1
@@ -84,7 +88,9 @@ def test_the_learner_gets_the_stub_and_the_solved_notebook_the_solution(course):
 
 def test_cells_have_stable_ids_and_every_code_cell_parses(course):
     notebook = author.build(author.sources()[0])
-    assert [cell["id"] for cell in notebook["cells"]] == [f"l00-{i:02d}" for i in range(len(notebook["cells"]))]
+    assert [cell["id"] for cell in notebook["cells"]] == [
+        f"l00-{i:02d}" for i in range(len(notebook["cells"]))
+    ]
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             ast.parse("".join(cell["source"]))
@@ -92,10 +98,14 @@ def test_cells_have_stable_ids_and_every_code_cell_parses(course):
 
 def test_card_hints_and_quiz_are_written_out(course):
     text = "\n".join(texts(author.build(author.sources()[0])))
-    assert "### Exercise 00.1 · Accuracy\n\n*5 minutes · 1 point · difficulty ●○○○○*\n\nWrite accuracy." in text
+    assert (
+        "### Exercise 00.1 · Accuracy\n\n*5 minutes · 1 point · difficulty ●○○○○*\n\nWrite accuracy." in text
+    )
     for i, what in enumerate(author.HINTS, 1):
         assert f"<details><summary>Hint {i}: {what}</summary>\n\n" in text
-    assert "**1. Which is right?**\n\n<details><summary>this</summary>\n\nNo. because not\n\n</details>" in text
+    assert (
+        "**1. Which is right?**\n\n<details><summary>this</summary>\n\nNo. because not\n\n</details>" in text
+    )
     assert "<details><summary>that</summary>\n\nRight. because of this\n\n</details>" in text
     assert text.count("<details>") == text.count("</details>") == 3 + 4
 
@@ -113,7 +123,8 @@ def test_the_first_code_cell_knows_one_address(course):
     ("# ---\n# `____`", "", "00_tiny.py: exercise 00.1 needs three hints between '---' lines, has 2"),
     ("[exercise] 00.1", "[exercise] 00.7", "There is no exercise '00.7'; did you mean '00.1'"),
     ("# - two :: no", "# - two", "00_tiny.py: the quiz option '- two' has no explanation after '::'"),
-    ("# %% [exercise] 00.1\n# Write accuracy.\n", "", r"00_tiny.py: a \[stub\] cell stands before the first \[exercise\]"),
+    ("# %% [exercise] 00.1\n# Write accuracy.\n", "", r"00_tiny.py: a \[stub\] cell stands before the first "
+                                                      r"\[exercise\]"),
 ])
 def test_a_slip_of_the_author_is_one_sentence(course, old, new, sentence):
     (source,) = author.sources()
@@ -129,17 +140,25 @@ def test_make_runs_both_and_measures(course, capsys):
     assert capsys.readouterr().out.startswith("00_tiny: ")
     measured = json.loads((course / "measured.json").read_text())["00_tiny"]
     assert 0 < measured["seconds"] < 120 and 50 < measured["memory_mb"] < 8000
-    learner, solved = (json.loads(path.read_text("utf-8")) for path in (course / "00_tiny.ipynb", course / "solutions" / "00_tiny.ipynb"))
+    learner, solved = (
+        json.loads(path.read_text("utf-8"))
+        for path in (course / "00_tiny.ipynb", course / "solutions" / "00_tiny.ipynb")
+    )
     for notebook, is_solved in ((learner, False), (solved, True)):
         assert author.fingerprint(notebook) == author.fingerprint(author.build(source, is_solved))
         code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
         assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
         assert f"Runs in {measured['seconds']} s and" in "".join(notebook["cells"][0]["source"])
         assert "widgets" not in notebook["metadata"]
-    prints = ["".join("".join(o.get("text", "")) for c in n["cells"] for o in c.get("outputs", [])) for n in (learner, solved)]
+    prints = [
+        "".join("".join(o.get("text", "")) for c in n["cells"] for o in c.get("outputs", []))
+        for n in (learner, solved)
+    ]
     assert "○ 00.1 Accuracy: not answered yet" in prints[0] and "lesson 00: 0 of 1 points" in prints[0]
     assert "✓ 00.1 Accuracy: right (1 point)" in prints[1] and "lesson 00: 1 of 1 points" in prints[1]
-    image = next(o for c in learner["cells"] for o in c.get("outputs", []) if "image/png" in o.get("data", {}))
+    image = next(
+        o for c in learner["cells"] for o in c.get("outputs", []) if "image/png" in o.get("data", {})
+    )
     assert image["metadata"]["image/png"]["alt"] == "A line that rises from zero to four in two steps."
     picture = Image.open(io.BytesIO(base64.b64decode(image["data"]["image/png"])))
     assert picture.mode == "P" and 200 < picture.width < 310
@@ -165,5 +184,6 @@ def test_a_cell_that_raises_leaves_everything_as_it_was(course, capsys):
     source.write_text(SOURCE.replace('print("loss", 0.5)', "1 / 0"), "utf-8")
     assert cli.main(["build"]) == 1
     error = capsys.readouterr().err
-    assert "1 / 0" in error and error.endswith("00_tiny.py: the cell above raises ZeroDivisionError: division by zero\nNothing was written.\n")
+    assert "1 / 0" in error and error.endswith("00_tiny.py: the cell above raises ZeroDivisionError: "
+                                               "division by zero\nNothing was written.\n")
     assert sorted(path.name for path in course.iterdir()) == ["src"]

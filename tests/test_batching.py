@@ -1,4 +1,6 @@
-"""Batches: every row once, the same ones for the same seed, little padding; rows on the device before they are asked for."""
+"""Batches: every row once, the same ones for the same seed, little padding; rows on the device before they
+are asked for.
+"""
 
 import threading
 from dataclasses import replace
@@ -9,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from cmlib.accumulate import parts_of
-from cmlib.batch import Batch, Features, TextBatch, collate, pad
-from cmlib.batching import batches, prefetch
-from cmlib.distributed import Team
+from cmlib.data.batch import Batch, Features, TextBatch
+from cmlib.data.loader import batches, prefetch
+from cmlib.data.pairs import Pairs
+from cmlib.data.rows import Rows
+from cmlib.data.tokens import collate, pad
 from cmlib.encoders import text_encoder
-from cmlib.models import Rows
-from cmlib.pairs import Pairs
-from cmlib.train import fit
+from cmlib.training.accumulate import parts_of
+from cmlib.training.distributed import Team
+from cmlib.training.fit import fit
 
 
 def draw(seed=0):
@@ -30,7 +33,13 @@ def pairs(n=40, seed=0):
     return Pairs(images, [" ".join(words[:k]) for k in lengths], torch.arange(n) % 2, ("keep", "refund"))
 
 
-@given(n=st.integers(1, 300), size=st.integers(1, 70), seed=st.integers(0, 5), pool=st.integers(1, 4), long=st.booleans())
+@given(
+    n=st.integers(1, 300),
+    size=st.integers(1, 70),
+    seed=st.integers(0, 5),
+    pool=st.integers(1, 4),
+    long=st.booleans(),
+)
 def test_every_row_exactly_once_and_the_same_batches_for_the_same_seed(n, size, seed, pool, long):
     lengths = torch.randint(1, 100, (n,), generator=draw(seed + 100)) if long else None
     cut = batches(n, size, draw(seed), lengths, pool)
@@ -57,7 +66,8 @@ def test_rows_of_like_length_share_a_batch():
     loose, tight = padding(batches(4000, 32, draw())), padding(batches(4000, 32, draw(), lengths))
     assert loose > 0.4 and tight < 0.03
     firsts = [int(lengths[b].max()) for b in batches(4000, 32, draw(), lengths)[:20]]
-    assert firsts != sorted(firsts) and firsts != sorted(firsts, reverse=True)  # short ones do not all come first
+    # short ones do not all come first
+    assert firsts != sorted(firsts) and firsts != sorted(firsts, reverse=True)
     with pytest.raises(ValueError, match="3 lengths for 4 rows"):
         batches(4, 2, draw(), torch.ones(3))
 
@@ -66,8 +76,12 @@ def test_rows_of_like_length_share_a_batch():
 def test_rows_are_what_collate_makes_of_the_same_pairs(index):
     data, tokenizer = pairs(), text_encoder("bag").tokenizer
     rows, expected = Rows(data, tokenizer)[index], collate(data[index], tokenizer)
-    for ours, theirs in ((rows.image.pixels, expected.image.pixels), (rows.text.input_ids, expected.text.input_ids),
-                         (rows.text.attention_mask, expected.text.attention_mask), (rows.labels, expected.labels)):
+    for ours, theirs in (
+        (rows.image.pixels, expected.image.pixels),
+        (rows.text.input_ids, expected.text.input_ids),
+        (rows.text.attention_mask, expected.text.attention_mask),
+        (rows.labels, expected.labels),
+    ):
         assert torch.equal(ours, theirs) and ours.dtype == theirs.dtype
     assert torch.equal(Rows(data, tokenizer).to("cpu")[index].text.input_ids, rows.text.input_ids)
 
@@ -83,23 +97,31 @@ blank.pad_token_id = 0
 @pytest.mark.parametrize("read", [Rows, collate])
 def test_a_text_of_which_no_token_is_left_is_named_by_row(read):
     data = replace(pairs(12), texts=["a ball"] * 3 + ["  "] + ["a"] * 8)
-    with pytest.raises(ValueError, match=r"^Row 3 has no token: its text is '  ', of which the tokenizer leaves nothing; write a"):
+    with pytest.raises(ValueError, match=r"^Row 3 has no token: its text is '  ', of which the tokenizer "
+                                         r"leaves nothing; write a"):
         read(data, blank)
     data = replace(data, texts=["a"] + [""] * 11)
-    with pytest.raises(ValueError, match=r"^Row 1 \(and 2, 3, 4, 5, 6, 7, 8, …\) has no token: its text is ''"):
+    with pytest.raises(
+        ValueError, match=r"^Row 1 \(and 2, 3, 4, 5, 6, 7, 8, …\) has no token: its text is ''"
+    ):
         read(data, blank)
 
 
 def test_a_batch_without_a_valid_token_is_one_sentence():
     ids, mask = torch.ones(4, 3, dtype=torch.int64), torch.ones(4, 3, dtype=torch.int64)
     mask[2] = 0
-    with pytest.raises(ValueError, match=r"^Row 2 of a TextBatch has no token: attention_mask is 0 everywhere, .*; leave the row out"):
+    with pytest.raises(ValueError, match=r"^Row 2 of a TextBatch has no token: attention_mask is 0 "
+                                         r"everywhere, .*; leave the row out"):
         TextBatch(ids, mask)
     with pytest.raises(ValueError, match=r"^Row 0 \(and 1, 2, 3\) of a TextBatch"):
         TextBatch(ids[:, :0], mask[:, :0])
     with pytest.raises(ValueError, match="^Row 1 of a TextBatch"):
         pad([[5], []])
-    assert len(TextBatch(ids[:0], mask[:0])) == 0 and TextBatch(ids.to("meta"), mask.to("meta")).attention_mask.is_meta  # never waits
+    # never waits
+    assert (
+        len(TextBatch(ids[:0], mask[:0])) == 0
+        and TextBatch(ids.to("meta"), mask.to("meta")).attention_mask.is_meta
+    )
 
 
 class Reads(nn.Module):
@@ -126,7 +148,12 @@ def test_fit_pads_less_when_bucketed():
 
     assert padded(bucketed=True) < 0.75 * padded()
     with pytest.raises(ValueError, match="Features have none"):
-        fit(nn.Linear(1, 1), Features(torch.ones(4, 1), torch.ones(4, 1), torch.arange(4) % 2), epochs=1, bucketed=True)
+        fit(
+            nn.Linear(1, 1),
+            Features(torch.ones(4, 1), torch.ones(4, 1), torch.arange(4) % 2),
+            epochs=1,
+            bucketed=True,
+        )
 
 
 def test_augmentation_changes_training_batches_only():
@@ -143,8 +170,15 @@ def test_augmentation_changes_training_batches_only():
 def test_the_rows_of_the_processes_are_disjoint_and_complete(n, size, accumulate):
     data = Features(torch.zeros(100, 1), torch.zeros(100, 1), torch.arange(100))
     index = torch.randperm(100, generator=draw(n))[:n]
-    own = [[row for part in parts_of(data, index, accumulate, Team(rank, size)) if part.share for row in part.rows.tolist()]
-           for rank in range(size)]
+    own = [
+        [
+            row
+            for part in parts_of(data, index, accumulate, Team(rank, size))
+            if part.share
+            for row in part.rows.tolist()
+        ]
+        for rank in range(size)
+    ]
     assert sorted(row for rows in own for row in rows) == sorted(index.tolist())
     assert max(map(len, own)) - min(map(len, own)) <= 1
 
@@ -157,7 +191,9 @@ def parts(n=9):
 def check_prefetch(device):
     for item, made in enumerate(prefetch(parts(), range(9), device)):
         assert [part.batch.labels.tolist() for part in made] == [[item], [item + 1]]
-        assert all(part.batch.image.device.type == device.type and part.rows.device.type == "cpu" for part in made)
+        assert all(
+            part.batch.image.device.type == device.type and part.rows.device.type == "cpu" for part in made
+        )
     assert item == 8 and not list(prefetch(parts(), [], device))
 
 
@@ -168,13 +204,17 @@ def test_prefetch_keeps_the_order_on_a_cpu():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 def test_prefetch_keeps_the_order_on_a_gpu():
     check_prefetch(torch.device("cuda", 0))
-    resident = Features(torch.arange(30.).view(30, 1).cuda(), torch.ones(30, 1).cuda(), torch.arange(30).cuda())
+    resident = Features(
+        torch.arange(30.0).view(30, 1).cuda(), torch.ones(30, 1).cuda(), torch.arange(30).cuda()
+    )
     made = list(prefetch(lambda i: parts_of(resident, torch.tensor([i])), range(5), torch.device("cuda", 0)))
     assert [part.batch.labels.item() for one in made for part in one] == list(range(5))
 
 
 class Pretend:
-    """Stands in for torch.cuda where there is no GPU: the thread, the order and the errors are real, the copies are not."""
+    """Stands in for torch.cuda where there is no GPU: the thread, the order and the errors are real, the
+    copies are not.
+    """
 
     def __init__(self, *_):
         pass

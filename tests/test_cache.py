@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
+from cmlib.data.rows import Rows
 from cmlib.datasets import cache, decoding, folder
 from cmlib.encoders import text_encoder
-from cmlib.models import Rows
 
 
 @pytest.fixture
@@ -26,7 +26,9 @@ def own(tmp_path):
     draw, rows = np.random.default_rng(0), []
     for i in range(12):
         name = f"{i}.{('png', 'jpg', 'webp')[i % 3]}"
-        noise = Image.fromarray(draw.integers(0, 256, (30 + 5 * i, 60 - 3 * i, 4 if i % 3 == 0 else 3), dtype=np.uint8))
+        noise = Image.fromarray(
+            draw.integers(0, 256, (30 + 5 * i, 60 - 3 * i, 4 if i % 3 == 0 else 3), dtype=np.uint8)
+        )
         exif = Image.Exif()
         exif[0x0112] = 1 + i % 8
         noise.save(tmp_path / name, **({} if i % 3 == 0 else {"exif": exif}))
@@ -53,16 +55,25 @@ def decoded(monkeypatch):
 def same(a, b):
     assert torch.equal(a.images, b.images) and a.images.dtype == b.images.dtype and a.images.is_contiguous()
     assert (a.texts, a.class_names, a.extras["image"]) == (b.texts, b.class_names, b.extras["image"])
-    assert all(torch.equal(x, y) for x, y in ((a.labels, b.labels), *((a.extras[k], b.extras[k]) for k in ("row", "group"))))
+    assert all(
+        torch.equal(x, y)
+        for x, y in ((a.labels, b.labels), *((a.extras[k], b.extras[k]) for k in ("row", "group")))
+    )
 
 
 @pytest.mark.parametrize("size", [16, 64])
 def test_the_same_bits_with_and_without_and_only_the_first_call_decodes(own, decoded, size):
-    for how in ({}, {"split": "train"}, {"split": "train", "group": "patient", "seed": 3, "fractions": (0.5, 0, 0.5)}):
+    for how in (
+        {},
+        {"split": "train"},
+        {"split": "train", "group": "patient", "seed": 3, "fractions": (0.5, 0, 0.5)},
+    ):
         plain = folder(own(), size=size, **how)
         del decoded[:]
         same(folder(own(), size=size, cache=own.cache, **how), plain)
-        assert sorted(decoded) == ([] if how else sorted({f"{i}.{('png', 'jpg', 'webp')[i % 3]}" for i in range(12)}))
+        assert sorted(decoded) == (
+            [] if how else sorted({f"{i}.{('png', 'jpg', 'webp')[i % 3]}" for i in range(12)})
+        )
 
 
 def test_all_rows_are_the_map_itself_and_writing_to_it_stays_in_this_process(own):
@@ -70,14 +81,20 @@ def test_all_rows_are_the_map_itself_and_writing_to_it_stays_in_this_process(own
     mapped = folder(own(), cache=str(own.cache))
     pixels, = own.cache.glob("*.pixels")
     assert torch.equal(mapped.images[12], mapped.images[11])  # one picture, two rows: these are gathered
-    own.at.joinpath("own.csv").write_text("".join(own.at.joinpath("own.csv").read_text().splitlines(True)[:-1]))
+    own.at.joinpath("own.csv").write_text(
+        "".join(own.at.joinpath("own.csv").read_text().splitlines(True)[:-1])
+    )
     mapped, before = folder(own.at / "own.csv", cache=own.cache), pixels.read_bytes()
     if Path("/proc/self/maps").exists():
         assert str(pixels) in Path("/proc/self/maps").read_text()
     mapped.images[3] = 7
-    assert pixels.read_bytes() == before and torch.equal(folder(own.at / "own.csv", cache=own.cache).images, plain.images[:12])
+    assert pixels.read_bytes() == before and torch.equal(
+        folder(own.at / "own.csv", cache=own.cache).images, plain.images[:12]
+    )
     rows = Rows(mapped, text_encoder("bag").tokenizer)
-    assert (rows[torch.tensor([3, 5])].image.pixels[0] == 7).all() and torch.equal(rows.to("cpu").images[5], plain.images[5])
+    assert (rows[torch.tensor([3, 5])].image.pixels[0] == 7).all() and torch.equal(
+        rows.to("cpu").images[5], plain.images[5]
+    )
 
 
 def test_a_changed_or_added_picture_alone_is_decoded_again(own, decoded):
@@ -85,7 +102,8 @@ def test_a_changed_or_added_picture_alone_is_decoded_again(own, decoded):
     path = own.at / "3.png"
     was, raw = path.stat(), Image.new("RGB", (20, 20), "red")
     raw.save(path)
-    path.write_bytes(path.read_bytes().ljust(was.st_size, b"\0"))  # the same size, and the same time of writing
+    # the same size, and the same time of writing
+    path.write_bytes(path.read_bytes().ljust(was.st_size, b"\0"))
     os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
     raw.save(own.at / "new.png")
     del decoded[:]
@@ -128,11 +146,26 @@ def fact(**facts):
     return manifest(lambda text: json.dumps(json.loads(text) | facts))
 
 
-@pytest.mark.parametrize("damage", [
-    pixels(lambda b: b[:len(b) // 2]), pixels(lambda b: b[:-1] + bytes([b[-1] ^ 1])), pixels(lambda b: bytes(len(b))), pixels(lambda b: b + b"x"),
-    lambda at: next(at.glob("*.pixels")).unlink(), lambda at: next(at.glob("*.json")).unlink(),
-    manifest(lambda text: text[:-9]), manifest(lambda text: ""), manifest(lambda text: "[1]"), manifest(lambda text: "\0"),
-    fact(sha256=[]), fact(keys=[]), fact(keys=3), fact(fingerprints=["xy"]), fact(about={"format": 0, "size": 64, "pillow": "1.0"})])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pixels(lambda b: b[: len(b) // 2]),
+        pixels(lambda b: b[:-1] + bytes([b[-1] ^ 1])),
+        pixels(lambda b: bytes(len(b))),
+        pixels(lambda b: b + b"x"),
+        lambda at: next(at.glob("*.pixels")).unlink(),
+        lambda at: next(at.glob("*.json")).unlink(),
+        manifest(lambda text: text[:-9]),
+        manifest(lambda text: ""),
+        manifest(lambda text: "[1]"),
+        manifest(lambda text: "\0"),
+        fact(sha256=[]),
+        fact(keys=[]),
+        fact(keys=3),
+        fact(fingerprints=["xy"]),
+        fact(about={"format": 0, "size": 64, "pillow": "1.0"}),
+    ],
+)
 def test_what_is_damaged_or_from_elsewhere_is_made_again(own, decoded, damage):
     plain = folder(own(), cache=own.cache)
     damage(own.cache)
@@ -171,7 +204,8 @@ def test_a_disk_that_does_not_take_it_leaves_nothing_half_written(own, decoded):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, old)
-    assert str(caught.value).startswith(f"The picture cache could not be written to {own.cache} after 0.0 MB (File too large): free some")
+    assert str(caught.value).startswith(f"The picture cache could not be written to {own.cache} after 0.0 MB "
+                                        "(File too large): free some")
     assert caught.value.__suppress_context__ and "\n" not in str(caught.value)
     assert [path.name.split(".")[-1] for path in sorted(own.cache.glob("*-64-*"))] == ["lock"]
     del decoded[:]
@@ -180,9 +214,12 @@ def test_a_disk_that_does_not_take_it_leaves_nothing_half_written(own, decoded):
 
 
 def test_a_full_disk_and_a_folder_that_cannot_be_are_named(own, monkeypatch):
-    with pytest.raises(OSError, match=r"could not be written to .*own\.csv .*: free some space, choose another folder, or leave cache out"):
+    with pytest.raises(OSError, match=r"could not be written to .*own\.csv .*: free some space, choose "
+                                      r"another folder, or leave cache out"):
         folder(own(), cache=own.at / "own.csv")
-    monkeypatch.setattr(cache, "_flush", lambda _file: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    monkeypatch.setattr(
+        cache, "_flush", lambda _file: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    )
     with pytest.raises(OSError, match=r"\(No space left on device\)"):
         folder(own(), cache=own.cache)
     assert [path.suffix for path in own.cache.iterdir()] == [".lock"]
@@ -222,7 +259,9 @@ def child(path, at, counter, pause):
 
 
 def start(count, *arguments):
-    processes = [multiprocessing.get_context("fork").Process(target=child, args=arguments) for _ in range(count)]
+    processes = [
+        multiprocessing.get_context("fork").Process(target=child, args=arguments) for _ in range(count)
+    ]
     for process in processes:
         process.start()
     return processes
@@ -236,7 +275,8 @@ def test_three_processes_at_once_decode_once_and_see_the_same(own):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert counter.stat().st_size == 12 + 3 * 12  # once into the cache, and once in each process without it, to compare
+    # once into the cache, and once in each process without it, to compare
+    assert counter.stat().st_size == 12 + 3 * 12
     assert len(list(own.cache.glob("*.pixels"))) == 1 and not list(own.cache.glob("*.part"))
 
 

@@ -1,4 +1,6 @@
-"""A check answers every answer, however bad, with one sentence; progress survives whatever befalls its file."""
+"""A check answers every answer, however bad, with one sentence; progress survives whatever befalls its
+file.
+"""
 
 import json
 import os
@@ -25,8 +27,17 @@ def make_cases(draw):
     yield case(draw.normal(3, 3), draw.normal(3), about="a square input")
 
 
-SCALE = Exercise("99.1", "Scale rows", scale_rows, minutes=1, points=1, difficulty=1, grad=(0,), make_cases=make_cases,
-                 mistakes=[("You forgot to subtract 1.", lambda x, w: x * w)])
+SCALE = Exercise(
+    "99.1",
+    "Scale rows",
+    scale_rows,
+    minutes=1,
+    points=1,
+    difficulty=1,
+    grad=(0,),
+    make_cases=make_cases,
+    mistakes=[("You forgot to subtract 1.", lambda x, w: x * w)],
+)
 
 
 def sentence(answer, exercise=SCALE):
@@ -51,10 +62,22 @@ def misspelt(x, w):
 
 
 BAD = {
-    "shape": (lambda x, w: ((x - 1) * w)[:, :2], "The shape is wrong: yours is (4, 2), and (4, 3) is wanted."),
-    "flat": (lambda x, w: ((x - 1) * w).flatten(), "The shape is wrong: yours is (12,), and (4, 3) is wanted."),
-    "transposed": (lambda x, w: ((x - 1) * w).T, "This is the transpose: your shape is (3, 4), and (4, 3) is wanted."),
-    "dtype": (lambda x, w: ((x - 1) * w).float(), "The dtype is wrong: yours is float32, and float64 is wanted."),
+    "shape": (
+        lambda x, w: ((x - 1) * w)[:, :2],
+        "The shape is wrong: yours is (4, 2), and (4, 3) is wanted.",
+    ),
+    "flat": (
+        lambda x, w: ((x - 1) * w).flatten(),
+        "The shape is wrong: yours is (12,), and (4, 3) is wanted.",
+    ),
+    "transposed": (
+        lambda x, w: ((x - 1) * w).T,
+        "This is the transpose: your shape is (3, 4), and (4, 3) is wanted.",
+    ),
+    "dtype": (
+        lambda x, w: ((x - 1) * w).float(),
+        "The dtype is wrong: yours is float32, and float64 is wanted.",
+    ),
     "nothing": (lambda x, w: None, "Return a tensor of shape (4, 3); you return a None."),
     "text": (lambda x, w: "done", "you return a text."),
     "number": (lambda x, w: 3.0, "you return a float."),
@@ -71,10 +94,22 @@ BAD = {
     "arity": (lambda x: x, "Your code raises TypeError"),
     "known mistake": (lambda x, w: x * w, "You forgot to subtract 1."),
     "no gradient": (lambda x, w: scale_rows(x, w).detach(), "The values are right, but no gradient flows"),
-    "wrong gradient": (lambda x, w: (x - 1).detach() * w + 0 * x, "gradient with respect to x is wrong for random rows"),
-    "complex": (lambda x, w: scale_rows(x, w).to(torch.complex128), "The dtype is wrong: yours is complex128"),
-    "result instead of function": (torch.zeros(4, 3), 'Give the function itself, check("99.1", scale_rows), not its result'),
-    "close, not equal": (lambda x, w: (x - 1) * w + 1e-3 * x, "The result is wrong for random rows: it is off by up to 0.00"),
+    "wrong gradient": (
+        lambda x, w: (x - 1).detach() * w + 0 * x,
+        "gradient with respect to x is wrong for random rows",
+    ),
+    "complex": (
+        lambda x, w: scale_rows(x, w).to(torch.complex128),
+        "The dtype is wrong: yours is complex128",
+    ),
+    "result instead of function": (
+        torch.zeros(4, 3),
+        'Give the function itself, check("99.1", scale_rows), not its result',
+    ),
+    "close, not equal": (
+        lambda x, w: (x - 1) * w + 1e-3 * x,
+        "The result is wrong for random rows: it is off by up to 0.00",
+    ),
 }
 
 
@@ -85,11 +120,21 @@ def test_a_bad_answer_gets_its_sentence(name):
 
 
 def test_a_square_result_transposed_is_named():
-    square = Exercise("99.2", "Square", lambda x: 2 * x, 1, 1, 1, make_cases=lambda draw: [case(draw.normal(3, 3), about="a square")])
+    square = Exercise(
+        "99.2",
+        "Square",
+        lambda x: 2 * x,
+        1,
+        1,
+        1,
+        make_cases=lambda draw: [case(draw.normal(3, 3), about="a square")],
+    )
     assert sentence(lambda x: 2 * x.T, square) == "This is the transpose of the right result."
 
 
-@pytest.mark.parametrize("answer", [scale_rows, lambda x, w: x * w - w, lambda x, w: torch.stack([row * w - w for row in x])])
+@pytest.mark.parametrize(
+    "answer", [scale_rows, lambda x, w: x * w - w, lambda x, w: torch.stack([row * w - w for row in x])]
+)
 def test_a_right_answer_passes_however_it_is_written(answer):
     assert judge(SCALE, answer) == Verdict("99.1", "passed", "right", 1)
 
@@ -106,17 +151,43 @@ def test_the_same_seed_draws_the_same_cases_and_another_seed_others():
     assert torch.equal(seen[0], seen[2]) and not torch.equal(seen[0], seen[4])
 
 
-@pytest.mark.parametrize(("factor", "expected"), [
-    (4, "Every value is 4 times"), (0.25, "Every value is 0.25 times"), (1.37, "it is off by up to"), (0, "it is off by up to")])
+@pytest.mark.parametrize(
+    ("factor", "expected"),
+    [
+        (4, "Every value is 4 times"),
+        (0.25, "Every value is 0.25 times"),
+        (1.37, "it is off by up to"),
+        (0, "it is off by up to"),
+    ],
+)
 def test_one_number_is_some_multiple_of_any_other(factor, expected):
-    mean = Exercise("99.7", "Mean", lambda x: x.mean(), 1, 1, 1, make_cases=lambda draw: [case(draw.normal(9), about="a row")])
+    mean = Exercise(
+        "99.7",
+        "Mean",
+        lambda x: x.mean(),
+        1,
+        1,
+        1,
+        make_cases=lambda draw: [case(draw.normal(9), about="a row")],
+    )
     assert expected in sentence(lambda x: factor * x.mean(), mean)
 
 
 def test_parts_are_named():
-    two = Exercise("99.3", "Two", lambda x: (x, x + 1), 1, 1, 1, make_cases=lambda draw: [case(draw.normal(3), about="a row")])
+    two = Exercise(
+        "99.3",
+        "Two",
+        lambda x: (x, x + 1),
+        1,
+        1,
+        1,
+        make_cases=lambda draw: [case(draw.normal(3), about="a row")],
+    )
     assert judge(two, lambda x: [x, x + 1]).state == "passed"
-    assert sentence(lambda x: (x, x + 1, x), two) == "The result is wrong for a row: it has 3 parts where 2 are wanted."
+    assert (
+        sentence(lambda x: (x, x + 1, x), two)
+        == "The result is wrong for a row: it has 3 parts where 2 are wanted."
+    )
     assert "part 1: it is off by" in sentence(lambda x: (x, x * 3), two)
     assert sentence(lambda x: x, two).startswith("Return 2 values as a tuple; you return a float64 tensor")
 
@@ -153,9 +224,16 @@ def test_the_answer_is_never_in_the_message():
     assert "photosynthesis" not in sentence("a", choice)
 
 
-@pytest.mark.parametrize(("id", "error", "words"), [
-    ("02.9", ValueError, "There is no exercise '02.9'; did you mean '02."), ("2.1", ValueError, "did you mean '02.1'"),
-    ("nonsense", ValueError, "There is no exercise 'nonsense'"), ("", ValueError, "did you mean"), (2.1, TypeError, "got 2.1")])
+@pytest.mark.parametrize(
+    ("id", "error", "words"),
+    [
+        ("02.9", ValueError, "There is no exercise '02.9'; did you mean '02."),
+        ("2.1", ValueError, "did you mean '02.1'"),
+        ("nonsense", ValueError, "There is no exercise 'nonsense'"),
+        ("", ValueError, "did you mean"),
+        (2.1, TypeError, "got 2.1"),
+    ],
+)
 def test_a_wrong_id_is_one_sentence_with_the_nearest(id, error, words):
     with pytest.raises(error) as caught:
         checks.find(id)
@@ -171,7 +249,12 @@ def test_a_wrong_id_prints_and_remembers_nothing(home, capsys):
 
 def test_a_long_line_is_broken_between_words(home, monkeypatch, capsys):
     exercise = checks.find("02.1")
-    long = "The shape is wrong: " + "yours is (4, 2), and the well-known (4, 3) is wanted; " * 5 + "a" * 120 + "."
+    long = (
+        "The shape is wrong: "
+        + "yours is (4, 2), and the well-known (4, 3) is wanted; " * 5
+        + "a" * 120
+        + "."
+    )
     monkeypatch.setattr(checks, "run", lambda id, answer: Verdict(id, "failed", long, 2))
     checks.check("02.1", scale_rows)
     out = capsys.readouterr().out
@@ -218,12 +301,16 @@ def test_progress_prints_what_is_done(home, capsys):
     assert capsys.readouterr().out.splitlines() == [lines[-1]]
 
 
-@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"[1, 2]", b'"text"', b'{"02.1": 3}', b'{"02.1": {"tries": "x"}}'])
+@pytest.mark.parametrize(
+    "content", [b"{", b"", b"\xff\xfe", b"[1, 2]", b'"text"', b'{"02.1": 3}', b'{"02.1": {"tries": "x"}}']
+)
 def test_an_unreadable_file_is_kept_aside(home, capsys, content):
     home.mkdir()
     records.path().write_bytes(content)
     records.record(PASSED)
-    assert "could not be read; it was kept as progress.unreadable" in " ".join(capsys.readouterr().out.split())
+    assert "could not be read; it was kept as progress.unreadable" in " ".join(
+        capsys.readouterr().out.split()
+    )
     assert [p.read_bytes() for p in home.glob("progress.unreadable*")] == [content]
     assert records.load() == {"02.1": {"tries": 1, "passed": True}}
 
@@ -241,7 +328,8 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch, ca
     monkeypatch.setenv("CMLIB_HOME", str(tmp_path / "file"))
     checks.check("02.1", lambda *args: None)
     out = capsys.readouterr().out
-    assert re.search(f"progress could not be saved in {tmp_path / 'file'}: [A-Za-z ]+; set CMLIB_HOME to a folder that you can "
+    assert re.search(f"progress could not be saved in {tmp_path / 'file'}: [A-Za-z ]+; set CMLIB_HOME to a "
+                     "folder that you can "
                      "write to. ✗ 02.1", " ".join(out.split()))
 
 

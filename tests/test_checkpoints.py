@@ -1,4 +1,6 @@
-"""A run that was stopped anywhere and goes on is the run that was never stopped, to the last bit; damage is named."""
+"""A run that was stopped anywhere and goes on is the run that was never stopped, to the last bit; damage is
+named.
+"""
 
 import errno
 import json
@@ -18,12 +20,20 @@ from conftest import interrupted_at
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from cmlib import checkpoints
-from cmlib.batch import Features
-from cmlib.fusion import Concat
-from cmlib.train import fit
+from cmlib.data.batch import Features
+from cmlib.fusion.concat import Concat
+from cmlib.training import checkpoint as checkpoints
+from cmlib.training.fit import fit
 
-SETTINGS = {"epochs": 4, "batch_size": 10, "learning_rate": 0.01, "ema": 0.9, "accumulate": 2, "progress": False, "log": False}
+SETTINGS = {
+    "epochs": 4,
+    "batch_size": 10,
+    "learning_rate": 0.01,
+    "ema": 0.9,
+    "accumulate": 2,
+    "progress": False,
+    "log": False,
+}
 
 
 def data(n=45, seed=0):
@@ -33,7 +43,9 @@ def data(n=45, seed=0):
 
 
 class Net(nn.Module):
-    """Everything that a run has to carry on: dropout's random numbers, BatchNorm's statistics and counter, tied weights."""
+    """Everything that a run has to carry on: dropout's random numbers, BatchNorm's statistics and counter,
+    tied weights.
+    """
 
     def __init__(self, hidden_size=8):
         super().__init__()
@@ -49,11 +61,24 @@ class Net(nn.Module):
 def run(folder=None, stop=None, every=1, loss=cross_entropy, **settings):
     """(model, history); stop : Ctrl-C at that call of the loss."""
     net = Net()
-    return net, fit(net, data(), data(30, 1), loss=interrupted_at(stop, loss), checkpoint=folder, every=every, **SETTINGS | settings)
+    return net, fit(
+        net,
+        data(),
+        data(30, 1),
+        loss=interrupted_at(stop, loss),
+        checkpoint=folder,
+        every=every,
+        **SETTINGS | settings,
+    )
 
 
 def bits(net, history):
-    return {name: t.tolist() for name, t in net.state_dict().items()}, history.batch_loss, repr(history), history.best_epoch
+    return (
+        {name: t.tolist() for name, t in net.state_dict().items()},
+        history.batch_loss,
+        repr(history),
+        history.best_epoch,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +87,9 @@ def uninterrupted():
 
 
 def test_checkpoints_change_nothing(tmp_path, uninterrupted):
-    assert bits(*run(tmp_path)) == uninterrupted and [path.name for path in tmp_path.iterdir()] == ["step-00000020"]
+    assert bits(*run(tmp_path)) == uninterrupted and [path.name for path in tmp_path.iterdir()] == [
+        "step-00000020"
+    ]
 
 
 @pytest.mark.parametrize("every", [1, 3, 500])
@@ -118,7 +145,8 @@ def test_half_precision_goes_on_with_its_scale(tmp_path):
 def child(folder, counter):
     def loss(logits, labels):
         if logits.requires_grad:
-            os.write(handle, b".")  # one call for each half of a batch; nothing is lost when the process is killed
+            # one call for each half of a batch; nothing is lost when the process is killed
+            os.write(handle, b".")
             time.sleep(0.005)
         return cross_entropy(logits, labels)
 
@@ -133,7 +161,8 @@ def test_kill_9_at_any_moment_loses_at_most_one_interval(tmp_path, uninterrupted
     reached = 0
     for attempt in range(40):
         counter.unlink(missing_ok=True)
-        process = multiprocessing.get_context("fork").Process(target=child, args=(folder, counter))  # torch is loaded
+        # torch is loaded
+        process = multiprocessing.get_context("fork").Process(target=child, args=(folder, counter))
         process.start()
         process.join(draw.uniform(0.02, 0.12) * (1 + attempt / 10))  # a busy machine gets there too
         if process.is_alive():
@@ -149,7 +178,8 @@ def test_kill_9_at_any_moment_loses_at_most_one_interval(tmp_path, uninterrupted
             break
     assert kills >= 3 and reached == 20
     assert bits(*run(folder, stop=1, every=2)) == uninterrupted
-    assert checkpoints.latest(folder).name == "step-00000020"  # the one before is there if the kill came just before its end
+    # the one before is there if the kill came just before its end
+    assert checkpoints.latest(folder).name == "step-00000020"
 
 
 def test_layout_and_precision_of_every_tensor_survive(tmp_path):
@@ -204,7 +234,8 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"step 1 could not be .* \(No space left on device\): .* no checkpoint is still there"):
+    with pytest.raises(OSError, match=r"step 1 could not be .* \(No space left on device\): .* no checkpoint "
+                                      r"is still there"):
         run(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -234,12 +265,21 @@ def edit(**facts):
     return change
 
 
-@pytest.mark.parametrize(("damage", "words"), [
-    (half, "is cut: its tensors have"), (flipped, "is damaged: its tensors have SHA-256"), (edit(format=7), "has format 7"),
-    (lambda path: (path / "manifest.json").write_text('{"format": 1, "st'), "no manifest that can be read"),
-    (lambda path: (path / "manifest.json").write_text("[]"), "no manifest that can be read"),
-    (lambda path: (path / "manifest.json").unlink(), "no manifest that can be read"),
-    (lambda path: (path / "tensors.safetensors").unlink(), "has no tensors")])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (half, "is cut: its tensors have"),
+        (flipped, "is damaged: its tensors have SHA-256"),
+        (edit(format=7), "has format 7"),
+        (
+            lambda path: (path / "manifest.json").write_text('{"format": 1, "st'),
+            "no manifest that can be read",
+        ),
+        (lambda path: (path / "manifest.json").write_text("[]"), "no manifest that can be read"),
+        (lambda path: (path / "manifest.json").unlink(), "no manifest that can be read"),
+        (lambda path: (path / "tensors.safetensors").unlink(), "has no tensors"),
+    ],
+)
 def test_damage_is_one_sentence_and_the_model_is_not_touched(saved, damage, words):
     damage(saved)
     net, untouched = Net(), Net()
@@ -250,19 +290,27 @@ def test_damage_is_one_sentence_and_the_model_is_not_touched(saved, damage, word
 
 
 @pytest.mark.parametrize(("net", "words"), [
-    (lambda: Net(9), r"'concat.head.0.weight' is torch.float32 \(8, 7\) there and torch.float32 \(9, 7\) in this model"),
+    (lambda: Net(9), r"'concat.head.0.weight' is torch.float32 \(8, 7\) there and torch.float32 \(9, 7\) in "
+                     r"this model"),
     (lambda: Net().double(), r"torch.float32 .* there and torch.float64"),
     (lambda: Concat(4, 3, 2), "it has no tensor 'normalize"),
     (lambda: nn.ModuleDict({"concat": Net().concat}), "this model has no tensor")])
 def test_another_architecture_is_refused(saved, net, words):
-    with pytest.raises(ValueError, match=rf"belongs to another architecture: .*{words}.*; use another folder\."):
+    with pytest.raises(ValueError, match=rf"belongs to another architecture: .*{words}.*; use another "
+                                         rf"folder\."):
         checkpoints.load(saved.parent, net())
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"batch_size": 20}, "a run with batch_size=10; this one has 20"), ({"epochs": 9}, "epochs=4; this one has 9"),
-    ({"seed": 3}, "seed=0; this one has 3"), ({"ema": None}, "ema=0.9; this one has None"),
-    ({"learning_rate": {"head": 0.01}}, "learning_rate=0.01; this one has {'head': 0.01}")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_size": 20}, "a run with batch_size=10; this one has 20"),
+        ({"epochs": 9}, "epochs=4; this one has 9"),
+        ({"seed": 3}, "seed=0; this one has 3"),
+        ({"ema": None}, "ema=0.9; this one has None"),
+        ({"learning_rate": {"head": 0.01}}, "learning_rate=0.01; this one has {'head': 0.01}"),
+    ],
+)
 def test_another_call_does_not_go_on_with_it(saved, change, words):
     with pytest.raises(ValueError) as caught:
         run(saved.parent, **change)

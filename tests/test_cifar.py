@@ -1,4 +1,6 @@
-"""ResNet-20 against a second implementation written from its state dict, with random and with the published weights."""
+"""ResNet-20 against a second implementation written from its state dict, with random and with the published
+weights.
+"""
 
 import os
 from pathlib import Path
@@ -10,15 +12,20 @@ import torch.nn.functional as F
 from cmlib.encoders import cifar
 
 PUBLISHED = Path(os.environ.get("CMLIB_MIRROR", "/nowhere")) / (
-    "raw.githubusercontent.com/akamaster/pytorch_resnet_cifar10/d5489e8995e81e91ce6b1d69dcc98ad579b0b153/pretrained_models")
+    "raw.githubusercontent.com/akamaster/pytorch_resnet_cifar10/d5489e8995e81e91ce6b1d69dcc98ad579b0b153/pretrained_models"
+)
 needs_weights = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="CMLIB_MIRROR has no published weights")
 
 
 def slow_forward(x, w, blocks=3):
-    """From the paper and the names in the file; batch norm and option A written out, nothing shared with the library."""
+    """From the paper and the names in the file; batch norm and option A written out, nothing shared with the
+    library.
+    """
     def norm(x, name):
         scale = w[name + ".weight"] / torch.sqrt(w[name + ".running_var"] + 1e-5)
-        return x * scale[:, None, None] + (w[name + ".bias"] - w[name + ".running_mean"] * scale)[:, None, None]
+        return (
+            x * scale[:, None, None] + (w[name + ".bias"] - w[name + ".running_mean"] * scale)[:, None, None]
+        )
 
     x = F.relu(norm(F.conv2d(x, w["conv1.weight"], padding=1), "bn1"))
     for stage in (1, 2, 3):
@@ -45,7 +52,11 @@ def test_random_weights_match_the_slow_forward(height, width):
     model = cifar.CifarResNet().double()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3), module.running_var.uniform_(0.2, 2), module.weight.data.uniform_(0.5, 1.5)
+            (
+                module.running_mean.normal_(0, 0.3),
+                module.running_var.uniform_(0.2, 2),
+                module.weight.data.uniform_(0.5, 1.5),
+            )
             module.bias.data.normal_(0, 0.3)
     x = torch.randn(2, 3, height, width, dtype=torch.float64)
     with torch.no_grad():
@@ -53,13 +64,18 @@ def test_random_weights_match_the_slow_forward(height, width):
 
 
 @needs_weights
-@pytest.mark.parametrize(("name", "blocks", "parameters"), [("resnet20-12fca82f.th", 3, 269722), ("resnet56-4bfd9763.th", 9, 853018)])
+@pytest.mark.parametrize(
+    ("name", "blocks", "parameters"),
+    [("resnet20-12fca82f.th", 3, 269722), ("resnet56-4bfd9763.th", 9, 853018)],
+)
 def test_the_published_weights_match_the_slow_forward(name, blocks, parameters):
     model = cifar.cifar_resnet(PUBLISHED / name, blocks)
     assert not model.training and sum(p.numel() for p in model.parameters()) == parameters
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(model(x), slow_forward(x, cifar.load_weights(PUBLISHED / name), blocks), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            model(x), slow_forward(x, cifar.load_weights(PUBLISHED / name), blocks), rtol=1e-4, atol=1e-4
+        )
         torch.testing.assert_close(model.linear(model.features(x)), model(x))
 
 
@@ -69,8 +85,18 @@ def test_the_published_network_recognises_drawings():
     from cmlib.datasets import emoji
 
     sheet = emoji("all")
-    drawn = {"delivery truck": "truck", "ship": "ship", "automobile": "automobile", "airplane": "airplane", "horse": "horse",
-             "frog": "frog", "dog": "dog", "cat face": "cat", "deer": "deer", "duck": "bird"}
+    drawn = {
+        "delivery truck": "truck",
+        "ship": "ship",
+        "automobile": "automobile",
+        "airplane": "airplane",
+        "horse": "horse",
+        "frog": "frog",
+        "dog": "dog",
+        "cat face": "cat",
+        "deer": "deer",
+        "duck": "bird",
+    }
     pictures = sheet[[sheet.texts.index(name) for name in drawn]].images
     with torch.no_grad():
         found = cifar.cifar_resnet(PUBLISHED / "resnet20-12fca82f.th")(cifar.prepare(pictures)).argmax(1)
@@ -79,7 +105,8 @@ def test_the_published_network_recognises_drawings():
 
 @needs_weights
 def test_weights_of_another_architecture_are_refused_in_one_sentence():
-    with pytest.raises(ValueError, match="another architecture than ResNet-20: 'layer1.3.bn1.bias' is too much"):
+    with pytest.raises(ValueError, match="another architecture than ResNet-20: 'layer1.3.bn1.bias' is too "
+                                         "much"):
         cifar.cifar_resnet(PUBLISHED / "resnet56-4bfd9763.th")
     with pytest.raises(ValueError, match="another architecture than ResNet-56: .* is missing"):
         cifar.cifar_resnet(PUBLISHED / "resnet20-12fca82f.th", 9)
@@ -88,7 +115,8 @@ def test_weights_of_another_architecture_are_refused_in_one_sentence():
 def test_tensors_of_another_shape_are_refused_in_one_sentence(tmp_path):
     weights = cifar.CifarResNet(3).state_dict() | {"linear.weight": torch.zeros(100, 64)}
     torch.save({"state_dict": weights}, tmp_path / "cifar100.th")
-    with pytest.raises(ValueError, match=r"^cifar100.th holds another architecture than ResNet-20: 'linear.weight' is \(100, 64\) "
+    with pytest.raises(ValueError, match=r"^cifar100.th holds another architecture than ResNet-20: "
+                                         r"'linear.weight' is \(100, 64\) "
                                          r"there and \(10, 64\) here.$"):
         cifar.cifar_resnet(tmp_path / "cifar100.th")
 
@@ -107,7 +135,9 @@ def test_prepare_gives_what_the_weights_expect():
     expected = (pixels[1, 2, 5, 7].double() / 255 - 0.406) / 0.225
     assert cifar.prepare(pixels)[1, 2, 5, 7].item() == pytest.approx(expected.item(), abs=1e-5)
     flat = torch.full((1, 3, 72, 50), 200, dtype=torch.uint8)
-    torch.testing.assert_close(cifar.prepare(flat)[0, :, 3, 4], cifar.prepare(flat[:, :, :32, :32])[0, :, 3, 4])
+    torch.testing.assert_close(
+        cifar.prepare(flat)[0, :, 3, 4], cifar.prepare(flat[:, :, :32, :32])[0, :, 3, 4]
+    )
     with pytest.raises(ValueError, match=r"\(batch, 3, height, width\); got shape \(3, 32, 32\)"):
         cifar.prepare(torch.zeros(3, 32, 32))
 

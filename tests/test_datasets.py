@@ -1,4 +1,6 @@
-"""emoji, folder and grouped_split: what comes out, what never leaks, and every bad input answered in a sentence."""
+"""emoji, folder and grouped_split: what comes out, what never leaks, and every bad input answered in a
+sentence.
+"""
 
 import csv
 import io
@@ -21,7 +23,8 @@ from cmlib.datasets import ATTRIBUTION, emoji, emojis, fetch, folder, grouped_sp
 from cmlib.datasets.archive import load_manifest
 from cmlib.datasets.pictures import fit, read_picture
 
-# ------------------------------------------------------------------------------------------------------------ splits
+# ------------------------------------------------------------------------------------------------------------
+# splits
 
 rows_of_groups = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=80)
 
@@ -92,7 +95,8 @@ def test_a_split_that_cannot_be_cut(arguments, said):
 def cache(tmp_path_factory):
     """The emoji, from the mirror; without it a person may go on, but the project's own run may not."""
     if "CMLIB_MIRROR" not in os.environ:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("CMLIB_MIRROR is not set: no real files here.")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("CMLIB_MIRROR is not set: no real "
+                                                                         "files here.")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CMLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield fetch("noto-emoji")
@@ -130,13 +134,24 @@ def test_a_group_is_named_after_its_plainest_member(everything):
     assert all(group in codes for group, codes in members.items())
 
 
-@pytest.mark.parametrize("variant, base", [
-    ("woman cook", "cook"), ("man: red hair", "person"), ("girl", "child"), ("old man", "older person"),
-    ("woman running facing right", "person running"), ("family: man, girl", "family"), ("kiss: man, man", "kiss"),
-    ("men holding hands", "people holding hands"), ("service dog", "dog"), ("pirate flag", "black flag"),
-    ("heart on fire", "red heart"), ("flag: Bouvet Island", "flag: Norway"),
-    ("flag: Clipperton Island", "flag: France"),
-])
+@pytest.mark.parametrize(
+    "variant, base",
+    [
+        ("woman cook", "cook"),
+        ("man: red hair", "person"),
+        ("girl", "child"),
+        ("old man", "older person"),
+        ("woman running facing right", "person running"),
+        ("family: man, girl", "family"),
+        ("kiss: man, man", "kiss"),
+        ("men holding hands", "people holding hands"),
+        ("service dog", "dog"),
+        ("pirate flag", "black flag"),
+        ("heart on fire", "red heart"),
+        ("flag: Bouvet Island", "flag: Norway"),
+        ("flag: Clipperton Island", "flag: France"),
+    ],
+)
 def test_variants_share_the_group_of_their_base(everything, variant, base):
     group = dict(zip(everything.extras["name"], everything.extras["group"], strict=True))
     assert group[variant] == group[base]
@@ -156,8 +171,17 @@ def test_skin_tones_belong_to_their_base():
 
 
 def test_texts_are_tidy_and_labels_are_unicode_categories(everything):
-    assert everything.class_names == ("Smileys & Emotion", "People & Body", "Animals & Nature", "Food & Drink",
-                                      "Travel & Places", "Activities", "Objects", "Symbols", "Flags")
+    assert everything.class_names == (
+        "Smileys & Emotion",
+        "People & Body",
+        "Animals & Nature",
+        "Food & Drink",
+        "Travel & Places",
+        "Activities",
+        "Objects",
+        "Symbols",
+        "Flags",
+    )
     texts = dict(zip(everything.extras["name"], everything.texts, strict=True))
     assert texts["Japanese “free of charge” button"] == 'japanese "free of charge" button'
     assert texts["flag: Côte d’Ivoire"] == "flag: côte d'ivoire"
@@ -186,7 +210,9 @@ def test_pictures_are_what_an_independent_decoder_makes_of_them(cache, everythin
 def test_the_same_seed_gives_the_same_rows_and_another_seed_others(cache):
     one, again, other = emoji("test", size=16), emoji("test", size=16), emoji("test", seed=1, size=16)
     assert one.texts == again.texts != other.texts and torch.equal(one.images, again.images)
-    assert one.images.shape[1:] == (3, 16, 16) and Counter(one.labels.tolist()) == Counter(other.labels.tolist())
+    assert one.images.shape[1:] == (3, 16, 16) and Counter(one.labels.tolist()) == Counter(
+        other.labels.tolist()
+    )
 
 
 def test_loading_is_fast_and_shows_the_licence_once(cache, capsys, monkeypatch):
@@ -195,7 +221,11 @@ def test_loading_is_fast_and_shows_the_licence_once(cache, capsys, monkeypatch):
     emoji("train")
     assert time.process_time() - start < 1.5
     emoji("test")
-    assert capsys.readouterr().out == ATTRIBUTION + "\n" and "Open Font License" in ATTRIBUTION and "MIT" in ATTRIBUTION
+    assert (
+        capsys.readouterr().out == ATTRIBUTION + "\n"
+        and "Open Font License" in ATTRIBUTION
+        and "MIT" in ATTRIBUTION
+    )
 
 
 def test_the_shipped_manifest_is_what_the_archive_gives(cache):
@@ -211,7 +241,8 @@ def test_emoji_refuses_unknown_arguments_before_fetching(wrong, monkeypatch):
         emoji(**wrong)
 
 
-# ------------------------------------------------------------------------------------------------------------ folder
+# ------------------------------------------------------------------------------------------------------------
+# folder
 
 
 def png(path, color, size=(20, 20), mode="RGB"):
@@ -223,8 +254,16 @@ def own(tmp_path):
     """Twelve good rows, six of each class, each with its own picture; ``own(changes)`` writes the CSV."""
     for i in range(12):
         png(tmp_path / f"{i}.png", (i * 20, 0, 0))
-    good = [{"image": f"{i}.png", "text": f"number {i}", "label": ("cat", "dog")[i % 2], "patient": f"p{i // 4}",
-             "part": ("train", "train", "valid", "valid", "test", "test")[i // 2]} for i in range(12)]
+    good = [
+        {
+            "image": f"{i}.png",
+            "text": f"number {i}",
+            "label": ("cat", "dog")[i % 2],
+            "patient": f"p{i // 4}",
+            "part": ("train", "train", "valid", "valid", "test", "test")[i // 2],
+        }
+        for i in range(12)
+    ]
 
     def write(changes=None, **how):
         rows = [row | (changes or {}).get(i, {}) for i, row in enumerate(good)]
@@ -239,7 +278,9 @@ def own(tmp_path):
 
 
 def refused(path, *said, error=ValueError, **how):
-    """The message of the refusal: it holds all of ``said``, shows no other library's error, and ends as a sentence."""
+    """The message of the refusal: it holds all of ``said``, shows no other library's error, and ends as a
+    sentence.
+    """
     with pytest.raises(error) as caught:
         folder(path, **how)
     message = str(caught.value)
@@ -248,8 +289,14 @@ def refused(path, *said, error=ValueError, **how):
     with pytest.raises(error) as again:
         folder(path, cache=path.parent / "cache", **how)
     assert str(again.value) == message  # the cache changes no sentence
-    assert caught.value.__cause__ is None and (caught.value.__suppress_context__ or caught.value.__context__ is None)
-    assert message[-1] in ".?" and not message.endswith(("..", "?.", ".?")) and ("\n" not in message or "problems" in message), message
+    assert caught.value.__cause__ is None and (
+        caught.value.__suppress_context__ or caught.value.__context__ is None
+    )
+    assert (
+        message[-1] in ".?"
+        and not message.endswith(("..", "?.", ".?"))
+        and ("\n" not in message or "problems" in message)
+    ), message
     return message
 
 
@@ -261,8 +308,15 @@ def test_good_rows_come_back_whole(own):
     assert pairs.extras["row"].tolist() == list(range(2, 14)) and pairs.extras["image"][3] == "3.png"
 
 
-@pytest.mark.parametrize("how", [{"encoding": "utf-8-sig"}, {"lineterminator": "\r\n"}, {"lineterminator": "\r"},
-                                 {"quoting": csv.QUOTE_ALL}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"encoding": "utf-8-sig"},
+        {"lineterminator": "\r\n"},
+        {"lineterminator": "\r"},
+        {"quoting": csv.QUOTE_ALL},
+    ],
+)
 def test_marks_and_line_ends_of_other_systems_are_read(own, how):
     assert folder(own({0: {"text": "größer, 大"}}, **how)).texts[:2] == ["größer, 大", "number 1"]
 
@@ -285,20 +339,32 @@ def test_three_splits_keep_patients_and_equal_pictures_together(own):
     path = own({1: {"image": "8.png"}})  # links patient p0 with patient p2
     whole = folder(path, group="patient")
     assert whole.extras["group"].tolist() == [0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0]
-    halves = {name: folder(path, group="patient", split=name, fractions=(0.6, 0.0, 0.4)) for name in ("train", "test")}
-    assert sorted(row for half in halves.values() for row in half.extras["row"].tolist()) == list(range(2, 14))
+    halves = {
+        name: folder(path, group="patient", split=name, fractions=(0.6, 0.0, 0.4))
+        for name in ("train", "test")
+    }
+    assert sorted(row for half in halves.values() for row in half.extras["row"].tolist()) == list(
+        range(2, 14)
+    )
     assert not set(halves["train"].extras["group"].tolist()) & set(halves["test"].extras["group"].tolist())
 
 
 def test_the_learners_own_split_is_used(own):
-    parts = {name: folder(own(), split=name, split_column="part").extras["row"].tolist() for name in emojis.SPLITS}
+    parts = {
+        name: folder(own(), split=name, split_column="part").extras["row"].tolist() for name in emojis.SPLITS
+    }
     assert parts == {"train": [2, 3, 4, 5], "valid": [6, 7, 8, 9], "test": [10, 11, 12, 13]}
 
 
 def test_a_leak_between_the_learners_own_splits_is_reported(own):
     Image.open(own.at / "0.png").save(own.at / "copy.bmp")  # another file, the same pixels
-    refused(own({11: {"image": "copy.bmp"}}), "row 13 is in 'test' but shares its picture or group with row 2",
-            "leak", split_column="part", split="test")
+    refused(
+        own({11: {"image": "copy.bmp"}}),
+        "row 13 is in 'test' but shares its picture or group with row 2",
+        "leak",
+        split_column="part",
+        split="test",
+    )
     refused(own({11: {"patient": "p0"}}), "row 13 is in 'test'", split_column="part", group="patient")
 
 
@@ -306,13 +372,22 @@ CSVS = {
     "empty": (b"", ["own.csv is empty", "image,text,label"]),
     "blank": (b"\n\n , \n", ["own.csv is empty"]),
     "header only": (b"image,text,label\n", ["header but no rows"]),
-    "missing column": (b"image,txet,label\n0.png,a,b\n", ["no column 'text', only 'image', 'txet', 'label'; did you mean 'txet'?"]),
+    "missing column": (
+        b"image,txet,label\n0.png,a,b\n",
+        ["no column 'text', only 'image', 'txet', 'label'; did you mean 'txet'?"],
+    ),
     "other case": (b"Image,text,label\n0.png,a,b\n", ["no column 'image'", "did you mean 'Image'"]),
     "no such column": (b"image,text,zzz\n0.png,a,b\n", ["no column 'label'", "only 'image', 'text', 'zzz'"]),
     "twice": (b"image,text,label,text\n0.png,a,b,c\n", ["2 columns named 'text'"]),
-    "semicolons": (b"image;text;label\n0.png;a;b\n", ["because its values are separated by semicolons: save it again with commas."]),
+    "semicolons": (
+        b"image;text;label\n0.png;a;b\n",
+        ["because its values are separated by semicolons: save it again with commas."],
+    ),
     "tabs": (b"image\ttext\tlabel\n0.png\ta\tb\n", ["tabs"]),
-    "latin-1": ("image,text,label\n0.png,ok,b\n1.png,größer,b\n".encode("latin-1"), ["line 3", "0xf6", "UTF-8"]),
+    "latin-1": (
+        "image,text,label\n0.png,ok,b\n1.png,größer,b\n".encode("latin-1"),
+        ["line 3", "0xf6", "UTF-8"],
+    ),
     "utf-16": ("image,text,label\n0.png,a,b\n".encode("utf-16"), ["UTF-16", "UTF-8"]),
     "too many": (b"image,text,label\n0.png,red, and big,b\n", ["row 2", "4 values for 3 columns", "quotes"]),
     "too few": (b"image,text,label\n0.png,a\n", ["row 2", "2 values for 3 columns"]),
@@ -358,7 +433,9 @@ def test_a_bad_row_is_named_with_its_mend(own, name):
 
 
 def test_the_first_five_problems_come_in_one_message(own):
-    message = refused(own({i: {"text": ""} for i in range(1, 9)} | {2: {"text": "", "image": "no.png"}}), "not loaded")
+    message = refused(
+        own({i: {"text": ""} for i in range(1, 9)} | {2: {"text": "", "image": "no.png"}}), "not loaded"
+    )
     assert message.count("\n") == 5 and all(f"row {row}, " in message for row in (3, 4, 5, 6))
     assert "row 7," not in message
 
@@ -374,9 +451,11 @@ def test_a_link_that_leads_out_is_refused_and_a_root_lets_it_in(own, tmp_path_fa
 
 def test_one_class_is_refused(own):
     message = refused(own({i: {"label": "cat"} for i in range(12)}))
-    assert message == ("own.csv has only the class 'cat' (12 rows), and with one class there is nothing to tell apart: "
+    assert message == ("own.csv has only the class 'cat' (12 rows), and with one class there is nothing to "
+                       "tell apart: "
                        "add rows of another class.")
-    refused(own({i: {"label": "cat"} for i in (8, 9, 10, 11)}), "The 'test' split of own.csv has only the class 'cat'",
+    refused(own({i: {"label": "cat"} for i in (8, 9, 10, 11)}), "The 'test' split of own.csv has only the "
+                                                                "class 'cat'",
             split="test", split_column="part")
     refused(own(), "The 'test' split of own.csv has no rows", split="test", fractions=(0.5, 0.5, 0.0))
 
@@ -389,7 +468,8 @@ def test_wrong_arguments(own):
     refused(own(), "class_names must be different names", class_names=("cat", "dog", "cat"))
 
 
-# ---------------------------------------------------------------------------------------------------------- pictures
+# ----------------------------------------------------------------------------------------------------------
+# pictures
 
 
 def save_png(path, width, height, depth, color_type, raw):
@@ -461,9 +541,23 @@ def test_every_format_is_read(tmp_path, ending):
     assert np.abs(found - (200, 100, 0)).max() <= 3
 
 
-@pytest.mark.parametrize("kind", ["grey", "one bit", "alpha", "half alpha", "grey alpha", "palette",
-                                  "transparent palette", "transparent colour", "cmyk", "16-bit colour", "exif",
-                                  "phone"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "grey",
+        "one bit",
+        "alpha",
+        "half alpha",
+        "grey alpha",
+        "palette",
+        "transparent palette",
+        "transparent colour",
+        "cmyk",
+        "16-bit colour",
+        "exif",
+        "phone",
+    ],
+)
 def test_pictures_of_every_kind_become_rgb_on_white(own, kind):
     path, expected = make_good(own.at, kind)
     picture = read_picture(path)
@@ -530,16 +624,29 @@ def make_bad(at, kind):
     return path
 
 
-@pytest.mark.parametrize("kind, said", [
-    ("empty", "is not a picture that can be read"), ("text", "is not a picture that can be read"),
-    ("postscript", "is not a picture that can be read"), ("cut png", "is damaged or cut off"),
-    ("cut jpeg", "is damaged or cut off"), ("flipped", "is damaged or cut off"),
-    ("16-bit grey", "16-bit or float grey values (mode I;16)"), ("float", "16-bit or float grey values (mode F)"),
-    ("32-bit grey", "16-bit or float grey values (mode I); choose which range is black to white and save it as 8-bit"),
-    ("animated png", "has 2 frames or pages; save the one you mean"), ("two pages", "has 2 frames"),
-    ("animated webp", "has 2 frames or pages"), ("animated", "has 3 frames or pages; save the one you mean"), ("bomb", "decompression bomb"),
-    ("smaller bomb", "10000 x 10000, so above 64 million pixels"),
-])
+@pytest.mark.parametrize(
+    "kind, said",
+    [
+        ("empty", "is not a picture that can be read"),
+        ("text", "is not a picture that can be read"),
+        ("postscript", "is not a picture that can be read"),
+        ("cut png", "is damaged or cut off"),
+        ("cut jpeg", "is damaged or cut off"),
+        ("flipped", "is damaged or cut off"),
+        ("16-bit grey", "16-bit or float grey values (mode I;16)"),
+        ("float", "16-bit or float grey values (mode F)"),
+        (
+            "32-bit grey",
+            "16-bit or float grey values (mode I); choose which range is black to white and save it as 8-bit",
+        ),
+        ("animated png", "has 2 frames or pages; save the one you mean"),
+        ("two pages", "has 2 frames"),
+        ("animated webp", "has 2 frames or pages"),
+        ("animated", "has 3 frames or pages; save the one you mean"),
+        ("bomb", "decompression bomb"),
+        ("smaller bomb", "10000 x 10000, so above 64 million pixels"),
+    ],
+)
 def test_pictures_that_are_refused(own, kind, said):
     path = make_bad(own.at, kind)
     refused(own({7: {"image": path.name}}), 'own.csv, row 9, column "image"', path.name, said)

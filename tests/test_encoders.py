@@ -6,10 +6,12 @@ import json
 import pytest
 import torch
 
-from cmlib.batch import ImageBatch, TextBatch, pad
+from cmlib.data.batch import ImageBatch, TextBatch
+from cmlib.data.files import sha256
+from cmlib.data.tokens import pad
 from cmlib.encoders import image_encoder, text_encoder, weights
 from cmlib.encoders.tokenizer import FOLDER, SPECIAL, mini_tokenizer, train_wordpiece
-from cmlib.encoders.weights import DATA, load, load_shipped, sha256
+from cmlib.encoders.weights import DATA, load, load_shipped
 
 TEXTS = ["it arrived broken .", "is this the blue ball that i ordered ?", "ok", "grinning face with big eyes"]
 
@@ -30,7 +32,11 @@ def words(tokenizer, texts=TEXTS):
 
 
 def pictures(n=3, size=64):
-    return ImageBatch(torch.randint(0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8))
+    return ImageBatch(
+        torch.randint(
+            0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+        )
+    )
 
 
 @pytest.mark.parametrize("name", ["bag", "lstm", "mini"])
@@ -39,7 +45,9 @@ def test_padding_does_not_change_text_features(encoders, name):
     together = encoder(words(encoder.tokenizer))
     assert together.shape == (4, encoder.hidden_size)
     for row, text in enumerate(TEXTS):
-        torch.testing.assert_close(together[row], encoder(words(encoder.tokenizer, [text]))[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            together[row], encoder(words(encoder.tokenizer, [text]))[0], rtol=1e-4, atol=1e-5
+        )
     batch = words(encoder.tokenizer)
     noisy = TextBatch(torch.where(batch.attention_mask == 1, batch.input_ids, 77), batch.attention_mask)
     torch.testing.assert_close(encoder(noisy), together, rtol=1e-4, atol=1e-5)
@@ -56,8 +64,12 @@ def test_the_feature_is_the_mean_of_the_states_that_are_words(encoders, name):
 
 
 def test_bag_forgets_order_and_the_others_do_not(encoders):
-    same = {name: torch.allclose(*encoder(words(encoder.tokenizer, ["broken not fine", "fine not broken"])), atol=1e-4)
-            for name, encoder in encoders.items()}
+    same = {
+        name: torch.allclose(
+            *encoder(words(encoder.tokenizer, ["broken not fine", "fine not broken"])), atol=1e-4
+        )
+        for name, encoder in encoders.items()
+    }
     assert same == {"bag": True, "lstm": False, "mini": False}
 
 
@@ -79,8 +91,12 @@ def test_tokenizer_has_berts_special_tokens_and_no_word_is_unknown():
     assert tokenizer.convert_tokens_to_ids(list(SPECIAL)) == [0, 1, 2, 3, 4] and tokenizer.pad_token_id == 0
     ids = tokenizer(["Zyxwvut, the QUOKKA #9 costs 3.50!"])["input_ids"][0]
     assert ids[0] == 2 and ids[-1] == 3 and 1 not in ids
-    assert tokenizer.decode(tokenizer(["is it broken ?"])["input_ids"][0], skip_special_tokens=True).startswith("is it broken")
-    assert len(tokenizer) <= 2000 and len((DATA / FOLDER / "vocab.txt").read_text().splitlines()) == len(tokenizer)
+    assert tokenizer.decode(
+        tokenizer(["is it broken ?"])["input_ids"][0], skip_special_tokens=True
+    ).startswith("is it broken")
+    assert len(tokenizer) <= 2000 and len((DATA / FOLDER / "vocab.txt").read_text().splitlines()) == len(
+        tokenizer
+    )
 
 
 def test_wordpiece_learns_whole_words_that_are_frequent_and_keeps_every_letter():
@@ -108,7 +124,9 @@ def test_mini_resnet_is_torchvisions_and_small(mini):
 
 def test_pixels_are_normalised_with_the_statistics_of_the_weights(mini):
     batch = pictures()
-    manual = torch.stack([(batch.pixels[:, c].float() / 255 - mini.mean[c]) / mini.std[c] for c in range(3)], 1)
+    manual = torch.stack(
+        [(batch.pixels[:, c].float() / 255 - mini.mean[c]) / mini.std[c] for c in range(3)], 1
+    )
     torch.testing.assert_close(mini.normalise(batch), manual)
     assert {"mean", "std"} <= set(mini.state_dict())
     torch.testing.assert_close(mini(ImageBatch(batch.pixels.float())), mini(batch))
@@ -164,7 +182,8 @@ def test_weights_of_another_architecture_name_the_first_tensor_that_differs(tmp_
         load(before[0], path)
     with pytest.raises(ValueError, match=r"no tensor 'bias'"):
         load(before[1], path)
-    assert all(module.weight.any() for module in before)  # the file's zeros are in neither: nothing was half loaded
+    # the file's zeros are in neither: nothing was half loaded
+    assert all(module.weight.any() for module in before)
     with pytest.raises(ValueError, match=r"has no tensor '0.weight'"):
         load(torch.nn.Sequential(torch.nn.Linear(4, 3)), path)
     for content in (b"not tensors", b"", (DATA / "mini-resnet.safetensors").read_bytes()[:5000]):
@@ -217,14 +236,23 @@ def test_torchvision_weights_that_are_damaged_or_of_another_architecture(hub, co
         hub.write_bytes(hub.read_bytes()[: 500 if content == "cut" else None])
     with pytest.raises(ValueError) as caught:
         image_encoder("resnet18")
-    assert str(caught.value) == (f"The weights of 'resnet18' in {hub} are damaged or belong to another architecture: delete that "
+    assert str(caught.value) == (f"The weights of 'resnet18' in {hub} are damaged or belong to another "
+                                 "architecture: delete that "
                                  "file, if it is there, and call again.")
     assert caught.value.__suppress_context__
 
 
-@pytest.mark.parametrize(("number", "error", "says"), [
-    (errno.ENOSPC, OSError, "is full: free some space for the weights of 'resnet18', or set TORCH_HOME"),
-    (errno.ECONNREFUSED, ConnectionError, "cannot be fetched: connect once, use pretrained=False, or 'mini'")])
+@pytest.mark.parametrize(
+    ("number", "error", "says"),
+    [
+        (errno.ENOSPC, OSError, "is full: free some space for the weights of 'resnet18', or set TORCH_HOME"),
+        (
+            errno.ECONNREFUSED,
+            ConnectionError,
+            "cannot be fetched: connect once, use pretrained=False, or 'mini'",
+        ),
+    ],
+)
 def test_torchvision_weights_that_cannot_be_fetched_or_kept(hub, monkeypatch, number, error, says):
     def fails(*args, **kwargs):
         raise OSError(number, "…")
@@ -255,9 +283,13 @@ def test_a_folder_with_weights_of_another_architecture_is_refused(tmp_path, enco
     tensors, whole = load_file(file), file.read_bytes()
     capfd.readouterr()
     lacks = {name: tensor for name, tensor in tensors.items() if "layer.1" not in name}
-    for content, says in ((lacks, "have no tensor 'encoder.layer.1."), ({"a": torch.zeros(3)}, "have no tensor 'embeddings.")):
+    for content, says in (
+        (lacks, "have no tensor 'encoder.layer.1."),
+        ({"a": torch.zeros(3)}, "have no tensor 'embeddings."),
+    ):
         save_file(content, file, metadata={"format": "pt"})
-        with pytest.raises(ValueError, match=f"belong to another architecture than its config.json: they {says}"):
+        with pytest.raises(ValueError, match="belong to another architecture than its config.json: they "
+                                             f"{says}"):
             text_encoder(str(tmp_path))
     file.write_bytes(whole)
     config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_size": 64}))
@@ -266,7 +298,8 @@ def test_a_folder_with_weights_of_another_architecture_is_refused(tmp_path, enco
     file.write_bytes(whole[:5000])
     with pytest.raises(ValueError, match="does not hold a whole model"):
         text_encoder(str(tmp_path))
-    assert "MISSING" not in "".join(capfd.readouterr())  # the sentence, and not a table of forty tensors before it
+    # the sentence, and not a table of forty tensors before it
+    assert "MISSING" not in "".join(capfd.readouterr())
 
 
 def test_a_local_folder_is_an_encoder(tmp_path, encoders):
@@ -274,4 +307,6 @@ def test_a_local_folder_is_an_encoder(tmp_path, encoders):
     ours.model.save_pretrained(tmp_path)
     ours.tokenizer.save_pretrained(tmp_path)
     theirs = text_encoder(str(tmp_path)).eval()
-    torch.testing.assert_close(theirs(words(theirs.tokenizer)), ours(words(ours.tokenizer)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        theirs(words(theirs.tokenizer)), ours(words(ours.tokenizer)), rtol=1e-4, atol=1e-5
+    )

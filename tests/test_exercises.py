@@ -1,4 +1,6 @@
-"""Check the checks: every wrong answer fails with the right sentence, every right one passes, stubs stay open."""
+"""Check the checks: every wrong answer fails with the right sentence, every right one passes, stubs stay
+open.
+"""
 
 import luck
 import pytest
@@ -10,19 +12,28 @@ from cmlib.check.telling import telling
 from cmlib.grade.grading import _secret
 
 MODULES = luck.MODULES
-RIGHT = [(id, i, answer) for m in MODULES.values() for id, answers in m.RIGHT.items() for i, answer in enumerate(answers)]
+RIGHT = [
+    (id, i, answer)
+    for m in MODULES.values()
+    for id, answers in m.RIGHT.items()
+    for i, answer in enumerate(answers)
+]
 WRONG = [(id, i, answer, part) for m in MODULES.values() for id, answers in m.WRONG.items()
          for i, (answer, part) in enumerate(answers)]
 
 
-@pytest.mark.parametrize(("id", "i", "answer"), RIGHT, ids=lambda v: str(v) if isinstance(v, (str, int)) else "")
+@pytest.mark.parametrize(
+    ("id", "i", "answer"), RIGHT, ids=lambda v: str(v) if isinstance(v, (str, int)) else ""
+)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_right_answer_passes(id, i, answer, seed):
     verdict = run(id, answer, seed)
     assert verdict.state == "passed", verdict.message
 
 
-@pytest.mark.parametrize(("id", "i", "answer", "part"), WRONG, ids=lambda v: str(v)[:40] if isinstance(v, (str, int)) else "")
+@pytest.mark.parametrize(
+    ("id", "i", "answer", "part"), WRONG, ids=lambda v: str(v)[:40] if isinstance(v, (str, int)) else ""
+)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_wrong_answer_fails_with_the_right_sentence(id, i, answer, part, seed):
     verdict = run(id, answer, seed)
@@ -55,7 +66,9 @@ def test_an_unknown_id_suggests_the_nearest():
 
 @pytest.mark.parametrize("id", luck.IDS)
 def test_points_hang_on_the_answer_and_not_on_the_draw(id):
-    """Every right answer has all of them, every wrong one the same, an ignorant one none, over drawn seeds (see luck.py)."""
+    """Every right answer has all of them, every wrong one the same, an ignorant one none, over drawn seeds
+    (see luck.py).
+    """
     heavy = id in ("04.4", "05.4")
     assert luck.lucky(id, luck.seeds(2 if heavy else 5)) == []
 
@@ -73,7 +86,11 @@ def double(*mistakes):
 
 def test_a_telling_case_shows_and_hides_the_mistakes_as_asked():
     numbers = iter([0.0, 2.0, -1.0, 3.0])
-    made = double(("squares", lambda x: x * x), ("forgets negative ones", lambda x: 2 * max(x, 0)), ("raises", lambda x: 1 / 0))
+    made = double(
+        ("squares", lambda x: x * x),
+        ("forgets negative ones", lambda x: 2 * max(x, 0)),
+        ("raises", lambda x: 1 / 0),
+    )
     assert telling(made, lambda: case(next(numbers), about="a number"), hides=("negative",)).args == (3.0,)
     with pytest.raises(ValueError, match="has the text 'positive'"):
         telling(made, lambda: case(1.0, about="a number"), hides=("positive",))

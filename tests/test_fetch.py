@@ -20,13 +20,22 @@ THING = sources.Source(url="", file="thing.bin", bytes=len(BODY), licence="none"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``body``; ``cut`` = bytes of each successive answer, then all of it; keeps a list of Range headers."""
+    """Serves ``body``; ``cut`` = bytes of each successive answer, then all of it; keeps a list of Range
+    headers.
+    """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.body, self.cut, self.ranges, self.knows_ranges, self.status, self.stall = BODY, [], [], True, 200, None
+        self.body, self.cut, self.ranges, self.knows_ranges, self.status, self.stall = (
+            BODY,
+            [],
+            [],
+            True,
+            200,
+            None,
+        )
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -76,7 +85,8 @@ def server(monkeypatch, tmp_path):
 def mirror():
     """The real files; without them a person may go on, but the project's own run may not."""
     if "CMLIB_MIRROR" not in os.environ:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("CMLIB_MIRROR is not set: no real files here.")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("CMLIB_MIRROR is not set: no real "
+                                                                         "files here.")
     return Path(os.environ["CMLIB_MIRROR"])
 
 
@@ -165,7 +175,8 @@ def test_wrong_hash_is_deleted_and_said(server, cache):
         fetch("thing")
     assert one_sentence(caught) == (
         f"What 127.0.0.1 gave for thing.bin was refused and deleted, because it has SHA-256 "
-        f"{hashlib.sha256(server.body).hexdigest()[:12]}… instead of {THING.sha256[:12]}…: try again (a login page of your "
+        f"{hashlib.sha256(server.body).hexdigest()[:12]}… instead of {THING.sha256[:12]}…: try again (a "
+        "login page of your "
         f"network may have answered instead), or fetch {server.url} by hand into {cache / 'thing.bin'}.")
     assert leftovers(cache) == []
 
@@ -244,7 +255,9 @@ def test_disk_full_while_writing_leaves_nothing(server, cache, monkeypatch, numb
         return handle
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(OSError, match=r"disk under .* is full: thing.bin needs 0.5 MB; .*CMLIB_CACHE") as caught:
+    with pytest.raises(
+        OSError, match=r"disk under .* is full: thing.bin needs 0.5 MB; .*CMLIB_CACHE"
+    ) as caught:
         fetch("thing")
     one_sentence(caught)
     assert leftovers(cache) == [] and len(server.ranges) == 1
@@ -253,7 +266,9 @@ def test_disk_full_while_writing_leaves_nothing(server, cache, monkeypatch, numb
 def test_too_little_room_is_seen_before_the_first_byte(server, cache, monkeypatch):
     usage = fetching.shutil.disk_usage("/")
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage._replace(free=len(BODY) - 1))
-    with pytest.raises(OSError, match="is full: thing.bin needs 0.5 MB; free some space or set CMLIB_CACHE") as caught:
+    with pytest.raises(
+        OSError, match="is full: thing.bin needs 0.5 MB; free some space or set CMLIB_CACHE"
+    ) as caught:
         fetch("thing")
     one_sentence(caught)
     assert server.ranges == [] and leftovers(cache) == []
@@ -283,7 +298,9 @@ def test_many_at_once_download_once(server, cache):
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert found == [BODY] * 6 and server.ranges == [None, "bytes=100000-"] and leftovers(cache) == ["thing.bin"]
+    assert (
+        found == [BODY] * 6 and server.ranges == [None, "bytes=100000-"] and leftovers(cache) == ["thing.bin"]
+    )
 
 
 def test_unknown_name_suggests_the_nearest():
@@ -293,7 +310,8 @@ def test_unknown_name_suggests_the_nearest():
         fetch("zzz")
 
 
-# ---------------------------------------------------------------------------------------------------------- mirror
+# ----------------------------------------------------------------------------------------------------------
+# mirror
 
 
 @pytest.fixture
@@ -314,7 +332,8 @@ def test_the_mirror_is_copied_and_the_network_left_alone(small_mirror, server, c
 
 def test_the_mirror_is_checked_too(small_mirror, server, cache):
     small_mirror.write_bytes(BODY[:-1])
-    with pytest.raises(ValueError, match="the mirror .* gave for thing.bin was refused and deleted, .*: copy it there again") as caught:
+    with pytest.raises(ValueError, match="the mirror .* gave for thing.bin was refused and deleted, .*: copy "
+                                         "it there again") as caught:
         fetch("thing")
     one_sentence(caught)
     assert leftovers(cache) == [] and server.ranges == []
@@ -322,13 +341,16 @@ def test_the_mirror_is_checked_too(small_mirror, server, cache):
 
 def test_a_gap_in_the_mirror_is_said(small_mirror, server, cache):
     small_mirror.unlink()
-    with pytest.raises(FileNotFoundError, match="CMLIB_MIRROR has no 127.0.0.1/a/thing.bin; put the file") as caught:
+    with pytest.raises(
+        FileNotFoundError, match="CMLIB_MIRROR has no 127.0.0.1/a/thing.bin; put the file"
+    ) as caught:
         fetch("thing")
     one_sentence(caught)
     assert leftovers(cache) == [] and server.ranges == []
 
 
-# --------------------------------------------------------------------------------------------------------- archives
+# ---------------------------------------------------------------------------------------------------------
+# archives
 
 
 @pytest.fixture
@@ -348,7 +370,9 @@ def archive(server, monkeypatch, tmp_path):
     return contents, pack
 
 
-@pytest.mark.parametrize("how", [{}, {"compression": zipfile.ZIP_DEFLATED}, {"compression": zipfile.ZIP_LZMA}])
+@pytest.mark.parametrize(
+    "how", [{}, {"compression": zipfile.ZIP_DEFLATED}, {"compression": zipfile.ZIP_LZMA}]
+)
 def test_a_zip_packed_another_way_is_the_same_archive(archive, how):
     contents, pack = archive
     pack({"unlisted.txt": b"whatever", **contents}, **how)
@@ -390,7 +414,8 @@ def test_a_zip_damaged_inside_is_refused(archive, server, cache):
     assert leftovers(cache) == []
 
 
-# --------------------------------------------------------------------------------------------------------- registry
+# ---------------------------------------------------------------------------------------------------------
+# registry
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))

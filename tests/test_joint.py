@@ -7,7 +7,7 @@ import sympy as sp
 import torch
 from torch.nn.functional import logsigmoid
 
-from cmlib import joint
+from cmlib.losses import info_nce, joint
 
 T, I, LAM = sp.symbols("s_t s_i lambda", real=True)
 
@@ -22,7 +22,9 @@ BRANCHES = LAM * ell(T) + (1 - LAM) * ell(I)
 
 
 def test_the_published_total_collapses():
-    assert sp.simplify(sp.expand(BRANCHES + PUBLISHED_JOINT - (1 + LAM) * ell(T) - (1 - LAM) ** 2 * ell(I))) == 0
+    assert (
+        sp.simplify(sp.expand(BRANCHES + PUBLISHED_JOINT - (1 + LAM) * ell(T) - (1 - LAM) ** 2 * ell(I))) == 0
+    )
 
 
 def test_the_claimed_equivalent_is_another_function():
@@ -43,7 +45,9 @@ def test_the_mixed_derivatives_of_the_repairs():
     fused = sp.diff(ell(T + I), T, I) - 1 / (1 + sp.exp(-T - I)) / (1 + sp.exp(T + I))
     agreement = sp.diff((p_t - p_i) * (T - I) / 2, T, I) + (p_t * (1 - p_t) + p_i * (1 - p_i)) / 2
     for difference in (fused, agreement):
-        assert all(abs(difference.subs({T: t, I: i}).evalf()) < 1e-12 for t in (-3, 0.4, 2) for i in (-1, 0, 5))
+        assert all(
+            abs(difference.subs({T: t, I: i}).evalf()) < 1e-12 for t in (-3, 0.4, 2) for i in (-1, 0, 5)
+        )
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.25, (3 - math.sqrt(5)) / 2, 0.8, 1.0])
@@ -65,12 +69,18 @@ def test_agreement_is_the_symmetric_kl():
 
 def test_a_product_of_experts_is_the_normalised_product_and_for_two_classes_the_fused_loss():
     g = torch.Generator().manual_seed(2)
-    a, b, y = torch.randn(7, 3, dtype=torch.float64, generator=g), torch.randn(7, 3, dtype=torch.float64, generator=g), torch.arange(7) % 3
+    a, b, y = (
+        torch.randn(7, 3, dtype=torch.float64, generator=g),
+        torch.randn(7, 3, dtype=torch.float64, generator=g),
+        torch.arange(7) % 3,
+    )
     product = a.softmax(1) * b.softmax(1)
     slow = -torch.stack([(product[k] / product[k].sum()).log()[y[k]] for k in range(7)]).mean()
     torch.testing.assert_close(joint.product_of_experts(a, b, y), slow)
     zero = torch.zeros(7, dtype=torch.float64)
-    two = joint.product_of_experts(torch.stack([zero, a[:, 0]], 1), torch.stack([zero, b[:, 0]], 1), torch.ones(7, dtype=torch.int64))
+    two = joint.product_of_experts(
+        torch.stack([zero, a[:, 0]], 1), torch.stack([zero, b[:, 0]], 1), torch.ones(7, dtype=torch.int64)
+    )
     torch.testing.assert_close(two, joint.fused(a[:, 0], b[:, 0]).mean())
 
 
@@ -81,19 +91,32 @@ def test_info_nce_by_loops_and_its_gradient():
     def slow(images, texts, temperature=0.1):
         total = 0
         for k in range(5):
-            to_texts = torch.stack([torch.cosine_similarity(images[k], texts[j], dim=0) for j in range(5)]) / temperature
-            to_images = torch.stack([torch.cosine_similarity(images[j], texts[k], dim=0) for j in range(5)]) / temperature
+            to_texts = (
+                torch.stack([torch.cosine_similarity(images[k], texts[j], dim=0) for j in range(5)])
+                / temperature
+            )
+            to_images = (
+                torch.stack([torch.cosine_similarity(images[j], texts[k], dim=0) for j in range(5)])
+                / temperature
+            )
             total = total - to_texts.log_softmax(0)[k] - to_images.log_softmax(0)[k]
         return total / 10
 
-    torch.testing.assert_close(joint.info_nce(images, texts), slow(images, texts))
-    for fast, obvious in zip(torch.autograd.grad(joint.info_nce(images, texts), (images, texts)),
+    torch.testing.assert_close(info_nce(images, texts), slow(images, texts))
+    for fast, obvious in zip(torch.autograd.grad(info_nce(images, texts), (images, texts)),
                              torch.autograd.grad(slow(images, texts), (images, texts)), strict=True):
         torch.testing.assert_close(fast, obvious)
 
 
-@pytest.mark.parametrize("loss", [lambda t, i: joint.published(t, i, 0.3), lambda t, i: joint.claimed_equivalent(t, i, 0.3), joint.fused,
-                                  joint.agreement])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda t, i: joint.published(t, i, 0.3),
+        lambda t, i: joint.claimed_equivalent(t, i, 0.3),
+        joint.fused,
+        joint.agreement,
+    ],
+)
 def test_extreme_scores_stay_finite(loss):
     t, i = torch.tensor([900.0, -900.0, 0.0]), torch.tensor([-900.0, -900.0, 900.0])
     assert loss(t, i).isfinite().all()

@@ -14,17 +14,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer import event_file_writer
 from torch.nn.functional import cross_entropy
 
-from cmlib.batch import Features
-from cmlib.fusion import Concat
-from cmlib.logs import Log
-from cmlib.optim import rate
-from cmlib.train import fit
+from cmlib.data.batch import Features
+from cmlib.fusion.concat import Concat
+from cmlib.training.curves import Log
+from cmlib.training.fit import fit
+from cmlib.training.optim import rate
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))  # as in a process of its own
+    # as in a process of its own
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
 def data(n=50, seed=0):
@@ -36,20 +37,33 @@ def data(n=50, seed=0):
 def run(stop=None, **settings):
     """Three steps in each of four epochs; stop : Ctrl-C at that step."""
     torch.manual_seed(0)
-    return fit(Concat(4, 3, 2), data(), data(20, 1), epochs=4, batch_size=20, loss=interrupted_at(stop, cross_entropy), progress=False,
-               **settings)
+    return fit(
+        Concat(4, 3, 2),
+        data(),
+        data(20, 1),
+        epochs=4,
+        batch_size=20,
+        loss=interrupted_at(stop, cross_entropy),
+        progress=False,
+        **settings,
+    )
 
 
 def curves(folder):
     """{name: [(step, value)]} as TensorBoard shows them."""
     events = EventAccumulator(str(folder), {"scalars": 0}).Reload()
-    return {name: [(point.step, point.value) for point in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    return {
+        name: [(point.step, point.value) for point in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
 
 
 def check(folder, history):
     found = curves(folder)
     assert found["loss"] == [(step, pytest.approx(value)) for step, value in enumerate(history.batch_loss, 1)]
-    assert found["learning_rate"] == [(step + 1, pytest.approx(0.001 * rate(step, 12, 1), abs=1e-9)) for step in range(12)]
+    assert found["learning_rate"] == [
+        (step + 1, pytest.approx(0.001 * rate(step, 12, 1), abs=1e-9)) for step in range(12)
+    ]
     for name in ("valid_loss", "valid_accuracy"):
         assert found[name] == [(3 * epoch, pytest.approx(row[name])) for epoch, row in enumerate(history, 1)]
 
@@ -91,10 +105,14 @@ def test_a_finished_run_draws_nothing(tmp_path):
 
 
 def test_curves_are_on_the_disk_before_the_checkpoint_that_goes_on_from_them(tmp_path, monkeypatch):
-    from cmlib import checkpoints
+    from cmlib.training import checkpoint as checkpoints
 
     save, seen = checkpoints.save, []
-    monkeypatch.setattr(checkpoints, "save", lambda *call: seen.append((call[1], len(curves(tmp_path / "log")["loss"]))) or save(*call))
+    monkeypatch.setattr(
+        checkpoints,
+        "save",
+        lambda *call: seen.append((call[1], len(curves(tmp_path / "log")["loss"]))) or save(*call),
+    )
     run(checkpoint=tmp_path, every=2)
     assert seen == [(step, step) for step in (2, 3, 4, 6, 8, 9, 10, 12)]
 
@@ -122,18 +140,31 @@ def test_weights_and_biases_gets_the_same_and_a_run_that_goes_on_is_the_same_run
     run(6, checkpoint=tmp_path / "a", every=1)
     history = run(checkpoint=tmp_path / "a", every=1)
     first, second = Wandb.runs
-    assert first.settings["id"] == second.settings["id"] and second.settings["resume"] == "allow" and second.finished
-    assert second.settings["config"]["batch_size"] == 20 and second.settings["dir"] == str(tmp_path / "a" / "log")
+    assert (
+        first.settings["id"] == second.settings["id"]
+        and second.settings["resume"] == "allow"
+        and second.finished
+    )
+    assert second.settings["config"]["batch_size"] == 20 and second.settings["dir"] == str(
+        tmp_path / "a" / "log"
+    )
     points = first.points + second.points
-    assert [(step, values["loss"]) for step, values in points if "loss" in values] == list(enumerate(history.batch_loss, 1))
+    assert [(step, values["loss"]) for step, values in points if "loss" in values] == list(
+        enumerate(history.batch_loss, 1)
+    )
     assert [(step, values["valid_loss"]) for step, values in points if "valid_loss" in values] == [
         (3 * epoch, row["valid_loss"]) for epoch, row in enumerate(history, 1)]
     run(log=tmp_path / "b")
     assert Wandb.runs[2].settings["id"] != first.settings["id"]
 
 
-@pytest.mark.parametrize(("module", "key", "words"), [
-    ("torch.utils.tensorboard", None, "pip install tensorboard, or say log=False"), ("wandb", "secret", "pip install wandb, or unset the key")])
+@pytest.mark.parametrize(
+    ("module", "key", "words"),
+    [
+        ("torch.utils.tensorboard", None, "pip install tensorboard, or say log=False"),
+        ("wandb", "secret", "pip install wandb, or unset the key"),
+    ],
+)
 def test_a_log_without_its_library_is_one_sentence(tmp_path, monkeypatch, module, key, words):
     monkeypatch.setitem(sys.modules, module, None)
     if key:
@@ -143,15 +174,18 @@ def test_a_log_without_its_library_is_one_sentence(tmp_path, monkeypatch, module
 
 
 def test_a_folder_that_cannot_be_and_a_disk_that_is_full_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # TensorBoard's own thread prints the error, too
+    # TensorBoard's own thread prints the error, too
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"The curves could not be written to .*file/log \(.*\): free some space, choose another folder, or say"):
+    with pytest.raises(OSError, match=r"The curves could not be written to .*file/log \(.*\): free some "
+                                      r"space, choose another folder, or say"):
         run(log=tmp_path / "file" / "log")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
-        with pytest.raises(OSError, match=r"The curves could not be written to .*full \(File too large\): free some") as caught, Log(tmp_path / "full") as log:
+        with pytest.raises(OSError, match=r"The curves could not be written to .*full \(File too large\): "
+                                          r"free some") as caught, Log(tmp_path / "full") as log:
             for step in range(20):
                 log.scalars(step, {"loss": 0.5})
                 log.flush()

@@ -1,4 +1,6 @@
-"""Lesson 01's losses against torch's own: values and gradients in float64, odd sizes, extreme logits, bad input."""
+"""Lesson 01's losses against torch's own: values and gradients in float64, odd sizes, extreme logits, bad
+input.
+"""
 
 import math
 
@@ -8,11 +10,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmlib.losses import binary_cross_entropy, cross_entropy, huber
+from cmlib.losses.classification import binary_cross_entropy, cross_entropy, huber
 
 
 def draw(*shape, seed=0, scale=3.0):
-    return (scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)).requires_grad_()
+    return (
+        scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    ).requires_grad_()
 
 
 def same(ours, theirs, *inputs):
@@ -81,7 +85,11 @@ def test_smoothing_is_lowest_at_its_target_where_the_loss_is_the_entropy():
     q = torch.tensor([0.925, 0.025, 0.025, 0.025], dtype=torch.float64)  # four classes, smoothing 0.1
     z = q.log()[None].requires_grad_()
     loss = cross_entropy(z, torch.tensor([0]), label_smoothing=0.1)
-    assert loss.item() == pytest.approx(-(q * q.log()).sum().item(), abs=1e-12) == pytest.approx(0.3488, abs=1e-4)
+    assert (
+        loss.item()
+        == pytest.approx(-(q * q.log()).sum().item(), abs=1e-12)
+        == pytest.approx(0.3488, abs=1e-4)
+    )
     assert torch.autograd.grad(loss, z)[0].abs().max() < 1e-12
 
 
@@ -89,8 +97,12 @@ def test_smoothing_is_lowest_at_its_target_where_the_loss_is_the_entropy():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_extreme_logits_stay_finite(size, dtype):
     z = torch.tensor([[size, -size], [-size, size]], dtype=dtype, requires_grad=True)
-    for loss in (cross_entropy(z, torch.tensor([0, 0])), cross_entropy(z, torch.tensor([0, 0]), label_smoothing=0.1),
-                 binary_cross_entropy(z[:, 0], torch.ones(2)), huber(z, -z)):
+    for loss in (
+        cross_entropy(z, torch.tensor([0, 0])),
+        cross_entropy(z, torch.tensor([0, 0]), label_smoothing=0.1),
+        binary_cross_entropy(z[:, 0], torch.ones(2)),
+        huber(z, -z),
+    ):
         assert loss.isfinite()
         assert torch.autograd.grad(loss, z, retain_graph=True)[0].isfinite().all()
 
@@ -112,21 +124,32 @@ def test_a_model_that_knows_nothing_starts_at_ln_c(classes):
     assert loss.item() == pytest.approx(math.log(classes), abs=1e-12)
 
 
-@pytest.mark.parametrize(("call", "error", "part"), [
-    (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0, 3])), ValueError, "Label 3 has no logit"),
-    (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0, -1])), ValueError, "Label -1"),
-    (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0.0, 1.0])), TypeError, r"labels.long\(\)"),
-    (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0])), ValueError, r"\(2, 3\) and \(1,\)"),
-    (lambda: cross_entropy(torch.zeros(0, 3), torch.zeros(0).long()), ValueError, "empty"),
-    (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), torch.ones(2)), ValueError, r"\(3,\)"),
-    (lambda: cross_entropy(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([0.0, 1.0])), ValueError, "positive"),
-    (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), None, 1.0), ValueError, "got 1.0"),
-    (lambda: binary_cross_entropy(torch.zeros(2, 1), torch.zeros(2)), ValueError, "broadcasting"),
-    (lambda: binary_cross_entropy(torch.zeros(2), torch.tensor([0, 2])), ValueError, "from 0 to 2"),
-    (lambda: binary_cross_entropy(torch.zeros(0), torch.zeros(0)), ValueError, "empty"),
-    (lambda: huber(torch.zeros(2), torch.zeros(2, 1)), ValueError, "broadcasting"),
-    (lambda: huber(torch.zeros(2), torch.zeros(2), 0), ValueError, "positive"),
-])
+@pytest.mark.parametrize(
+    ("call", "error", "part"),
+    [
+        (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0, 3])), ValueError, "Label 3 has no logit"),
+        (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0, -1])), ValueError, "Label -1"),
+        (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0.0, 1.0])), TypeError, r"labels.long\(\)"),
+        (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0])), ValueError, r"\(2, 3\) and \(1,\)"),
+        (lambda: cross_entropy(torch.zeros(0, 3), torch.zeros(0).long()), ValueError, "empty"),
+        (
+            lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), torch.ones(2)),
+            ValueError,
+            r"\(3,\)",
+        ),
+        (
+            lambda: cross_entropy(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([0.0, 1.0])),
+            ValueError,
+            "positive",
+        ),
+        (lambda: cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), None, 1.0), ValueError, "got 1.0"),
+        (lambda: binary_cross_entropy(torch.zeros(2, 1), torch.zeros(2)), ValueError, "broadcasting"),
+        (lambda: binary_cross_entropy(torch.zeros(2), torch.tensor([0, 2])), ValueError, "from 0 to 2"),
+        (lambda: binary_cross_entropy(torch.zeros(0), torch.zeros(0)), ValueError, "empty"),
+        (lambda: huber(torch.zeros(2), torch.zeros(2, 1)), ValueError, "broadcasting"),
+        (lambda: huber(torch.zeros(2), torch.zeros(2), 0), ValueError, "positive"),
+    ],
+)
 def test_bad_input_gets_one_clear_sentence(call, error, part):
     with pytest.raises(error, match=part) as caught:
         call()

@@ -1,4 +1,6 @@
-"""The estimate against bytes that are counted another way, and gradients that are computed again against those kept."""
+"""The estimate against bytes that are counted another way, and gradients that are computed again against
+those kept.
+"""
 
 import copy
 
@@ -7,12 +9,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from cmlib.batch import Batch, Features, ImageBatch, TextBatch
+from cmlib.data.batch import Batch, Features, ImageBatch, TextBatch
 from cmlib.encoders import image_encoder, text_encoder
-from cmlib.fusion import Concat
-from cmlib.memory import Estimate, estimate, size
-from cmlib.models import FusionModel, checkpoint_gradients, freeze
-from cmlib.optim import adamw
+from cmlib.fusion.concat import Concat
+from cmlib.models.fusion_model import FusionModel
+from cmlib.training.freeze import checkpoint_gradients, freeze
+from cmlib.training.memory import Estimate, estimate, size
+from cmlib.training.optim import adamw
 
 
 def batch(n, image_size=32, tokens=12, seed=0):
@@ -25,11 +28,15 @@ def batch(n, image_size=32, tokens=12, seed=0):
 @pytest.fixture(scope="module")
 def mini():
     torch.manual_seed(0)
-    return FusionModel(image_encoder("mini", pretrained=False, image_size=32), text_encoder("mini", pretrained=False), 2).train()
+    return FusionModel(
+        image_encoder("mini", pretrained=False, image_size=32), text_encoder("mini", pretrained=False), 2
+    ).train()
 
 
 def graph_bytes(output, own):
-    """Walk the backward graph and add up the tensors in it, each storage once: no hook, so another count than the library's."""
+    """Walk the backward graph and add up the tensors in it, each storage once: no hook, so another count than
+    the library's.
+    """
     kept, todo, seen = {}, [output.grad_fn], set()
     while todo:
         node = todo.pop()
@@ -70,7 +77,8 @@ def test_weights_gradients_and_optimiser_are_what_a_step_allocates(mini):
 
 
 def test_short_formats_and_gradients_computed_again_need_less(mini):
-    whole = estimate(mini, batch(4), 1000).activations  # of few rows, the weights' own short copies outweigh the gain
+    # of few rows, the weights' own short copies outweigh the gain
+    whole = estimate(mini, batch(4), 1000).activations
     with torch.autocast("cpu", torch.bfloat16):
         assert estimate(mini, batch(4), 1000).activations < 0.9 * whole
     assert estimate(checkpoint_gradients(copy.deepcopy(mini)), batch(4), 1000).activations < 0.5 * whole
@@ -90,14 +98,29 @@ def test_estimating_leaves_no_trace(mini):
 
 
 def test_one_row_is_enough_and_features_too():
-    net, rows = Concat(4, 3, 2), Features(torch.ones(1, 4), torch.ones(1, 3), torch.zeros(1, dtype=torch.int64))
-    assert estimate(net, rows, 10).activations == pytest.approx(10 * estimate(net, rows).activations, rel=0.01)
+    net, rows = (
+        Concat(4, 3, 2),
+        Features(torch.ones(1, 4), torch.ones(1, 3), torch.zeros(1, dtype=torch.int64)),
+    )
+    assert estimate(net, rows, 10).activations == pytest.approx(
+        10 * estimate(net, rows).activations, rel=0.01
+    )
 
 
 def test_the_estimate_is_said_in_units():
     said = str(Estimate(438_000_000, 438_000_000, 876_000_000, 12_288_000_000, 256))
-    assert said == "14 GB = weights 438 MB + gradients 438 MB + optimiser 876 MB + activations 12.3 GB (48 MB for each of 256 rows)"
-    assert [size(n) for n in (0, 999, 1000, 1.5e6, 3e15)] == ["0 bytes", "999 bytes", "1 kB", "1.5 MB", "3e+03 TB"]
+    assert (
+        said
+        == "14 GB = weights 438 MB + gradients 438 MB + optimiser 876 MB + activations 12.3 GB (48 MB for "
+           "each of 256 rows)"
+    )
+    assert [size(n) for n in (0, 999, 1000, 1.5e6, 3e15)] == [
+        "0 bytes",
+        "999 bytes",
+        "1 kB",
+        "1.5 MB",
+        "3e+03 TB",
+    ]
 
 
 def step(net, data):
@@ -114,7 +137,9 @@ def test_gradients_and_statistics_are_equal_when_computed_again(mini):
     assert again.state_dict().keys() == kept.state_dict().keys()
     calls = []
     for net in (kept, again):
-        net.image_encoder.trunk[4][0].conv1.register_forward_hook(lambda *_, net=net: calls.append(net is again))
+        net.image_encoder.trunk[4][0].conv1.register_forward_hook(
+            lambda *_, net=net: calls.append(net is again)
+        )
     for data in (batch(6), batch(5, seed=1)):
         (expected, statistics), (found, own) = step(kept, data), step(again, data)
         assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmlib.batch import Features
-from cmlib.fusion import Concat
-from cmlib.metrics import confusion_matrix, evaluate, score, wilson
-from cmlib.models import Majority
+from cmlib.data.batch import Features
+from cmlib.evaluation.classification import confusion_matrix, evaluate, score, wilson
+from cmlib.fusion.concat import Concat
+from cmlib.models.majority import Majority
 
 rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 
@@ -29,7 +29,9 @@ def test_every_number_equals_its_definition_in_plain_python(pairs):
         hit = sum(g == c == t for g, t in pairs)
         precision = hit / guess.count(c) if c in guess else 0.0
         recall = hit / truth.count(c) if c in truth else 0.0
-        assert found.precision[c].item() == pytest.approx(precision) and found.recall[c].item() == pytest.approx(recall)
+        assert found.precision[c].item() == pytest.approx(precision) and found.recall[
+            c
+        ].item() == pytest.approx(recall)
         if c in guess or c in truth:
             f1[c] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
         for p in range(4):

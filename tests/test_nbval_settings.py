@@ -37,20 +37,28 @@ def figure(png, alt):
 
 def widgets():
     view = {"version_major": 2, "version_minor": 0, "model_id": "0"}
-    return [nb.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": view, "text/plain": text})
-            for text in ("IntSlider(value=3)", "Output()")]
+    return [
+        nb.new_output(
+            "display_data", data={"application/vnd.jupyter.widget-view+json": view, "text/plain": text}
+        )
+        for text in ("IntSlider(value=3)", "Output()")
+    ]
 
 
 PASSES = {
     "as_it_is": cell(CODE, stream(TRUE)),
     "decimal_plus_1_percent": cell(CODE, stream(TRUE.replace("0.8770", "0.8858"))),
     "decimal_minus_a_little": cell(CODE, stream(TRUE.replace("0.9912", "0.9900"))),
-    "seconds_and_versions": cell('print("3.1 s with torch 2.15.0+cu132")', stream("14.9 s with torch 2.11.0\n")),
+    "seconds_and_versions": cell(
+        'print("3.1 s with torch 2.15.0+cu132")', stream("14.9 s with torch 2.11.0\n")
+    ),
     "other_pixels": cell(FIGURE, figure("d29ybGQ=", "the loss falls")),
     "semicolon": cell("'nothing is shown';"),
     "widgets": cell(SLIDER, *widgets()),
-    "own_home": cell('import os\nprint(os.path.basename(os.environ["CMLIB_HOME"])[:6], os.environ["CMLIB_SCALE"])',
-                     stream("cmlib- small\n")),
+    "own_home": cell(
+        'import os\nprint(os.path.basename(os.environ["CMLIB_HOME"])[:6], os.environ["CMLIB_SCALE"])',
+        stream("cmlib- small\n"),
+    ),
 }
 FAILS = {
     "integer": cell(CODE, stream(TRUE.replace("50", "51"))),
@@ -77,7 +85,17 @@ def results(tmp_path_factory):
     names = [*PASSES, *FAILS]  # the killed kernel comes last
     book = nb.new_notebook(cells=[(PASSES | FAILS)[name] for name in names])
     (folder / "notebooks" / "planted.ipynb").write_text(nbformat.writes(book), "utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "--nbval", "notebooks", "--junitxml=report.xml", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--nbval",
+        "notebooks",
+        "--junitxml=report.xml",
+        "-p",
+        "no:cacheprovider",
+    ]
     run = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=300)
     cases = list(ET.parse(folder / "report.xml").iter("testcase"))
     assert len(cases) == len(names), run.stdout[-3000:]

@@ -1,4 +1,6 @@
-"""Every lesson, as stored: built from its source, run, within its limits, readable without pictures, and solvable."""
+"""Every lesson, as stored: built from its source, run, within its limits, readable without pictures, and
+solvable.
+"""
 
 import ast
 import base64
@@ -10,7 +12,7 @@ import subprocess
 import pytest
 from conftest import ROOT
 
-from cmlib import author
+from cmlib.authoring import notebooks as author
 from cmlib.check import exercises, run
 
 SOURCES = {source.stem: source for source in author.sources()}
@@ -19,7 +21,9 @@ SOLVED = {path.stem: path for path in sorted((author.NOTEBOOKS / "solutions").gl
 LESSONS = sorted(SOURCES)
 BOTH = [(name, solved) for name in LESSONS for solved in (False, True)]
 lesson = pytest.mark.parametrize("name", LESSONS)
-notebook_of = pytest.mark.parametrize(("name", "solved"), BOTH, ids=lambda v: v if isinstance(v, str) else ("learner", "solved")[v])
+notebook_of = pytest.mark.parametrize(
+    ("name", "solved"), BOTH, ids=lambda v: v if isinstance(v, str) else ("learner", "solved")[v]
+)
 
 
 def read(name, solved=False):
@@ -33,7 +37,9 @@ def code_cells(notebook):
 
 
 def markdown(notebook):
-    return "\n\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    return "\n\n".join(
+        "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"
+    )
 
 
 def outputs(notebook):
@@ -46,8 +52,9 @@ def test_every_built_notebook_has_a_source():
 
 @notebook_of
 def test_a_built_notebook_agrees_with_its_source(name, solved):
-    assert author.fingerprint(read(name, solved)) == author.fingerprint(author.build(SOURCES[name], solved)), \
-        f"{name} is older than its source: make notebooks ONLY={name[:2]}"
+    assert author.fingerprint(read(name, solved)) == author.fingerprint(
+        author.build(SOURCES[name], solved)
+    ), f"{name} is older than its source: make notebooks ONLY={name[:2]}"
 
 
 @notebook_of
@@ -68,7 +75,9 @@ def test_every_picture_says_what_it_shows(name, solved):
         for kind in output.get("data", {}):
             if kind.startswith("image/"):
                 assert kind == "image/png", f"{id} stores {kind}"
-                assert len(output["metadata"].get(kind, {}).get("alt", "")) >= 20, f"the picture of {id} needs alt text"
+                assert len(output["metadata"].get(kind, {}).get("alt", "")) >= 20, (
+                    f"the picture of {id} needs alt text"
+                )
 
 
 @notebook_of
@@ -103,7 +112,9 @@ def test_exercises_hints_and_quiz_are_complete(name):
     assert sorted(kinds) == sorted(["exercise", "stub", "solution", "hints"] * count)
     assert next(kind for kind, _, _ in cells if kind != "markdown") == "setup"
     hints = [text for kind, _, text in cells if kind == "hints"]
-    assert all("____" in text.split("\n---\n")[-1] for text in hints), "the third hint is code with one blank ____"
+    assert all("____" in text.split("\n---\n")[-1] for text in hints), (
+        "the third hint is code with one blank ____"
+    )
     (quiz,) = [text for kind, _, text in cells if kind == "quiz"]
     questions = re.split(r"^\? ", quiz, flags=re.MULTILINE)[1:]
     assert len(questions) == 4
@@ -129,7 +140,11 @@ def test_headings_are_numbered_in_order(name):
 @lesson
 def test_links_are_well_formed(name):
     text = markdown(author.build(SOURCES[name]))
-    targets = [target for _, target in re.findall(r"(?<!\$)\[([^\]\n]*)\]\(([^)]*)\)", text) if re.match(r"\w+:|/|\.|#|\S+\.\w", target)]
+    targets = [
+        target
+        for _, target in re.findall(r"(?<!\$)\[([^\]\n]*)\]\(([^)]*)\)", text)
+        if re.match(r"\w+:|/|\.|#|\S+\.\w", target)
+    ]
     for target in [*targets, *re.findall(r"https?:[^\s)>\]\"']+", text)]:
         if "://" in target:
             assert re.fullmatch(r"https://[\w.-]+\.\w+(/\S*)?", target), target
@@ -144,7 +159,9 @@ def test_no_cell_stores_what_no_one_can_repeat(name):
         assert "NBVAL_SKIP" not in source, cell["id"]
         assert not source.rstrip().endswith(";"), f"{cell['id']} hides its result with a semicolon"
         last = ast.parse(source).body[-1]
-        ends_bare = isinstance(last, ast.Expr) and not isinstance(last.value, (ast.Call, ast.Constant, ast.Await))
+        ends_bare = isinstance(last, ast.Expr) and not isinstance(
+            last.value, (ast.Call, ast.Constant, ast.Await)
+        )
         assert not ends_bare, f"{cell['id']} ends with a bare object; print what should be seen"
 
 
@@ -155,10 +172,12 @@ def test_every_solution_passes_its_check(name):
     for kind, arg, text in author.parse(SOURCES[name]):
         if kind == "exercise":
             asked = next(e for e in exercises(name[:2]) if e.id == arg)
-        if kind in ("setup", "code"):  # what a solution may use: imports and definitions of the cells above it
+        # what a solution may use: imports and definitions of the cells above it
+        if kind in ("setup", "code"):
             wanted = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
             for node in (node for node in ast.parse(text).body if isinstance(node, wanted)):
-                with contextlib.suppress(NameError):  # a helper whose default is a result that only the whole run has
+                # a helper whose default is a result that only the whole run has
+                with contextlib.suppress(NameError):
                     exec(ast.unparse(node), scope)
         if kind == "solution":
             exec(compile(text, f"<solution {asked.id}>", "exec"), scope)
@@ -168,16 +187,23 @@ def test_every_solution_passes_its_check(name):
 
 
 def test_the_cell_that_only_a_gpu_runs_reaches_its_end(monkeypatch, capsys):
-    """Lesson 13's full-size cell, with the course's small encoders and a few rows in place of BERT-base, ResNet-50 and the emoji."""
+    """Lesson 13's full-size cell, with the course's small encoders and a few rows in place of BERT-base,
+    ResNet-50 and the emoji.
+    """
     from cmlib import datasets
-    from cmlib.scale import Scale
+    from cmlib.course.setup import Scale
     from cmlib.worlds import RefundDesk
 
     first, *others = ("".join(cell["source"]) for cell in code_cells(read("13_fine_tuning")))
     (cell,) = (text for text in others if text.startswith('if cfg.name == "full":'))
     monkeypatch.setattr(datasets, "emoji", lambda split: RefundDesk().sample(40, split=split))
     space = {"cfg": Scale("full", "cpu", "float32", 0, "mini", "mini")}
-    exec("\n".join(line for line in first.splitlines() if re.match(r"(import time$|from cmlib\.\w+ import)", line)), space)
+    exec(
+        "\n".join(
+            line for line in first.splitlines() if re.match(r"(import time$|from cmlib\.\w+ import)", line)
+        ),
+        space,
+    )
     exec(cell, space)
     said = capsys.readouterr().out
     assert said.startswith("expected: 0.") and re.search(r"test accuracy [01]\.\d\d\d\n$", said), said
@@ -199,11 +225,15 @@ REGISTRIES = r"[p]ythonhosted\.|(?<![a-z])[p]ypi\.(?:o|p)|[r]egistry\.npm|[d]eb\
 
 
 def tracked():
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
     return [ROOT / name for name in names.split("\0") if name and (ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize(("what", "pattern"), [("a path of one machine", PLACES), ("a package registry", REGISTRIES)])
+@pytest.mark.parametrize(
+    ("what", "pattern"), [("a path of one machine", PLACES), ("a package registry", REGISTRIES)]
+)
 def test_no_tracked_file_names(what, pattern):
     found = []
     for path in tracked():
@@ -216,5 +246,9 @@ def test_no_tracked_file_names(what, pattern):
 
 
 def test_no_tracked_file_is_heavy():
-    heavy = {str(path.relative_to(ROOT)): path.stat().st_size for path in tracked() if path.stat().st_size > 9_000_000}
+    heavy = {
+        str(path.relative_to(ROOT)): path.stat().st_size
+        for path in tracked()
+        if path.stat().st_size > 9_000_000
+    }
     assert not heavy

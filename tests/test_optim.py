@@ -1,4 +1,6 @@
-"""Groups, schedule, average and precision against obvious versions and trusted ones; parts of a batch against the whole."""
+"""Groups, schedule, average and precision against obvious versions and trusted ones; parts of a batch against
+the whole.
+"""
 
 import copy
 import math
@@ -8,21 +10,25 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from cmlib import optim
-from cmlib.accumulate import cached_contrastive, parts_of
-from cmlib.batch import Features
-from cmlib.distributed import Team
+from cmlib.data.batch import Features
 from cmlib.encoders import image_encoder, text_encoder
-from cmlib.fusion import Concat
-from cmlib.models import FusionModel, freeze
-from cmlib.optim import Ema, adamw, branch_of, groups, rate, set_rate
-from cmlib.precision import Precision, choose
-from cmlib.train import fit
+from cmlib.fusion.concat import Concat
+from cmlib.models.fusion_model import FusionModel
+from cmlib.training import optim
+from cmlib.training.accumulate import cached_contrastive, parts_of
+from cmlib.training.distributed import Team
+from cmlib.training.fit import fit
+from cmlib.training.freeze import freeze
+from cmlib.training.optim import Ema, adamw, branch_of, groups, rate, set_rate
+from cmlib.training.precision import Precision, choose
 
 
 def features(n=30, seed=0, dtype=torch.float64):
     draw = torch.Generator().manual_seed(seed)
-    image, text = torch.randn(n, 4, generator=draw, dtype=dtype), torch.randn(n, 3, generator=draw, dtype=dtype)
+    image, text = (
+        torch.randn(n, 4, generator=draw, dtype=dtype),
+        torch.randn(n, 3, generator=draw, dtype=dtype),
+    )
     return Features(image, text, (image[:, 0] + text[:, 0] > 0).long())
 
 
@@ -46,8 +52,12 @@ def test_biases_and_norms_do_not_decay_and_everything_else_does(mini):
     found = by_name(mini, groups(mini, 1e-3, 0.1))
     assert found.keys() == dict(mini.named_parameters()).keys()
     norms = (nn.LayerNorm, nn.BatchNorm2d)
-    spared = {f"{path}.{name}" for path, module in mini.named_modules() for name, _ in module.named_parameters(recurse=False)
-              if name == "bias" or isinstance(module, norms)}
+    spared = {
+        f"{path}.{name}"
+        for path, module in mini.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+        if name == "bias" or isinstance(module, norms)
+    }
     assert {name for name, group in found.items() if group["weight_decay"] == 0} == spared
     assert {group["weight_decay"] for group in found.values()} == {0.0, 0.1} and len(groups(mini, 1e-3)) == 2
 
@@ -55,11 +65,15 @@ def test_biases_and_norms_do_not_decay_and_everything_else_does(mini):
 def test_each_branch_has_its_rate_and_frozen_parameters_have_none(mini):
     rates = {"text": 2e-5, "image": 1e-4, "head": 1e-3}
     for name, group in by_name(mini, groups(mini, rates)).items():
-        expected = rates["text" if name.startswith("text_") else "image" if name.startswith("image_") else "head"]
+        expected = rates[
+            "text" if name.startswith("text_") else "image" if name.startswith("image_") else "head"
+        ]
         assert group["lr"] == group["peak"] == expected == rates[branch_of(name)]
     frozen = copy.deepcopy(mini)
     freeze(frozen.text_encoder)
-    assert not any(name.startswith("text_") for name in by_name(frozen, groups(frozen, {"image": 1e-4, "head": 1e-3})))
+    assert not any(
+        name.startswith("text_") for name in by_name(frozen, groups(frozen, {"image": 1e-4, "head": 1e-3}))
+    )
 
 
 def test_lower_layers_learn_more_slowly(mini):
@@ -74,9 +88,17 @@ def test_lower_layers_learn_more_slowly(mini):
         assert found[name]["lr"] == value, name
 
 
-@pytest.mark.parametrize(("rates", "words"), [
-    ({"txt": 1e-5, "image": 1, "head": 1}, "did you mean 'text'"), ({"text": 1e-5, "image": 1e-4}, "no number for the branch 'head'"),
-    (-1.0, "from 0 up; got -1.0"), (math.nan, "got nan"), ("fast", "got 'fast'"), ({"text": True, "image": 1, "head": 1}, "got True")])
+@pytest.mark.parametrize(
+    ("rates", "words"),
+    [
+        ({"txt": 1e-5, "image": 1, "head": 1}, "did you mean 'text'"),
+        ({"text": 1e-5, "image": 1e-4}, "no number for the branch 'head'"),
+        (-1.0, "from 0 up; got -1.0"),
+        (math.nan, "got nan"),
+        ("fast", "got 'fast'"),
+        ({"text": True, "image": 1, "head": 1}, "got True"),
+    ],
+)
 def test_a_wrong_rate_is_one_sentence(mini, rates, words):
     with pytest.raises(ValueError) as caught:
         groups(mini, rates)
@@ -113,8 +135,11 @@ def test_the_schedule_scales_every_group(mini):
 def test_the_average_equals_its_definition_and_averaged_model():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     ema = Ema(model, 0.9)
-    trusted = torch.optim.swa_utils.AveragedModel(model, avg_fn=lambda old, new, n: old + (1 - min(0.9, (n + 1) / (n + 10))) * (new - old),
-                                                  use_buffers=True)
+    trusted = torch.optim.swa_utils.AveragedModel(
+        model,
+        avg_fn=lambda old, new, n: old + (1 - min(0.9, (n + 1) / (n + 10))) * (new - old),
+        use_buffers=True,
+    )
     trusted.n_averaged += 1  # otherwise its first update copies
     slow = {name: t.clone() for name, t in model.state_dict().items()}
     for t in range(1, 200):
@@ -140,7 +165,9 @@ def test_the_average_equals_its_definition_and_averaged_model():
         Ema(model, 1.0)
 
 
-@pytest.mark.parametrize(("n", "accumulate", "size"), [(30, 1, 1), (30, 4, 1), (7, 3, 2), (3, 8, 2), (5, 2, 8), (2, 1, 5)])
+@pytest.mark.parametrize(
+    ("n", "accumulate", "size"), [(30, 1, 1), (30, 4, 1), (7, 3, 2), (3, 8, 2), (5, 2, 8), (2, 1, 5)]
+)
 def test_the_gradient_of_the_parts_is_that_of_the_whole(n, accumulate, size):
     data, whole, parts = features(), head(), head()
     index = torch.randperm(30, generator=torch.Generator().manual_seed(1))[:n]
@@ -149,7 +176,8 @@ def test_the_gradient_of_the_parts_is_that_of_the_whole(n, accumulate, size):
     assert sum(part.share for part in made) == pytest.approx(1, abs=1e-12)
     real = [part for part in made if part.share]
     assert sorted(torch.cat([part.rows for part in real]).tolist()) == sorted(index.tolist())
-    assert all(parts_of(data, index, accumulate, Team(rank, size)) for rank in range(size))  # nobody stays away
+    # nobody stays away
+    assert all(parts_of(data, index, accumulate, Team(rank, size)) for rank in range(size))
     value = 0
     for part in made:
         share = cross_entropy(parts(part.batch), part.batch.labels) * part.share
@@ -164,7 +192,9 @@ def test_the_gradient_of_the_parts_is_that_of_the_whole(n, accumulate, size):
 def test_a_run_in_parts_is_the_run_of_the_whole(accumulate):
     whole, parts = head(), head()
     a = fit(whole, features(50), features(20, 1), epochs=3, batch_size=16, progress=False)
-    b = fit(parts, features(50), features(20, 1), epochs=3, batch_size=16, progress=False, accumulate=accumulate)
+    b = fit(
+        parts, features(50), features(20, 1), epochs=3, batch_size=16, progress=False, accumulate=accumulate
+    )
     assert a.batch_loss == pytest.approx(b.batch_loss, abs=1e-9) and len(a.batch_loss) == 12
     for ours, expected in zip(parts.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-8)
@@ -179,7 +209,11 @@ class Towers(nn.Module):
         self.double()
 
     def encode(self, batch):
-        return Features(normalize(self.drop(self.image(batch.image)), dim=1), normalize(self.text(batch.text), dim=1), batch.labels)
+        return Features(
+            normalize(self.drop(self.image(batch.image)), dim=1),
+            normalize(self.text(batch.text), dim=1),
+            batch.labels,
+        )
 
     def info_nce(self, both):
         logits = self.scale.exp() * both.image @ both.text.T
@@ -192,11 +226,15 @@ def test_cached_features_give_the_contrastive_gradient_of_the_whole_batch(sizes)
     data, whole, cached = features(), Towers(), Towers()
     expected = whole.info_nce(whole.encode(data))
     expected.backward()
-    value = cached_contrastive(cached.encode, cached.info_nce, [data[rows] for rows in torch.arange(30).split(list(sizes))])
+    value = cached_contrastive(
+        cached.encode, cached.info_nce, [data[rows] for rows in torch.arange(30).split(list(sizes))]
+    )
     torch.testing.assert_close(value, expected.detach(), rtol=0, atol=1e-12)
     for ours, theirs in zip(cached.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-12)
-    mean_of_means = sum(whole.info_nce(whole.encode(data[rows])) for rows in torch.arange(30).split(list(sizes))) / len(sizes)
+    mean_of_means = sum(
+        whole.info_nce(whole.encode(data[rows])) for rows in torch.arange(30).split(list(sizes))
+    ) / len(sizes)
     assert len(sizes) == 1 or abs(mean_of_means - expected) > 0.1  # the parts' own losses are something else
 
 
@@ -211,7 +249,11 @@ def test_cached_features_drop_the_same_units_in_both_passes():
 
     torch.manual_seed(0)
     cached_contrastive(encode, model.info_nce, [data[:20], data[20:]])
-    assert torch.equal(seen[0], seen[2]) and torch.equal(seen[1], seen[3]) and not torch.equal(seen[0][:10], seen[1])
+    assert (
+        torch.equal(seen[0], seen[2])
+        and torch.equal(seen[1], seen[3])
+        and not torch.equal(seen[0][:10], seen[1])
+    )
     after = torch.rand(1)
     torch.manual_seed(0)
     model.drop(torch.zeros(20, 5, dtype=torch.float64)), model.drop(torch.zeros(10, 5, dtype=torch.float64))
@@ -235,7 +277,10 @@ def test_a_cpu_computes_in_float32_unless_asked(monkeypatch):
     own = Precision("bf16", "cpu", "mine")
     assert choose(own, "cpu") is own
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (7, 5))
-    for name, words in (("bf16", r"capability 7\.5\) has no bfloat16: use precision='fp16'"), ("fp61", "did you mean 'fp16'")):
+    for name, words in (
+        ("bf16", r"capability 7\.5\) has no bfloat16: use precision='fp16'"),
+        ("fp61", "did you mean 'fp16'"),
+    ):
         with pytest.raises(ValueError, match=words):
             choose(name, "cuda")
 
@@ -252,7 +297,9 @@ def test_bf16_trains_close_to_fp32_and_keeps_float32_weights():
 def test_a_step_with_infinite_gradients_is_skipped_and_the_scale_halves():
     """The scale 2^127 overflows the float32 gradients; the real scaler must find that out by itself."""
     data, net = features(20, dtype=torch.float32), head(dtype=torch.float32)
-    how = Precision("fp16", "cpu", "a test", torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=10**6))
+    how = Precision(
+        "fp16", "cpu", "a test", torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=10**6)
+    )
     before, scales, moved = copy.deepcopy(net.state_dict()), [], []
 
     def watch(logits, labels):
@@ -270,7 +317,9 @@ def test_a_step_with_infinite_gradients_is_skipped_and_the_scale_halves():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_large_model_has_the_fused_step_also_on_a_cpu_and_it_is_the_same_step(monkeypatch, layout):
     torch.manual_seed(0)
-    small = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 4)).to(memory_format=layout)
+    small = nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 4)
+    ).to(memory_format=layout)
     large, x = copy.deepcopy(small), torch.randn(5, 3, 8, 8).to(memory_format=layout)
     optimizers = [adamw(small, 1e-2)]
     monkeypatch.setattr(optim, "LARGE", 1_000)

@@ -23,7 +23,9 @@ def drawing(height=1.0):
 def shown(monkeypatch):
     """What reached the learner's screen: [(data, metadata)]."""
     seen = []
-    monkeypatch.setattr("IPython.display.display", lambda data, metadata=None, **_: seen.append((data, metadata)))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, metadata=None, **_: seen.append((data, metadata))
+    )
     return seen
 
 
@@ -100,12 +102,18 @@ def test_a_contact_sheet_shows_every_picture_in_order():
     images = torch.arange(7, dtype=torch.uint8).reshape(7, 1, 1, 1).expand(7, 3, 8, 8) * 30
     fig = plots.pictures(images, titles=[str(i) for i in range(7)], columns=3)
     assert len(fig.axes) == 9
-    shown = [(ax.get_images()[0].get_array()[0, 0, 0], ax.get_title(loc="center")) for ax in fig.axes if ax.get_images()]
+    shown = [
+        (ax.get_images()[0].get_array()[0, 0, 0], ax.get_title(loc="center"))
+        for ax in fig.axes
+        if ax.get_images()
+    ]
     assert shown == [(30 * i, str(i)) for i in range(7)]
 
 
 def test_colours_differ_in_lightness_too():
-    """Whoever sees no colour at all tells the image's line from the text's and from both's by its lightness."""
+    """Whoever sees no colour at all tells the image's line from the text's and from both's by its
+    lightness.
+    """
     def lightness(color):
         r, g, b = (int(color[i:i + 2], 16) for i in (1, 3, 5))
         return 0.2126 * r + 0.7152 * g + 0.0722 * b

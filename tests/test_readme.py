@@ -6,29 +6,37 @@ import re
 from conftest import ROOT
 from PIL import Image
 
-from cmlib import author
+from cmlib.authoring import notebooks as author
 
 TEXT = (ROOT / "README.md").read_text("utf-8")
 PLANNED = "not built yet"
 PARTS = {  # letter: number of the first lesson, title, what is planned
     "A": (0, "Foundations", ""),
-    "B": (8, "Fusion and joint training", "the fusion zoo · modality imbalance · metric learning · contrastive alignment · self-supervision"),
+    "B": (8, "Fusion and joint training", "the fusion zoo · modality imbalance · metric learning · "
+                                          "contrastive alignment · self-supervision"),
     "C": (13, "Full scale", "freezing and LoRA · beyond one GPU"),
-    "D": (16, "Tasks", "captions · questions · search · detection · pictures and 3-D from words · video · a small vision-language model"),
-    "E": (24, "Trust and delivery", "a diagnosis case · explain · robustness · compress · privacy · serve · your own data")}
+    "D": (16, "Tasks", "captions · questions · search · detection · pictures and 3-D from words · video · a "
+                       "small vision-language model"),
+    "E": (24, "Trust and delivery", "a diagnosis case · explain · robustness · compress · privacy · serve · "
+                                    "your own data")}
 
 
 def curriculum():
-    """The table's rows: each part of the course, then its lessons as the sources and notebooks/measured.json have them."""
+    """The table's rows: each part of the course, then its lessons as the sources and notebooks/measured.json
+    have them.
+    """
     path = author.NOTEBOOKS / "measured.json"
     measured = json.loads(path.read_text("utf-8")) if path.exists() else {}
     rows = []
     for letter, (first, title, to_come) in PARTS.items():
         end = min((other for other, *_ in PARTS.values() if other > first), default=100)
         lessons = [source for source in author.sources() if first <= int(source.stem[:2]) < end]
-        rows.append(f"| **{letter}** | **{title}** | |" if lessons else f"| **{letter}** | **{title}**: {to_come} | planned |")
+        rows.append(f"| **{letter}** | **{title}** | |" if lessons else f"| **{letter}** | **{title}**: "
+                                                                        f"{to_come} | planned |")
         for source in lessons:
-            number, title = re.search(r"^# # (\d\d) (.+)$", source.read_text("utf-8"), flags=re.MULTILINE).groups()
+            number, title = re.search(
+                r"^# # (\d\d) (.+)$", source.read_text("utf-8"), flags=re.MULTILINE
+            ).groups()
             time = f"{measured[source.stem]['seconds']} s" if source.stem in measured else PLANNED
             rows.append(f"| {number} | [{title}](notebooks/{source.stem}.ipynb) | {time} |")
         if lessons and to_come:

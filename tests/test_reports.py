@@ -1,4 +1,6 @@
-"""The reports of a class of thirty invented learners: complete, the same bytes every time, and safe to open."""
+"""The reports of a class of thirty invented learners: complete, the same bytes every time, and safe to
+open.
+"""
 
 import csv
 import html.parser
@@ -21,12 +23,50 @@ from cmlib.check import exercises
 from cmlib.grade import late, overview, reports, tables
 
 LESSONS = ("01", "02", "03")
-NAMES = ("Ada Lovelace", "Emmy Noether", "Zoë Müller-Łukasiewicz", "李小龙", "محمد الخوارزمي", "O'Brien \"Bob\" <b>", "Sofia Kovalevskaya", "Srinivasa Ramanujan",
-         "=HYPERLINK(\"http://evil\")", "-2+3", "@SUM(A1)", "+49 170", "José Ñandú", "Grace Hopper", "Points Possible", "Alan Turing", "Kurt Gödel", "Rosalind Franklin",
-         "Chien-Shiung Wu", "Évariste Galois", "Katherine Johnson", "Maryam Mirzakhani", "Barbara Liskov", "Edsger Dijkstra", "Donald Knuth", "Radia Perlman",
-         "Leslie Lamport", "Frances Allen", "John Backus", "Tony Hoare")
-POLICY = late.Policy(datetime(2026, 3, 1, 22, 59, tzinfo=UTC), UTC, timedelta(minutes=15), .1, .5, datetime(2026, 3, 14, 22, 59, tzinfo=UTC),
-                     {"Sofia Kovalevskaya_1006": datetime(2026, 3, 8, 22, 59, tzinfo=UTC), "nobody_1": datetime(2026, 3, 8, 22, 59, tzinfo=UTC)})
+NAMES = (
+    "Ada Lovelace",
+    "Emmy Noether",
+    "Zoë Müller-Łukasiewicz",
+    "李小龙",
+    "محمد الخوارزمي",
+    'O\'Brien "Bob" <b>',
+    "Sofia Kovalevskaya",
+    "Srinivasa Ramanujan",
+    '=HYPERLINK("http://evil")',
+    "-2+3",
+    "@SUM(A1)",
+    "+49 170",
+    "José Ñandú",
+    "Grace Hopper",
+    "Points Possible",
+    "Alan Turing",
+    "Kurt Gödel",
+    "Rosalind Franklin",
+    "Chien-Shiung Wu",
+    "Évariste Galois",
+    "Katherine Johnson",
+    "Maryam Mirzakhani",
+    "Barbara Liskov",
+    "Edsger Dijkstra",
+    "Donald Knuth",
+    "Radia Perlman",
+    "Leslie Lamport",
+    "Frances Allen",
+    "John Backus",
+    "Tony Hoare",
+)
+POLICY = late.Policy(
+    datetime(2026, 3, 1, 22, 59, tzinfo=UTC),
+    UTC,
+    timedelta(minutes=15),
+    0.1,
+    0.5,
+    datetime(2026, 3, 14, 22, 59, tzinfo=UTC),
+    {
+        "Sofia Kovalevskaya_1006": datetime(2026, 3, 8, 22, 59, tzinfo=UTC),
+        "nobody_1": datetime(2026, 3, 8, 22, 59, tzinfo=UTC),
+    },
+)
 
 
 def wanted():
@@ -34,7 +74,13 @@ def wanted():
 
 
 def entry(e, skill, draw):
-    names = ["random inputs", "one row", "rows of padding alone", "logits of 1000 and -1000", "the gradient for one row"]
+    names = [
+        "random inputs",
+        "one row",
+        "rows of padding alone",
+        "logits of 1000 and -1000",
+        "the gradient for one row",
+    ]
     luck = skill - .12 * e.difficulty + draw.gauss(.35, .25)
     if luck > .3:
         state, ok, message = "passed", 5, "right"
@@ -44,10 +90,28 @@ def entry(e, skill, draw):
         generic = f"The result is wrong for random inputs: it is off by up to {draw.random():.3g}."
         message = generic if draw.random() < .25 else draw.choice(e.mistakes[:3])[0]
     else:
-        state, ok, message = draw.choice([("open", 0, "Not answered yet."), ("missing", 0, "Not in the submission."),
-                                          ("error", 0, "Before it is asked anything, your code raises NameError: name 'tensr' is not defined.")])
-    properties = [[name, i < ok] for i, name in enumerate(names)] if state in ("passed", "partial", "failed") else []
-    return {"title": e.title, "state": state, "points": round(e.points * ok / 5, 2), "of": e.points, "message": message, "properties": properties}
+        state, ok, message = draw.choice(
+            [
+                ("open", 0, "Not answered yet."),
+                ("missing", 0, "Not in the submission."),
+                (
+                    "error",
+                    0,
+                    "Before it is asked anything, your code raises NameError: name 'tensr' is not defined.",
+                ),
+            ]
+        )
+    properties = (
+        [[name, i < ok] for i, name in enumerate(names)] if state in ("passed", "partial", "failed") else []
+    )
+    return {
+        "title": e.title,
+        "state": state,
+        "points": round(e.points * ok / 5, 2),
+        "of": e.points,
+        "message": message,
+        "properties": properties,
+    }
 
 
 def invent(out, n=30, names=NAMES):
@@ -60,22 +124,54 @@ def invent(out, n=30, names=NAMES):
         entries = {e.id: entry(e, skill, draw) for e in items}
         marks = {e.id: sorted(draw.sample(range(1 << 48), 30)) for e in items if entries[e.id]["properties"]}
         if i in (3, 8):
-            entries["02.3"] = {"title": "The mixed derivative", "state": "needs a human", "points": 0.0, "of": 3, "properties": [],
-                               "message": "This could not be graded: the box did not come up twice."}
+            entries["02.3"] = {
+                "title": "The mixed derivative",
+                "state": "needs a human",
+                "points": 0.0,
+                "of": 3,
+                "properties": [],
+                "message": "This could not be graded: the box did not come up twice.",
+            }
         if i == 5:
-            entries = {id: e | {"state": "missing", "points": 0.0, "message": "Not in the submission.", "properties": []} for id, e in entries.items()}
+            entries = {
+                id: e
+                | {"state": "missing", "points": 0.0, "message": "Not in the submission.", "properties": []}
+                for id, e in entries.items()
+            }
         if i == 12:
             copied = {id: numbers[:-3] + [5, 6, 7] for id, numbers in marks.items()}
         if i == 13:
             marks = {id: sorted(copied.get(id, numbers)) for id, numbers in marks.items()}
         states = {e["state"] for e in entries.values()}
-        record = {"format": "cmlib-grade-1", "learner": learner, "files": ["a.ipynb"], "digest": "0" * 64, "run": "1" * 16, "lessons": list(LESSONS),
-                  "state": "needs a human" if "needs a human" in states else "learner's error" if states <= {"error", "missing"} else "graded",
-                  "notes": ["old.ipynb is not JSON after line 3, so it was left out."] if i in (5, 9) else [], "fingerprints": marks,
-                  "points": round(sum(e["points"] for e in entries.values()), 2), "of": sum(e["of"] for e in entries.values()), "exercises": entries,
-                  "submitted": None if i == 21 else (datetime(2026, 3, 1, 12, tzinfo=UTC) + timedelta(hours=draw.choice([0, 0, 0, 20, 40, 150, 400]))).isoformat()}
+        record = {
+            "format": "cmlib-grade-1",
+            "learner": learner,
+            "files": ["a.ipynb"],
+            "digest": "0" * 64,
+            "run": "1" * 16,
+            "lessons": list(LESSONS),
+            "state": "needs a human"
+            if "needs a human" in states
+            else "learner's error"
+            if states <= {"error", "missing"}
+            else "graded",
+            "notes": ["old.ipynb is not JSON after line 3, so it was left out."] if i in (5, 9) else [],
+            "fingerprints": marks,
+            "points": round(sum(e["points"] for e in entries.values()), 2),
+            "of": sum(e["of"] for e in entries.values()),
+            "exercises": entries,
+            "submitted": None
+            if i == 21
+            else (
+                datetime(2026, 3, 1, 12, tzinfo=UTC)
+                + timedelta(hours=draw.choice([0, 0, 0, 20, 40, 150, 400]))
+            ).isoformat(),
+        }
         page = quote(learner, safe=" ()") + ".json"
-        for folder, value in (("grades", record), ("times", {"learner": learner, "seconds": 1.5, "exercises": {e.id: .1 for e in items}})):
+        for folder, value in (
+            ("grades", record),
+            ("times", {"learner": learner, "seconds": 1.5, "exercises": {e.id: 0.1 for e in items}}),
+        ):
             (out / folder).mkdir(parents=True, exist_ok=True)
             (out / folder / page).write_text(json.dumps(value, sort_keys=True), "utf-8")
 
@@ -84,7 +180,8 @@ def invent(out, n=30, names=NAMES):
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("class")
     invent(folder)
-    (folder / "roster.csv").write_text("learner,name,id,login,section,email\nAda Lovelace_1000,\"Lovelace, Ada\",77,ada,A,ada@example.org\n"
+    (folder / "roster.csv").write_text("learner,name,id,login,section,email\nAda Lovelace_1000,\"Lovelace, "
+                                       "Ada\",77,ada,A,ada@example.org\n"
                                        "Blaise Pascal,Blaise Pascal,78,bp,A,bp@example.org\n", "utf-8")
     reports.write(folder, wanted(), late=POLICY, roster=folder / "roster.csv")
     return folder
@@ -100,18 +197,32 @@ def read(out, name):
 
 def test_grades_hold_every_learner_and_point(out):
     table = rows(read(out, "grades.csv"))
-    assert table[0] == ["learner", "state", *(e.id for e in wanted()), "points", "of", "late_factor", "final", "message"]
+    assert table[0] == [
+        "learner",
+        "state",
+        *(e.id for e in wanted()),
+        "points",
+        "of",
+        "late_factor",
+        "final",
+        "message",
+    ]
     assert len(table) == 1 + 30 + 1 and {len(row) for row in table} == {len(table[0])}
     by_name = {row[0].removeprefix("'"): dict(zip(table[0], row, strict=True)) for row in table[1:]}
     for path in (out / "grades").glob("*.json"):
         record = json.loads(path.read_text("utf-8"))
         row = by_name[record["learner"]]
-        assert float(row["points"]) == record["points"] == pytest.approx(sum(float(row[e.id]) for e in wanted()))
+        assert (
+            float(row["points"]) == record["points"] == pytest.approx(sum(float(row[e.id]) for e in wanted()))
+        )
         if record["state"] == "needs a human" or record["submitted"] is None:
             assert row["final"] == ""
         else:
             factor = POLICY.factor(record["learner"], datetime.fromisoformat(record["submitted"]))
-            assert float(row["final"]) == round(record["points"] * factor, 2) and float(row["late_factor"]) == factor
+            assert (
+                float(row["final"]) == round(record["points"] * factor, 2)
+                and float(row["late_factor"]) == factor
+            )
     assert by_name["Blaise Pascal"]["state"] == "no submission" and by_name["Blaise Pascal"]["final"] == ""
 
 
@@ -119,7 +230,8 @@ def test_canvas_can_import_it(out):
     table = rows(read(out, "canvas.csv"))
     assert table[0] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Lessons 01-03"]
     assert table[1] == ["Points Possible", "", "", "", "", str(sum(e.points for e in wanted()))]
-    assert sum("Points Possible" in row[0] for row in table) == 1  # of such a row Canvas takes the points of the assignment
+    # of such a row Canvas takes the points of the assignment
+    assert sum("Points Possible" in row[0] for row in table) == 1
     assert all(re.fullmatch(r"\d+(\.\d+)?", row[5]) and row[1].isdigit() for row in table[2:])
     assert ["Lovelace, Ada", "77", "", "ada", "A"] in [row[:5] for row in table]
     assert len(table) == 2 + 30 - 3  # two faults of the grader and one without a time
@@ -129,7 +241,9 @@ def test_canvas_can_import_it(out):
 
 def test_moodle_can_import_it(out):
     table = rows(read(out, "moodle.csv"))
-    assert {"Identifier", "Email address", "Grade", "Last modified (grade)", "Feedback comments"} <= set(table[0]) and table[0][0] == "Identifier"
+    assert {"Identifier", "Email address", "Grade", "Last modified (grade)", "Feedback comments"} <= set(
+        table[0]
+    ) and table[0][0] == "Identifier"
     assert len(table) == 1 + 30 - 3 and all(re.fullmatch(r"Participant \d+", row[0]) for row in table[1:])
     assert all(re.fullmatch(r"\d+(\.\d+)?", row[3]) for row in table[1:])
     assert not any("<" in cell for row in table for cell in row[6:])
@@ -138,11 +252,25 @@ def test_moodle_can_import_it(out):
 def test_no_cell_is_a_formula_and_no_row_breaks(out):
     for name in ("grades.csv", "canvas.csv", "moodle.csv", "similarity.csv"):
         for row in rows(read(out, name)):
-            assert not any(cell.startswith(("=", "+", "-", "@")) for cell in row) and not any("\n" in cell or "\r" in cell for cell in row)
+            assert not any(cell.startswith(("=", "+", "-", "@")) for cell in row) and not any(
+                "\n" in cell or "\r" in cell for cell in row
+            )
     assert '"\'=HYPERLINK(""http://evil"")_1008"' in read(out, "grades.csv")
 
 
-@given(st.lists(st.lists(st.text() | st.floats(0, 100) | st.none() | st.sampled_from(["=1+1", "\t=1", "\r\n=x", " @x", "-", "＝1", "\ud800", "a\x00b", '"', ","]), min_size=1), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.lists(
+            st.text()
+            | st.floats(0, 100)
+            | st.none()
+            | st.sampled_from(["=1+1", "\t=1", "\r\n=x", " @x", "-", "＝1", "\ud800", "a\x00b", '"', ","]),
+            min_size=1,
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_any_text_in_a_table_stays_in_its_cell(lines):
     width = max(map(len, lines))
     text = tables.table(["h"] * width, [line + [""] * (width - len(line)) for line in lines])
@@ -150,7 +278,10 @@ def test_any_text_in_a_table_stays_in_its_cell(lines):
     table = rows(text)
     assert [len(row) for row in table] == [width] * (1 + len(lines))
     for row in table:
-        assert not any(cell.lstrip().startswith(("=", "+", "-", "@", "＝")) or any(ord(c) < 32 for c in cell) for cell in row)
+        assert not any(
+            cell.lstrip().startswith(("=", "+", "-", "@", "＝")) or any(ord(c) < 32 for c in cell)
+            for cell in row
+        )
 
 
 def test_two_runs_write_the_same_bytes_and_leave_no_other_file(out, tmp_path):
@@ -161,7 +292,17 @@ def test_two_runs_write_the_same_bytes_and_leave_no_other_file(out, tmp_path):
     for path, content in before.items():
         if path.name != "roster.csv":
             assert (tmp_path / path.relative_to(out)).read_bytes() == content, path.name
-    assert {p.name for p in tmp_path.iterdir()} == {"grades", "times", "reports", "grades.csv", "canvas.csv", "moodle.csv", "similarity.csv", "class.html", ".reports.lock"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "grades",
+        "times",
+        "reports",
+        "grades.csv",
+        "canvas.csv",
+        "moodle.csv",
+        "similarity.csv",
+        "class.html",
+        ".reports.lock",
+    }
     assert len(list((tmp_path / "reports").iterdir())) == 30
 
 
@@ -223,7 +364,11 @@ def test_pages_are_well_formed_accessible_and_need_nothing_from_outside(out):
         page = Page(text)
         names = [tag for tag, _ in page.tags]
         assert names.count("h1") == 1 and page.tags[0] == ("html", {"lang": "en"})
-        assert not {"script", "link", "img", "iframe", "object", "b", "form"} & set(names) and "url(" not in text and "@import" not in text
+        assert (
+            not {"script", "link", "img", "iframe", "object", "b", "form"} & set(names)
+            and "url(" not in text
+            and "@import" not in text
+        )
         for tag, attributes in page.tags:
             assert not any(name.startswith("on") for name in attributes)
             if tag == "a":
@@ -247,7 +392,10 @@ def test_the_class_page_says_who_needs_a_human_and_who_is_alike(out):
     assert pairs[0] == ["learner", "other", "exercise", "share"] and len(pairs) > 3
     assert {tuple(row[:2]) for row in pairs[1:]} == {("Grace Hopper_1013", "José Ñandú_1012")}
     assert all(.6 <= float(row[3]) < 1 for row in pairs[1:])
-    counts = [int(n) for n in re.findall(r"(\d+) from \d+ to", str([a for t, a in page.tags if a.get("class") == "bars"]))]
+    counts = [
+        int(n)
+        for n in re.findall(r"(\d+) from \d+ to", str([a for t, a in page.tags if a.get("class") == "bars"]))
+    ]
     assert sum(counts) == 28
 
 
@@ -259,8 +407,14 @@ def test_a_learner_reads_sentences_and_names_but_nothing_of_the_neighbours(out):
         assert f"{id} · {e['title']}" in text
         assert e["state"] == "passed" or e["message"] in text
         assert all(name in text for name, _ in e["properties"])
-    assert not any(name in text for name in NAMES if name != "Kurt Gödel") and "fingerprint" not in text and "similar" not in text.lower()
-    extended = " ".join(Page(read(out, f"reports/{quote('Sofia Kovalevskaya_1006', safe=' ')}.html")).text.split())
+    assert (
+        not any(name in text for name in NAMES if name != "Kurt Gödel")
+        and "fingerprint" not in text
+        and "similar" not in text.lower()
+    )
+    extended = " ".join(
+        Page(read(out, f"reports/{quote('Sofia Kovalevskaya_1006', safe=' ')}.html")).text.split()
+    )
     assert "your extension" in extended and "that of the newest file" in extended
 
 
@@ -275,24 +429,64 @@ def test_text_of_learners_is_shown_and_never_run(tmp_path):
     reports.write(tmp_path, wanted())
     for page in pages(tmp_path):
         text = page.read_text("utf-8")
-        assert "<script" not in text and "<img" not in text and "49" not in Page(text).text and "\u202e" not in text
+        assert (
+            "<script" not in text
+            and "<img" not in text
+            and "49" not in Page(text).text
+            and "\u202e" not in text
+        )
 
 
 def test_mistakes_that_differ_in_numbers_are_counted_together():
     def row(message):
-        return tables.Row("x", "x", "graded", 0, 1, {"01.1": {"state": "failed", "message": message, "points": 0, "of": 1}})
-    found = overview.mistakes([row("It is off by up to 0.31."), row("It is off by up to 1e-05."), row("The shape is (3, 2)."), row("exp2 is wrong")], ["01.1"], 9)
-    assert [(m["count"], m["sentence"]) for m in found] == [(2, "It is off by up to …"), (1, "The shape is (3, 2)."), (1, "exp2 is wrong")]
+        return tables.Row(
+            "x", "x", "graded", 0, 1, {"01.1": {"state": "failed", "message": message, "points": 0, "of": 1}}
+        )
+
+    found = overview.mistakes(
+        [
+            row("It is off by up to 0.31."),
+            row("It is off by up to 1e-05."),
+            row("The shape is (3, 2)."),
+            row("exp2 is wrong"),
+        ],
+        ["01.1"],
+        9,
+    )
+    assert [(m["count"], m["sentence"]) for m in found] == [
+        (2, "It is off by up to …"),
+        (1, "The shape is (3, 2)."),
+        (1, "exp2 is wrong"),
+    ]
 
 
 def test_the_hardest_exercise_comes_first_and_a_fault_of_the_grader_is_not_hard(out):
     found = overview.exercises([], wanted(), {})
     assert [e["share"] for e in found] == [None] * len(wanted())
     e = wanted()[0]
-    made = [tables.Row("a", "a", "graded", 1, 2, {e.id: {"state": "partial", "points": 1, "of": 2, "message": "m"}}),
-            tables.Row("b", "b", "needs a human", 0, 2, {e.id: {"state": "needs a human", "points": 0, "of": 2, "message": "m"}})]
+    made = [
+        tables.Row(
+            "a", "a", "graded", 1, 2, {e.id: {"state": "partial", "points": 1, "of": 2, "message": "m"}}
+        ),
+        tables.Row(
+            "b",
+            "b",
+            "needs a human",
+            0,
+            2,
+            {e.id: {"state": "needs a human", "points": 0, "of": 2, "message": "m"}},
+        ),
+    ]
     assert overview.exercises(made, [e], {e.id: [1.0, 3.0]})[0] | {"states": 0} == {
-        "id": e.id, "title": e.title, "points": e.points, "share": .5, "n": 2, "mistake": {"id": e.id, "count": 1, "sentence": "m"}, "seconds": 2.0, "states": 0}
+        "id": e.id,
+        "title": e.title,
+        "points": e.points,
+        "share": 0.5,
+        "n": 2,
+        "mistake": {"id": e.id, "count": 1, "sentence": "m"},
+        "seconds": 2.0,
+        "states": 0,
+    }
 
 
 def test_the_histogram_counts_the_borders():
@@ -300,9 +494,16 @@ def test_the_histogram_counts_the_borders():
     assert [bar["count"] for bar in overview.histogram(made)["bars"]] == [2, 1, 0, 1, 0, 0, 0, 0, 0, 2]
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("name,id\nA,1\n", "no column learner"), ("learner,phone\nA,1\n", "a column 'phone'"), ("learner,id\nA,1\nA,2\n", "line 3: 'A' stands there twice"),
-    ("learner,id\n,1\n", "line 2: the line has no learner"), ("learner\nA,1\n", "more cells")])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name,id\nA,1\n", "no column learner"),
+        ("learner,phone\nA,1\n", "a column 'phone'"),
+        ("learner,id\nA,1\nA,2\n", "line 3: 'A' stands there twice"),
+        ("learner,id\n,1\n", "line 2: the line has no learner"),
+        ("learner\nA,1\n", "more cells"),
+    ],
+)
 def test_a_bad_roster_gets_one_sentence(tmp_path, text, says):
     (tmp_path / "roster.csv").write_text(text, "utf-8")
     with pytest.raises(ValueError, match=says):
@@ -313,7 +514,8 @@ def test_a_bad_roster_gets_one_sentence(tmp_path, text, says):
 
 def test_shards_that_finish_together_leave_the_reports_of_all(tmp_path):
     invent(tmp_path, 12)
-    code = ("import sys; from pathlib import Path; from cmlib.check import exercises; from cmlib.grade import reports;"
+    code = ("import sys; from pathlib import Path; from cmlib.check import exercises; from cmlib.grade "
+            "import reports;"
             "reports.write(Path(sys.argv[1]), [e for n in ('01', '02', '03') for e in exercises(n)])")
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(2)]
     invent(tmp_path, 14)
@@ -321,7 +523,9 @@ def test_shards_that_finish_together_leave_the_reports_of_all(tmp_path):
     running.append(subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]))
     assert [process.wait(120) for process in running] == [0, 0, 0]
     assert len(rows(read(tmp_path, "grades.csv"))) == 15
-    assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix not in (".csv", ".html", ".json", ".lock")]
+    assert not [
+        p for p in tmp_path.rglob("*") if p.is_file() and p.suffix not in (".csv", ".html", ".json", ".lock")
+    ]
 
 
 def test_a_date_is_never_broken_over_two_lines(out):
@@ -335,6 +539,10 @@ def test_a_date_is_never_broken_over_two_lines(out):
 
 def test_templates_are_in_the_package():
     import tomllib
-    data = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]["cmlib"]
-    assert "grade/templates/*.html" in data and {p.name for p in (Path(reports.__file__).parent / "templates").iterdir()} == {
-        "page.html", "parts.html", "class.html", "learner.html"}
+
+    data = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["tool"][
+        "setuptools"
+    ]["package-data"]["cmlib"]
+    assert "grade/templates/*.html" in data and {
+        p.name for p in (Path(reports.__file__).parent / "templates").iterdir()
+    } == {"page.html", "parts.html", "class.html", "learner.html"}

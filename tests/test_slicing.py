@@ -1,4 +1,6 @@
-"""What of a notebook an answer needs: every honest way to write one, and texts that want to break the slicer."""
+"""What of a notebook an answer needs: every honest way to write one, and texts that want to break the
+slicer.
+"""
 
 import ast
 import builtins
@@ -23,7 +25,9 @@ LESSONS = sorted(p.name for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")
 
 
 def code_cells(path):
-    return ["".join(c["source"]) for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
+    return [
+        "".join(c["source"]) for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"
+    ]
 
 
 def execute(cells, name, id):
@@ -49,7 +53,10 @@ def texts(*cells):
 
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_every_solved_notebook_passes_from_its_slices_alone_and_every_untouched_one_is_open(lesson):
-    solved, learner = code_cells(ROOT / "notebooks/solutions" / lesson), code_cells(ROOT / "notebooks" / lesson)
+    solved, learner = (
+        code_cells(ROOT / "notebooks/solutions" / lesson),
+        code_cells(ROOT / "notebooks" / lesson),
+    )
     for e in exercises(lesson[:2]):
         assert run(e.id, execute(solved, e.name, e.id)).state == "passed", e.id
         assert answered(solved, e.name, e.id)
@@ -60,56 +67,96 @@ def test_every_solved_notebook_passes_from_its_slices_alone_and_every_untouched_
 
 def test_only_what_is_needed_is_kept():
     cells = ["import math, missing_module\nprint('hello')", "import math\nimport plots\nplots.show(3)",
-             "for step in range(10**9):\n    loss = step", "def f(x):\n    print(x)\n    loss = math.floor(x)\n    return 2 * loss\n" + CHECK]
+             "for step in range(10**9):\n    loss = step", "def f(x):\n    print(x)\n    loss = "
+                                                           "math.floor(x)\n    return 2 * loss\n" + CHECK]
     assert texts(*cells) == ["import math", ast.unparse(ast.parse(cells[3]).body[0])]
     assert [cell for cell, _ in statements(cells, "f", "09.1")] == [1, 3]
 
 
-@pytest.mark.parametrize("cells", [
-    ["def f(x):\n    return 2 * x\n" + CHECK],
-    ["def f(x):\n    return 2 * x", CHECK],
-    ["f = lambda x: 2 * x", "check('09.1', f)"],
-    ["check('09.1', lambda x: 2 * x)"],
-    ["def my_own(x):\n    return 2 * x", STUB, "check('09.1', my_own)"],
-    [STUB, "def my_own(x):\n    return 2 * x", "check(id='09.1', answer=my_own)"],
-    [STUB, "def f(x):\n    return 2 * x"],
-    [STUB, "def f(x):\n    return 2 * x\n" + CHECK, STUB],
-    [STUB, "def f(x):\n    return 2 * x\n" + CHECK, "from cmlib.check.lesson09 import f"],
-    ["def f(x):\n    return 5 * x\n" + CHECK, "def f(x):\n    return 2 * x\n" + CHECK],
-    ["def f(x):\n    return 2 * x\n" + CHECK] * 3,
-    ["def f(x):\n    return 2 * x\n\ncmlib.check.check('09.1', f)", "def f(x):\n    return 'another use of the name'"],
-    ["def double(x):\n    return 2 * x\n\ndef f(x):\n    return double(x)\n" + CHECK, "double = 'used again by the course'"],
-    ["def f(x):\n    return double(x)\n" + CHECK, "def double(x):\n    return 2 * x"],
-    ["factor = twice()\ndef f(x):\n    return factor * x\n" + CHECK, "def twice():\n    return TWO", "TWO = 2"],
-    ["table = {}\nfor i in range(9):\n    table[i] = 2 * i", "def f(x):\n    return table[x]\n" + CHECK],
-    ["table = []", "for i in range(9):\n    table.append(2 * i)", "def f(x):\n    return table[x]\n" + CHECK],
-    ["two = 1", "two += 1", "def f(x):\n    return two * x\n" + CHECK],
-    ["two = 1\nif two == 1:\n    two = 2", "def f(x):\n    return two * x\n" + CHECK],
-    ["two = 2\nif '':\n    two = 5", "def f(x):\n    return two * x\n" + CHECK],
-    ["i = missing.module()", "for i in [1, 2]:\n    two = i", "def f(x):\n    return two * x\n" + CHECK],
-    ["try:\n    from numpy import absent as two\nexcept ImportError:\n    two = 2", "def f(x):\n    return two * x\n" + CHECK],
-    ["with open('/dev/null') as file:\n    two = 2", "def f(x):\n    return two * x\n" + CHECK],
-    ["if (two := 2) > 1:\n    pass", "def f(x, k=two):\n    return k * x\n" + CHECK],
-    ["from math import *\ndef f(x):\n    return floor(2.5) * x\n" + CHECK],
-    ["from functools import lru_cache", "@lru_cache\ndef f(x):\n    return 2 * x\n" + CHECK],
-    ["class Base:\n    size = 2", "class F(Base):\n    def __call__(self, x):\n        return self.size * x\nf = F()\n" + CHECK],
-    ["class F:\n    pass", "F.__call__ = lambda self, x: 2 * x", "f = F()", CHECK],
-    ["words = [2]\ndef build():\n    return words[0]\ntwo = build()\nwords = [7]\ndef f(x):\n    return two * x\n" + CHECK],
-    ["x = 7; total = 2", "def f(x):\n    total = x\n    return total + total\n" + CHECK],
-    ["\ufeff" + "def f(x):\r\n    return 2 * x\r\n\r\n" + CHECK],
-    ["def f(x):\r    return 2 * x\r" + CHECK],
-    ["    def f(x):\n        return 2 * x\n    " + CHECK],
-    [">>> def f(x):\n...     return 2 * x\n>>> " + CHECK],
-    ["%matplotlib inline\n!ls -l {x}\nfiles = !ls\nf?\n%load_ext autoreload\ndef f(x):\n    return 2 * x\n" + CHECK],
-    ["%%time\ndef f(x):\n    return 2 * x\n" + CHECK],
-    ["\n\n%%time\n%%capture out\n%matplotlib inline\ndef f(x):\n    return 2 * x\n" + CHECK],
-    ["get_ipython().run_cell_magic('time', '', 'def f(x):\\n    return 2 * x\\n')", CHECK],  # as IPython's In has it
-    ["%time two = 1 + 1", "three = %time 3", "def f(x):\n    return two * three * x / 3\n" + CHECK],
-    ["%%bash\ndef f(x) {", "%%html\n<b>", "def = 3", "pip install x", "def f(x):\n    return 2 * x\n" + CHECK],
-    ["def f(x):\n    return 2 * x\n" + CHECK, "def f(x):\n    return 2 * (x\n" + CHECK],
-    ["print(1)", "await something()", "def f(x):\n    return 2 * x\n_ = " + CHECK],
-    ["def f(x):\n    return sum([x, x])\n" + CHECK, "sum = 5"],
-], ids=lambda cells: cells[0][:25])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["def f(x):\n    return 2 * x\n" + CHECK],
+        ["def f(x):\n    return 2 * x", CHECK],
+        ["f = lambda x: 2 * x", "check('09.1', f)"],
+        ["check('09.1', lambda x: 2 * x)"],
+        ["def my_own(x):\n    return 2 * x", STUB, "check('09.1', my_own)"],
+        [STUB, "def my_own(x):\n    return 2 * x", "check(id='09.1', answer=my_own)"],
+        [STUB, "def f(x):\n    return 2 * x"],
+        [STUB, "def f(x):\n    return 2 * x\n" + CHECK, STUB],
+        [STUB, "def f(x):\n    return 2 * x\n" + CHECK, "from cmlib.check.lesson09 import f"],
+        ["def f(x):\n    return 5 * x\n" + CHECK, "def f(x):\n    return 2 * x\n" + CHECK],
+        ["def f(x):\n    return 2 * x\n" + CHECK] * 3,
+        [
+            "def f(x):\n    return 2 * x\n\ncmlib.check.check('09.1', f)",
+            "def f(x):\n    return 'another use of the name'",
+        ],
+        [
+            "def double(x):\n    return 2 * x\n\ndef f(x):\n    return double(x)\n" + CHECK,
+            "double = 'used again by the course'",
+        ],
+        ["def f(x):\n    return double(x)\n" + CHECK, "def double(x):\n    return 2 * x"],
+        [
+            "factor = twice()\ndef f(x):\n    return factor * x\n" + CHECK,
+            "def twice():\n    return TWO",
+            "TWO = 2",
+        ],
+        ["table = {}\nfor i in range(9):\n    table[i] = 2 * i", "def f(x):\n    return table[x]\n" + CHECK],
+        [
+            "table = []",
+            "for i in range(9):\n    table.append(2 * i)",
+            "def f(x):\n    return table[x]\n" + CHECK,
+        ],
+        ["two = 1", "two += 1", "def f(x):\n    return two * x\n" + CHECK],
+        ["two = 1\nif two == 1:\n    two = 2", "def f(x):\n    return two * x\n" + CHECK],
+        ["two = 2\nif '':\n    two = 5", "def f(x):\n    return two * x\n" + CHECK],
+        ["i = missing.module()", "for i in [1, 2]:\n    two = i", "def f(x):\n    return two * x\n" + CHECK],
+        [
+            "try:\n    from numpy import absent as two\nexcept ImportError:\n    two = 2",
+            "def f(x):\n    return two * x\n" + CHECK,
+        ],
+        ["with open('/dev/null') as file:\n    two = 2", "def f(x):\n    return two * x\n" + CHECK],
+        ["if (two := 2) > 1:\n    pass", "def f(x, k=two):\n    return k * x\n" + CHECK],
+        ["from math import *\ndef f(x):\n    return floor(2.5) * x\n" + CHECK],
+        ["from functools import lru_cache", "@lru_cache\ndef f(x):\n    return 2 * x\n" + CHECK],
+        [
+            "class Base:\n    size = 2",
+            "class F(Base):\n    def __call__(self, x):\n        return self.size * x\nf = F()\n" + CHECK,
+        ],
+        ["class F:\n    pass", "F.__call__ = lambda self, x: 2 * x", "f = F()", CHECK],
+        [
+            "words = [2]\ndef build():\n    return words[0]\ntwo = build()\nwords = [7]\ndef f(x):\n    "
+            "return two "
+            "* x\n" + CHECK
+        ],
+        ["x = 7; total = 2", "def f(x):\n    total = x\n    return total + total\n" + CHECK],
+        ["\ufeff" + "def f(x):\r\n    return 2 * x\r\n\r\n" + CHECK],
+        ["def f(x):\r    return 2 * x\r" + CHECK],
+        ["    def f(x):\n        return 2 * x\n    " + CHECK],
+        [">>> def f(x):\n...     return 2 * x\n>>> " + CHECK],
+        [
+            "%matplotlib inline\n!ls -l {x}\nfiles = !ls\nf?\n%load_ext autoreload\ndef f(x):\n    return 2 "
+            "* x\n"
+            + CHECK
+        ],
+        ["%%time\ndef f(x):\n    return 2 * x\n" + CHECK],
+        ["\n\n%%time\n%%capture out\n%matplotlib inline\ndef f(x):\n    return 2 * x\n" + CHECK],
+        # as IPython's In has it
+        ["get_ipython().run_cell_magic('time', '', 'def f(x):\\n    return 2 * x\\n')", CHECK],
+        ["%time two = 1 + 1", "three = %time 3", "def f(x):\n    return two * three * x / 3\n" + CHECK],
+        [
+            "%%bash\ndef f(x) {",
+            "%%html\n<b>",
+            "def = 3",
+            "pip install x",
+            "def f(x):\n    return 2 * x\n" + CHECK,
+        ],
+        ["def f(x):\n    return 2 * x\n" + CHECK, "def f(x):\n    return 2 * (x\n" + CHECK],
+        ["print(1)", "await something()", "def f(x):\n    return 2 * x\n_ = " + CHECK],
+        ["def f(x):\n    return sum([x, x])\n" + CHECK, "sum = 5"],
+    ],
+    ids=lambda cells: cells[0][:25],
+)
 def test_honest_notebooks(cells):
     assert value(*cells) == 6
 
@@ -143,18 +190,28 @@ def test_a_stub_is_not_an_answer(cell, is_answered):
 
 
 def test_lines_are_those_of_the_cell():
-    for text, line in (("\n\n!ls\ndef f(x):\n    return x", 4), ("\n%%time\n\ndef f(x):\n    return x", 4), ("def f(x):\n    return x", 1)):
+    for text, line in (
+        ("\n\n!ls\ndef f(x):\n    return x", 4),
+        ("\n%%time\n\ndef f(x):\n    return x", 4),
+        ("def f(x):\n    return x", 1),
+    ):
         [(_, node)] = statements([text], "f", "09.1")
         assert node.lineno == line
 
 
 def test_setting_the_default_dtype_is_kept_and_seeding_is_not():
-    kept = texts("import torch\ntorch.set_default_dtype(torch.float64)\ntorch.manual_seed(0)", "def f(x):\n    return torch.ones(x)\n" + CHECK)
+    kept = texts(
+        "import torch\ntorch.set_default_dtype(torch.float64)\ntorch.manual_seed(0)",
+        "def f(x):\n    return torch.ones(x)\n" + CHECK,
+    )
     assert kept[:2] == ["import torch", "torch.set_default_dtype(torch.float64)"] and len(kept) == 3
 
 
 def test_imports_of_two_submodules_are_both_kept():
-    assert texts("import xml.dom", "import xml.sax", "def f(x):\n    return xml\n" + CHECK)[:2] == ["import xml.dom", "import xml.sax"]
+    assert texts("import xml.dom", "import xml.sax", "def f(x):\n    return xml\n" + CHECK)[:2] == [
+        "import xml.dom",
+        "import xml.sax",
+    ]
 
 
 @pytest.mark.parametrize("cells", [["print(3)", "def = 4"], ["def g(x):\n    return x\n" + CHECK], []])
@@ -182,7 +239,9 @@ def test_hostile_sizes_end_soon():
     (["def f(x):\n    return '\0'"], 0, 1),
 ])
 def test_a_needed_cell_that_is_not_python_is_named_with_its_line(cells, cell, line):
-    with pytest.raises(Unreadable, match=rf"^The cell with (f|helper) is not Python: .* in line {line}\.$") as caught:
+    with pytest.raises(
+        Unreadable, match=rf"^The cell with (f|helper) is not Python: .* in line {line}\.$"
+    ) as caught:
         statements(cells, "f", "09.1")
     assert (caught.value.cell, caught.value.line) == (cell, line)
 
@@ -201,10 +260,29 @@ print(all(getattr(sys.modules[m], '__file__', '').startswith({str(folder)!r}) fo
     assert out.stdout.split() == ["1", "[]", "True"], out.stderr
 
 
-NASTY = ["(" * 5000, "-" * 50_000 + "1", "f = " + "(" * 150 + ")" * 150, "\0", "\ud800", "def f(x): return f\n" * 500, "%%time\n" * 2000,
-         "f = " + "f(" * 90 + ")" * 90, "\n".join(f"a{i} = a{i - 1} + a{i + 1}" for i in range(200)) + "\nf = a7", "from f import *; f = f.f",
-         "x" * 100_000, "\x0c\x0b", "f = 1" + "+1" * 20_000, "if 1:\n" + "".join(" " * i + "if 1:\n" for i in range(1, 99)) + " " * 99 + "f = 1",
-         "%time " * 500, "check('09.1')", "check(*['09.1'], **f)", "check('09.1', (yield))", "global f\nf = 1", "del f", "match f:\n    case {**f}: pass"]
+NASTY = [
+    "(" * 5000,
+    "-" * 50_000 + "1",
+    "f = " + "(" * 150 + ")" * 150,
+    "\0",
+    "\ud800",
+    "def f(x): return f\n" * 500,
+    "%%time\n" * 2000,
+    "f = " + "f(" * 90 + ")" * 90,
+    "\n".join(f"a{i} = a{i - 1} + a{i + 1}" for i in range(200)) + "\nf = a7",
+    "from f import *; f = f.f",
+    "x" * 100_000,
+    "\x0c\x0b",
+    "f = 1" + "+1" * 20_000,
+    "if 1:\n" + "".join(" " * i + "if 1:\n" for i in range(1, 99)) + " " * 99 + "f = 1",
+    "%time " * 500,
+    "check('09.1')",
+    "check(*['09.1'], **f)",
+    "check('09.1', (yield))",
+    "global f\nf = 1",
+    "del f",
+    "match f:\n    case {**f}: pass",
+]
 
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda t: t[:12].encode("ascii", "replace").decode())
@@ -218,7 +296,9 @@ def test_nasty_texts_give_statements_or_a_sentence(text):
 
 @st.composite
 def mutated_notebooks(draw):
-    """A real notebook after a few accidents: cells cut, doubled, swapped, glued, and characters lost or gained."""
+    """A real notebook after a few accidents: cells cut, doubled, swapped, glued, and characters lost or
+    gained.
+    """
     lesson = draw(st.sampled_from(LESSONS[:4]))
     cells = code_cells(ROOT / "notebooks/solutions" / lesson)
     for _ in range(draw(st.integers(1, 6))):
@@ -236,7 +316,13 @@ def mutated_notebooks(draw):
             case "drop":
                 cells[i] = cells[i][:cut] + cells[i][cut + 1:]
             case "insert":
-                cells[i] = cells[i][:cut] + draw(st.sampled_from(["\0", "(", "\n", "%%time\n", "!", "\ufeff", "'''", " ", "\t", "é"])) + cells[i][cut:]
+                cells[i] = (
+                    cells[i][:cut]
+                    + draw(
+                        st.sampled_from(["\0", "(", "\n", "%%time\n", "!", "\ufeff", "'''", " ", "\t", "é"])
+                    )
+                    + cells[i][cut:]
+                )
     return lesson[:2], cells
 
 
@@ -252,13 +338,21 @@ def test_mutated_notebooks_never_raise_anything_else(notebook):
         assert found and all(0 <= cell < len(cells) and isinstance(node, ast.stmt) for cell, node in found)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3), st.booleans()), min_size=1, max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3), st.booleans()),
+        min_size=1,
+        max_size=12,
+    )
+)
 def test_the_slice_computes_what_the_whole_notebook_does(lines):
     """Oracle: run everything from top to bottom. Only programs that run are compared."""
     cells = []
     for target, used, is_function in lines:
         expression = " + ".join([f"{u}()" if is_function else f"value({u})" for u in used] + ["1"])
-        cells.append(f"def {target}(depth=[]):\n    return {expression}" if is_function else f"{target} = {expression}")
+        cells.append(
+            f"def {target}(depth=[]):\n    return {expression}" if is_function else f"{target} = {expression}"
+        )
     cells = ["def value(x):\n    return x if isinstance(x, int) else 7", *cells, "f = 10 * value(a)"]
     names = {}
     try:

@@ -1,4 +1,6 @@
-"""Folders as platforms leave them, notebooks of every age, and files that want to break whoever reads them."""
+"""Folders as platforms leave them, notebooks of every age, and files that want to break whoever reads
+them.
+"""
 
 import json
 import os
@@ -17,15 +19,25 @@ from cmlib.grade.submissions import Submission, collect
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "published_total"
 CELLS = ["import torch", 'def published_total(a, b, lam):\n    return a\n\ncheck("02.1", published_total)']
-STUB = ["import torch", 'def published_total(a, b, lam):\n    raise NotImplementedError\n\ncheck("02.1", published_total)']
+STUB = ["import torch", 'def published_total(a, b, lam):\n    raise NotImplementedError\n\ncheck("02.1", '
+                        'published_total)']
 
 
 def notebook(cells=CELLS, **more):
-    return json.dumps({"cells": [{"cell_type": "code", "source": c, "outputs": []} for c in cells], "nbformat": 4, "metadata": {}, **more}).encode()
+    return json.dumps(
+        {
+            "cells": [{"cell_type": "code", "source": c, "outputs": []} for c in cells],
+            "nbformat": 4,
+            "metadata": {},
+            **more,
+        }
+    ).encode()
 
 
 def answers(cells=CELLS, **more):
-    return json.dumps({"format": "cmlib-submission-1", "learner": "mallory", "answers": {"02.1": {"cells": cells}}, **more}).encode()
+    return json.dumps(
+        {"format": "cmlib-submission-1", "learner": "mallory", "answers": {"02.1": {"cells": cells}}, **more}
+    ).encode()
 
 
 def write(folder, files, time=1_700_000_000):
@@ -46,16 +58,33 @@ def cells_of(submission):
     return submission.cells("02.1", NAME)
 
 
-@pytest.mark.parametrize("name, learner", [
-    ("ada.ipynb", "ada"), ("ada/x.ipynb", "ada"), ("ada/deep/er/x.ipynb", "ada"), ("ada", "ada"), ("ada.b.ipynb", "ada.b"),
-    ("submission-02-ada.json", "ada"), ("submission-01_02-ada-lovelace.json", "ada-lovelace"), ("submission-02-.json", "submission-02-"),
-    ("ada.ipynb.txt", "ada"), ("Ada.IPYNB", "Ada"), ("report.pdf", "report"),
-    ("lovelaceada_123_4567_02_joint_loss.ipynb", "lovelaceada_123"), ("lovelaceada_LATE_123_4567_hw-2.ipynb", "lovelaceada_123"),
-    ("lovelaceada_123_4567_submission-02-bob.json", "lovelaceada_123"), ("a_b_12_34_x.ipynb", "a_b_12"),
-    ("Ada Lovelace_12345_assignsubmission_file_/x.ipynb", "Ada Lovelace_12345"), ("Ada_Lovelace_12345_assignsubmission_file_x.ipynb", "Ada_Lovelace_12345"),
-    ("Ada Lovelace_12345_assignsubmission_onlinetext/x.ipynb", "Ada Lovelace_12345"),
-    ("Zoe\u0308/x.ipynb", "Zo\u00eb"), ("\u202eevil/x.ipynb", "\\u202eevil"), ("a\nb/x.ipynb", "a\\nb"), ("\u0645\u06cc\u200c\u062f/x.ipynb", "\u0645\u06cc\u200c\u062f"),
-])
+@pytest.mark.parametrize(
+    "name, learner",
+    [
+        ("ada.ipynb", "ada"),
+        ("ada/x.ipynb", "ada"),
+        ("ada/deep/er/x.ipynb", "ada"),
+        ("ada", "ada"),
+        ("ada.b.ipynb", "ada.b"),
+        ("submission-02-ada.json", "ada"),
+        ("submission-01_02-ada-lovelace.json", "ada-lovelace"),
+        ("submission-02-.json", "submission-02-"),
+        ("ada.ipynb.txt", "ada"),
+        ("Ada.IPYNB", "Ada"),
+        ("report.pdf", "report"),
+        ("lovelaceada_123_4567_02_joint_loss.ipynb", "lovelaceada_123"),
+        ("lovelaceada_LATE_123_4567_hw-2.ipynb", "lovelaceada_123"),
+        ("lovelaceada_123_4567_submission-02-bob.json", "lovelaceada_123"),
+        ("a_b_12_34_x.ipynb", "a_b_12"),
+        ("Ada Lovelace_12345_assignsubmission_file_/x.ipynb", "Ada Lovelace_12345"),
+        ("Ada_Lovelace_12345_assignsubmission_file_x.ipynb", "Ada_Lovelace_12345"),
+        ("Ada Lovelace_12345_assignsubmission_onlinetext/x.ipynb", "Ada Lovelace_12345"),
+        ("Zoe\u0308/x.ipynb", "Zo\u00eb"),
+        ("\u202eevil/x.ipynb", "\\u202eevil"),
+        ("a\nb/x.ipynb", "a\\nb"),
+        ("\u0645\u06cc\u200c\u062f/x.ipynb", "\u0645\u06cc\u200c\u062f"),
+    ],
+)
 def test_learners_are_named_as_the_platform_names_them(tmp_path, name, learner):
     assert [s.learner for s in collect(write(tmp_path, {name: notebook()}))] == [learner]
 
@@ -69,7 +98,15 @@ def test_a_name_that_is_no_text(tmp_path):
 
 
 def test_what_is_not_handed_in_is_no_learner(tmp_path):
-    write(tmp_path, {".DS_Store": b"x", "__MACOSX/ada/._x.ipynb": b"x", "ada/.ipynb_checkpoints/x.ipynb": notebook(STUB), "ada/x.ipynb": notebook()})
+    write(
+        tmp_path,
+        {
+            ".DS_Store": b"x",
+            "__MACOSX/ada/._x.ipynb": b"x",
+            "ada/.ipynb_checkpoints/x.ipynb": notebook(STUB),
+            "ada/x.ipynb": notebook(),
+        },
+    )
     [ada] = collect(tmp_path)
     assert ada.files == ("ada/x.ipynb",) and not ada.notes
 
@@ -80,18 +117,48 @@ def test_a_folder_that_is_none(tmp_path):
 
 
 def test_several_files_of_one_learner_are_one_submission(tmp_path):
-    write(tmp_path, {"ada_1_22_a.ipynb": notebook(), "ada_1_33_b.json": answers(), "ada_2_44_c.ipynb": notebook()})
+    write(
+        tmp_path,
+        {"ada_1_22_a.ipynb": notebook(), "ada_1_33_b.json": answers(), "ada_2_44_c.ipynb": notebook()},
+    )
     assert [(s.learner, len(s.files)) for s in collect(tmp_path)] == [("ada_1", 2), ("ada_2", 1)]
 
 
-@pytest.mark.parametrize("data", [
-    notebook(), notebook([c + "\r\n" for c in CELLS]), b"\xef\xbb\xbf" + notebook(), json.dumps(json.loads(notebook()), indent=1).replace("\n", "\r\n").encode(),
-    notebook().decode().encode("utf-16"), notebook([list("ab"), *CELLS]), notebook(metadata={"kernelspec": {"name": "conda-env-my env-py", "language": 3}}),
-    json.dumps({"worksheets": [{"cells": [{"cell_type": "code", "input": c, "language": "python"} for c in CELLS]}], "nbformat": 3}).encode(),
-    json.dumps({"worksheets": [{"cells": [{"cell_type": "code", "input": c.splitlines(True)}]} for c in CELLS], "nbformat": 2}).encode(),
-    notebook(nbformat="4", signature=None), notebook().replace(rb"\n", b"\n"), answers(), answers(made=[], learner=None, more={"x": 1}),
-    notebook().replace(b'"nbformat": 4', b'"nbformat": ' + b"9" * 5000), notebook().replace(b'"nbformat": 4', b'"nbformat": NaN'),
-], ids=range(15))
+@pytest.mark.parametrize(
+    "data",
+    [
+        notebook(),
+        notebook([c + "\r\n" for c in CELLS]),
+        b"\xef\xbb\xbf" + notebook(),
+        json.dumps(json.loads(notebook()), indent=1).replace("\n", "\r\n").encode(),
+        notebook().decode().encode("utf-16"),
+        notebook([list("ab"), *CELLS]),
+        notebook(metadata={"kernelspec": {"name": "conda-env-my env-py", "language": 3}}),
+        json.dumps(
+            {
+                "worksheets": [
+                    {"cells": [{"cell_type": "code", "input": c, "language": "python"} for c in CELLS]}
+                ],
+                "nbformat": 3,
+            }
+        ).encode(),
+        json.dumps(
+            {
+                "worksheets": [
+                    {"cells": [{"cell_type": "code", "input": c.splitlines(True)}]} for c in CELLS
+                ],
+                "nbformat": 2,
+            }
+        ).encode(),
+        notebook(nbformat="4", signature=None),
+        notebook().replace(rb"\n", b"\n"),
+        answers(),
+        answers(made=[], learner=None, more={"x": 1}),
+        notebook().replace(b'"nbformat": 4', b'"nbformat": ' + b"9" * 5000),
+        notebook().replace(b'"nbformat": 4', b'"nbformat": NaN'),
+    ],
+    ids=range(15),
+)
 def test_honest_oddities_are_read_without_a_note(tmp_path, data):
     submission = one(tmp_path, data, "ada.ipynb")
     assert [c.strip() for c in cells_of(submission)][-2:] == CELLS and not submission.notes
@@ -108,14 +175,23 @@ def test_lone_surrogates_can_be_stored_afterwards(tmp_path):
 
 
 BAD = {
-    "empty": (b"", "it is empty"), "blank": (b" \n", "it is empty"), "binary": (random.Random(0).randbytes(5000), "it is not JSON"),
-    "cut": (notebook()[:-30], "it is not JSON, or cut off"), "deep": (b"[" * 100_000, "nested too deeply"),
-    "deep object": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"), "list": (b"[]", "neither a notebook nor"),
-    "number": (b"3", "neither a notebook nor"), "no cells": (b"{}", "neither a notebook nor"), "cells no list": (b'{"cells": {"a": 1}}', "neither a"),
-    "large": (b" " * 20_000_001, "larger than 20 MB"), "zip bomb": (b'{"cells": [' + b"{}," * 6_000_000 + b"{}]}", "far too many parts"),
-    "commas": (b'{"cells": [' + b"0," * 9_000_000 + b"0]}", "far too many parts"), "keys": (b'{"a":"b",' * 2_000_000, "far too many parts"),
+    "empty": (b"", "it is empty"),
+    "blank": (b" \n", "it is empty"),
+    "binary": (random.Random(0).randbytes(5000), "it is not JSON"),
+    "cut": (notebook()[:-30], "it is not JSON, or cut off"),
+    "deep": (b"[" * 100_000, "nested too deeply"),
+    "deep object": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
+    "list": (b"[]", "neither a notebook nor"),
+    "number": (b"3", "neither a notebook nor"),
+    "no cells": (b"{}", "neither a notebook nor"),
+    "cells no list": (b'{"cells": {"a": 1}}', "neither a"),
+    "large": (b" " * 20_000_001, "larger than 20 MB"),
+    "zip bomb": (b'{"cells": [' + b"{}," * 6_000_000 + b"{}]}", "far too many parts"),
+    "commas": (b'{"cells": [' + b"0," * 9_000_000 + b"0]}", "far too many parts"),
+    "keys": (b'{"a":"b",' * 2_000_000, "far too many parts"),
     "texts": (b'["",' + b'"\\"a",' * 2_500_000, "far too many parts"),
-    "other format": (answers(format="cmlib-submission-2"), "no submission of the form"), "answers no dict": (answers(answers=[]), "no submission of the"),
+    "other format": (answers(format="cmlib-submission-2"), "no submission of the form"),
+    "answers no dict": (answers(answers=[]), "no submission of the"),
 }
 
 
@@ -124,7 +200,11 @@ def test_what_cannot_be_read_is_one_note_and_the_rest_is_used(tmp_path, kind):
     data, why = BAD[kind]
     write(tmp_path, {"ada/bad.ipynb": data, "ada/good.ipynb": notebook()})
     [submission] = collect(tmp_path)
-    assert len(submission.notes) == 1 and submission.notes[0].startswith("ada/bad.ipynb was not read: ") and why in submission.notes[0]
+    assert (
+        len(submission.notes) == 1
+        and submission.notes[0].startswith("ada/bad.ipynb was not read: ")
+        and why in submission.notes[0]
+    )
     assert cells_of(submission) == CELLS and len(submission.digest) == 64 and not submission.faults
 
 
@@ -137,9 +217,15 @@ def test_reading_the_largest_files_takes_little_memory(tmp_path):
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("cells, left", [
-    ([*CELLS, "x" * 300_000], CELLS), (["# \U0001f600" * 20_000, *CELLS], CELLS), ([*CELLS, *["x = 1"] * 9000], 5000), ([*CELLS, *["y" * 150_000] * 9], 6),
-])
+@pytest.mark.parametrize(
+    "cells, left",
+    [
+        ([*CELLS, "x" * 300_000], CELLS),
+        (["# \U0001f600" * 20_000, *CELLS], CELLS),
+        ([*CELLS, *["x = 1"] * 9000], 5000),
+        ([*CELLS, *["y" * 150_000] * 9], 6),
+    ],
+)
 def test_code_that_would_not_fit_into_a_frame_is_left_out(tmp_path, cells, left):
     submission = one(tmp_path, notebook(cells))
     got = cells_of(submission)
@@ -149,9 +235,17 @@ def test_code_that_would_not_fit_into_a_frame_is_left_out(tmp_path, cells, left)
 
 def test_odd_cells_are_counted_and_left_out(tmp_path):
     cells = json.loads(notebook())["cells"]
-    odd = [3, None, {"cell_type": "code"}, {"cell_type": "code", "source": [1]}, {"cell_type": ["code"], "source": "x"}, {"cell_type": "markdown"}]
+    odd = [
+        3,
+        None,
+        {"cell_type": "code"},
+        {"cell_type": "code", "source": [1]},
+        {"cell_type": ["code"], "source": "x"},
+        {"cell_type": "markdown"},
+    ]
     submission = one(tmp_path, json.dumps({"cells": odd + cells}).encode())
-    assert cells_of(submission) == CELLS and submission.notes == ("In ada.ipynb, 4 cells are not written as a notebook writes them and left out.",)
+    assert cells_of(submission) == CELLS and submission.notes == ("In ada.ipynb, 4 cells are not written as "
+                                                                  "a notebook writes them and left out.",)
 
 
 def test_links_pipes_and_sockets_are_noted_and_never_opened(tmp_path):
@@ -163,8 +257,12 @@ def test_links_pipes_and_sockets_are_noted_and_never_opened(tmp_path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "ada/socket.json"))
         ada, bob, eve = collect(folder)
-        assert ada.notes == ("ada/link.ipynb is a link and was not read.", "ada/pipe.ipynb is not a plain file and was not read.",
-                             "ada/socket.json is not a plain file and was not read.", "ada/up is a link and was not read.")
+        assert ada.notes == (
+            "ada/link.ipynb is a link and was not read.",
+            "ada/pipe.ipynb is not a plain file and was not read.",
+            "ada/socket.json is not a plain file and was not read.",
+            "ada/up is a link and was not read.",
+        )
     assert cells_of(ada) == CELLS and ada.files == ("ada/x.ipynb",)
     assert (eve.learner, eve.files, eve.notes) == ("eve", (), ("eve is a link and was not read.",))
     assert "it is not JSON" in bob.notes[0]
@@ -177,13 +275,22 @@ def test_a_file_that_turns_into_a_link_or_vanishes_after_the_search(tmp_path):
     (tmp_path / "ada/x.ipynb").symlink_to("/etc/passwd")
     (tmp_path / "ada/y.ipynb").unlink()
     os.mkfifo(tmp_path / "ada/y.ipynb")
-    assert cells_of(submission) == [] and len(submission.notes) == 2 and len(submission.faults) == 1 and submission.digest
+    assert (
+        cells_of(submission) == []
+        and len(submission.notes) == 2
+        and len(submission.faults) == 1
+        and submission.digest
+    )
 
 
 def test_files_of_other_kinds_are_one_note(tmp_path):
-    write(tmp_path, {f"ada/{n}": b"x" for n in ("a.csv", "b.png", "c.zip", "d.pdf")} | {"ada/x.ipynb": notebook()})
+    write(
+        tmp_path,
+        {f"ada/{n}": b"x" for n in ("a.csv", "b.png", "c.zip", "d.pdf")} | {"ada/x.ipynb": notebook()},
+    )
     [submission] = collect(tmp_path)
-    assert submission.notes == ("4 files are neither .ipynb nor .json and not read: ada/a.csv, ada/b.png, ada/c.zip, \u2026.",)
+    assert submission.notes == ("4 files are neither .ipynb nor .json and not read: ada/a.csv, ada/b.png, "
+                                "ada/c.zip, \u2026.",)
 
 
 def test_an_empty_folder_says_so(tmp_path):
@@ -193,14 +300,19 @@ def test_an_empty_folder_says_so(tmp_path):
 
 
 def test_floods_of_files_folders_and_notes(tmp_path):
-    write(tmp_path, {f"many/{i:03}.ipynb": notebook() for i in range(230)} | {f"bad/{i:03}.ipynb": b"" for i in range(50)})
+    write(
+        tmp_path,
+        {f"many/{i:03}.ipynb": notebook() for i in range(230)}
+        | {f"bad/{i:03}.ipynb": b"" for i in range(50)},
+    )
     (tmp_path / "flood").mkdir()
     for i in range(10_050):
         (tmp_path / "flood" / f"{i}.ipynb").touch()
     (tmp_path / "deep" / "/".join("d" * 30)).mkdir(parents=True)
     bad, deep, flood, many = collect(tmp_path)
     assert len(many.files) == 200 and many.notes == ("Only the first 200 of 230 files were read.",)
-    assert flood.files == () and flood.notes == ("Nothing in flood was read: it holds more than 10000 files and folders.",)
+    assert flood.files == () and flood.notes == ("Nothing in flood was read: it holds more than 10000 files "
+                                                 "and folders.",)
     assert len(bad.notes) == 21 and bad.notes[-1] == "There are 30 more notes of this kind."
     assert deep.notes[0].endswith("is nested too deeply and was not read.")
 
@@ -208,7 +320,10 @@ def test_floods_of_files_folders_and_notes(tmp_path):
 def test_too_much_code_in_all_files_together(tmp_path):
     write(tmp_path, {f"ada/{i}.ipynb": notebook(["y" * 150_000] * 4) for i in range(9)})
     [submission] = collect(tmp_path)
-    assert len(submission.sources) == 5 and "there is too much code in all files together" in submission.notes[-1]
+    assert (
+        len(submission.sources) == 5
+        and "there is too much code in all files together" in submission.notes[-1]
+    )
 
 
 def test_the_newest_file_that_mentions_the_exercise_counts(tmp_path):
@@ -228,24 +343,45 @@ def test_of_equally_old_files_the_submission_counts_then_the_later_name(tmp_path
     assert cells_of(collect(tmp_path)[0])[0] == "# own"
 
 
-@pytest.mark.parametrize("cell", ["check('02.1', 3)", 'check( "02.1", f)', 'cmlib.check.check(id="02.1", answer=f)', "def published_total(x): pass",
-                                  "    class published_total:", "published_total = lambda: 3"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "check('02.1', 3)",
+        'check( "02.1", f)',
+        'cmlib.check.check(id="02.1", answer=f)',
+        "def published_total(x): pass",
+        "    class published_total:",
+        "published_total = lambda: 3",
+    ],
+)
 def test_what_mentions_an_exercise(tmp_path, cell):
     assert cells_of(one(tmp_path, notebook([cell]))) == [cell]
 
 
-@pytest.mark.parametrize("cell", ["check('02.11', 3)", "x = published_total", "published_total == 3", "def published_total_2(): pass"])
+@pytest.mark.parametrize(
+    "cell",
+    ["check('02.11', 3)", "x = published_total", "published_total == 3", "def published_total_2(): pass"],
+)
 def test_what_does_not(tmp_path, cell):
     assert cells_of(one(tmp_path, notebook([cell]))) == []
 
 
 def test_the_digest_changes_with_names_and_bytes_and_with_nothing_else(tmp_path):
     def digest(files, time=1):
-        [submission] = collect(write(Path(os.fsencode(tmp_path / str(random.random())).decode()), files, time))
+        [submission] = collect(
+            write(Path(os.fsencode(tmp_path / str(random.random())).decode()), files, time)
+        )
         return submission.digest
     base = digest({"ada/x.ipynb": b"1", "ada/y.ipynb": b"2"})
     assert base == digest({"ada/y.ipynb": b"2", "ada/x.ipynb": b"1"}, time=99)
-    others = [digest(f) for f in ({"ada/x.ipynb": b"12", "ada/y.ipynb": b""}, {"ada/x.ipynb": b"1", "ada/z.ipynb": b"2"}, {"ada/x.ipynb": b"1"})]
+    others = [
+        digest(f)
+        for f in (
+            {"ada/x.ipynb": b"12", "ada/y.ipynb": b""},
+            {"ada/x.ipynb": b"1", "ada/z.ipynb": b"2"},
+            {"ada/x.ipynb": b"1"},
+        )
+    ]
     assert len({base, *others}) == 4
 
 
@@ -270,7 +406,11 @@ def test_a_class_of_a_thousand_does_not_stay_in_memory(tmp_path):
 # what any bytes and any structures give: a submission, with notes that are one sentence each
 def harmless(folder, data):
     submission = one(folder, data, random.Random(data).choice(["ada.ipynb", "submission-02-ada.json"]))
-    assert all(isinstance(c, str) and c.encode() is not None for id in ("02.1", "x") for c in submission.cells(id, NAME))
+    assert all(
+        isinstance(c, str) and c.encode() is not None
+        for id in ("02.1", "x")
+        for c in submission.cells(id, NAME)
+    )
     assert all(note.endswith(".") and note.isprintable() for note in submission.notes), submission.notes
     assert submission.learner == "ada" and len(submission.digest) == 64
     json.dumps([submission.files, submission.notes, submission.modified], ensure_ascii=False).encode()
@@ -292,13 +432,32 @@ def test_a_notebook_with_random_damage(tmp_path_factory, data):
     harmless(tmp_path_factory.mktemp("in"), bytes(text))
 
 
-KEYS = st.sampled_from(["cells", "worksheets", "cell_type", "source", "input", "format", "answers", "02.1", "metadata", "id"])
-LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters(exclude_categories=()), max_size=9),
-                   st.sampled_from(["code", "cmlib-submission-1", "check('02.1', x)", "02.1"]))
-VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=30)
-CELL = st.fixed_dictionaries({"cell_type": st.just("code") | VALUES, "source": st.lists(LEAVES) | VALUES}) | VALUES
-NOTEBOOK = st.fixed_dictionaries({"cells": st.lists(CELL, max_size=4) | VALUES}, optional={"worksheets": VALUES})
-OWN = st.fixed_dictionaries({"format": st.just("cmlib-submission-1"), "answers": st.dictionaries(KEYS | st.text(max_size=5), VALUES)})
+KEYS = st.sampled_from(
+    ["cells", "worksheets", "cell_type", "source", "input", "format", "answers", "02.1", "metadata", "id"]
+)
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(st.characters(exclude_categories=()), max_size=9),
+    st.sampled_from(["code", "cmlib-submission-1", "check('02.1', x)", "02.1"]),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=30,
+)
+CELL = (
+    st.fixed_dictionaries({"cell_type": st.just("code") | VALUES, "source": st.lists(LEAVES) | VALUES})
+    | VALUES
+)
+NOTEBOOK = st.fixed_dictionaries(
+    {"cells": st.lists(CELL, max_size=4) | VALUES}, optional={"worksheets": VALUES}
+)
+OWN = st.fixed_dictionaries(
+    {"format": st.just("cmlib-submission-1"), "answers": st.dictionaries(KEYS | st.text(max_size=5), VALUES)}
+)
 
 
 @settings(max_examples=400)
@@ -307,18 +466,32 @@ def test_random_structures(tmp_path_factory, value):
     harmless(tmp_path_factory.mktemp("in"), json.dumps(value).encode())
 
 
-@given(st.text(max_size=400), st.sampled_from(["check(", "check('02.1'", " \n", "published_total", "def ", "a", "="]), st.integers(1, 3000))
+@given(
+    st.text(max_size=400),
+    st.sampled_from(["check(", "check('02.1'", " \n", "published_total", "def ", "a", "="]),
+    st.integers(1, 3000),
+)
 def test_text_searches_stay_linear(text, piece, times):
     source = reading.Source("x", 0.0, (text, piece * times, piece * times + text))
-    assert isinstance(source.ids | source.names, frozenset) and source.looks_answered("02.1", NAME) in (True, False)
+    assert isinstance(source.ids | source.names, frozenset) and source.looks_answered("02.1", NAME) in (
+        True,
+        False,
+    )
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("**/[0-9]*.ipynb")), ids=lambda p: "/".join(p.parts[-2:]))
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("**/[0-9]*.ipynb")), ids=lambda p: "/".join(p.parts[-2:])
+)
 def test_the_course_itself(tmp_path, path):
     from cmlib.check import exercises
 
     submission = one(tmp_path, path.read_bytes(), "ada.ipynb")
-    expected = ["".join(c["source"]) for c in json.loads(path.read_bytes())["cells"] if c["cell_type"] == "code"]
+    expected = [
+        "".join(c["source"]) for c in json.loads(path.read_bytes())["cells"] if c["cell_type"] == "code"
+    ]
     for e in exercises(path.name[:2]):
         assert submission.cells(e.id, e.name) == expected and not submission.notes
-        assert submission.sources[0].looks_answered(e.id, e.name) == ("solutions" in path.parts) or e.id in ("03.1", "03.3")
+        assert submission.sources[0].looks_answered(e.id, e.name) == ("solutions" in path.parts) or e.id in (
+            "03.1",
+            "03.3",
+        )

@@ -32,9 +32,19 @@ def text_of(cell):
 def run_notebook(folder, *cells, colab=False):
     """The outputs of the cells, run one after the other in a real kernel whose folder is ``folder``."""
     home = folder / "home"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CMLIB_HOME": str(home), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/colab/stub'}" if colab else str(ROOT)}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "CMLIB_HOME": str(home),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/colab/stub'}" if colab else str(ROOT),
+    }
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        allow_errors=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
     with client.setup_kernel(env=environment):
         for i, cell in enumerate(notebook.cells):
             client.execute_cell(cell, i)
@@ -45,20 +55,54 @@ def test_a_session_from_the_first_try_to_the_collected_submission(tmp_path):
     (tmp_path / "in").mkdir()
     noise = "%matplotlib inline\nx = !echo hello\nprint(x)"
     out = run_notebook(
-        tmp_path, SETUP, "submit('Ada')", STUB, "submit('Ada')", WRONG, "def = oops", noise, "%%time\n" + RIGHT, "report('00')",
-        "submit('Ada Lovelace', 'in')", "submit(folder='in')", "submit(folder='in')", "submit(3)", "submit(folder='missing')", "import cmlib; cmlib.submit('Ada')")
-    assert out[1].startswith("Nothing to hand in: no answered exercise has run in this kernel.") and out[3] == out[1]
+        tmp_path,
+        SETUP,
+        "submit('Ada')",
+        STUB,
+        "submit('Ada')",
+        WRONG,
+        "def = oops",
+        noise,
+        "%%time\n" + RIGHT,
+        "report('00')",
+        "submit('Ada Lovelace', 'in')",
+        "submit(folder='in')",
+        "submit(folder='in')",
+        "submit(3)",
+        "submit(folder='missing')",
+        "import cmlib; cmlib.submit('Ada')",
+    )
+    assert (
+        out[1].startswith("Nothing to hand in: no answered exercise has run in this kernel.")
+        and out[3] == out[1]
+    )
     assert "1 of 1 points, all done" in out[8]
     assert out[9] == "submission-00-Ada-Lovelace.json: 1 of 1 exercises (00.1).\n"
-    assert out[10] == out[11] and re.fullmatch(r"submission-00-[0-9a-f]{8}\.json: 1 of 1 exercises \(00\.1\)\.\n", out[10])
-    assert out[14] == "submission-00-Ada.json: 1 of 1 exercises (00.1).\n" and (tmp_path / "submission-00-Ada.json").exists()
+    assert out[10] == out[11] and re.fullmatch(r"submission-00-[0-9a-f]{8}\.json: 1 of 1 exercises "
+                                               r"\(00\.1\)\.\n", out[10])
+    assert (
+        out[14] == "submission-00-Ada.json: 1 of 1 exercises (00.1).\n"
+        and (tmp_path / "submission-00-Ada.json").exists()
+    )
     anonymous, ada = sorted(collect(tmp_path / "in"), key=lambda s: s.learner == "Ada-Lovelace")
-    assert ada.learner == "Ada-Lovelace" and ada.cells("00.1", "accuracy") == ["%%time\n" + RIGHT] and not ada.notes
-    assert re.fullmatch("[0-9a-f]{8}", anonymous.learner) and anonymous.cells("00.1", "accuracy") == ["%%time\n" + RIGHT]
+    assert (
+        ada.learner == "Ada-Lovelace"
+        and ada.cells("00.1", "accuracy") == ["%%time\n" + RIGHT]
+        and not ada.notes
+    )
+    assert re.fullmatch("[0-9a-f]{8}", anonymous.learner) and anonymous.cells("00.1", "accuracy") == [
+        "%%time\n" + RIGHT
+    ]
     written = json.loads((tmp_path / "in/submission-00-Ada-Lovelace.json").read_text("utf-8"))
-    assert set(written) == {"format", "learner", "lessons", "made", "answers"} and written["learner"] == "Ada Lovelace"
-    assert written["lessons"] == ["00"] and re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", written["made"])
-    assert {p.name for p in (tmp_path / "in").iterdir()} == {anonymous.files[0], ada.files[0]}  # nothing half written
+    assert (
+        set(written) == {"format", "learner", "lessons", "made", "answers"}
+        and written["learner"] == "Ada Lovelace"
+    )
+    assert written["lessons"] == ["00"] and re.fullmatch(
+        r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", written["made"]
+    )
+    # nothing half written
+    assert {p.name for p in (tmp_path / "in").iterdir()} == {anonymous.files[0], ada.files[0]}
 
 
 def test_on_colab_the_file_is_downloaded(tmp_path):
@@ -70,7 +114,9 @@ def test_on_colab_the_file_is_downloaded(tmp_path):
 
 def test_outside_a_notebook_it_says_what_to_do(tmp_path, capsys, monkeypatch):
     module.submit("Ada", tmp_path)
-    assert capsys.readouterr().out.startswith("cmlib.submit() takes the cells of a running notebook") and not any(tmp_path.iterdir())
+    assert capsys.readouterr().out.startswith(
+        "cmlib.submit() takes the cells of a running notebook"
+    ) and not any(tmp_path.iterdir())
     page.report("00")
     assert "lesson 00: 0 of 1 points" in capsys.readouterr().out
 
@@ -88,14 +134,17 @@ def history(monkeypatch, tmp_path):
 def test_bad_arguments_are_told_in_one_sentence(tmp_path):
     with pytest.raises(TypeError, match=r'^The learner is given as text, submit\("Ada Lovelace"\); got 3\.$'):
         module.submit(3)
-    with pytest.raises(FileNotFoundError, match="^There is no folder .*missing' to write the submission into"):
+    with pytest.raises(
+        FileNotFoundError, match="^There is no folder .*missing' to write the submission into"
+    ):
         module.submit("Ada", tmp_path / "missing")
 
 
 def test_missing_ones_are_named_and_those_of_another_session_too(history, capsys):
     records.record(Verdict("02.3", "passed", "right", 3))
     records.record(Verdict("03.1", "passed", "right", 3))
-    out = history(capsys, "def equivalent_weights(lam):\n    return 2 * lam, 1 - 3 * lam + lam**2\ncheck('02.2', equivalent_weights)")
+    out = history(capsys, "def equivalent_weights(lam):\n    return 2 * lam, 1 - 3 * lam + "
+                          "lam**2\ncheck('02.2', equivalent_weights)")
     assert out == ("submission-02-Ada.json: 1 of 4 exercises (02.2); missing: 02.1, 02.3, 02.4 "
                    "(you solved 02.3 in another session: run the cell again and submit once more).\n")
 
@@ -103,14 +152,19 @@ def test_missing_ones_are_named_and_those_of_another_session_too(history, capsys
 def test_a_cell_that_is_not_python_is_handed_in_and_said(history, capsys, tmp_path):
     broken = "def accuracy(logits, labels):\n    return (1\n\ncheck('00.1', accuracy)"
     out = history(capsys, "import torch", broken)
-    assert re.fullmatch(r"submission-00-Ada\.json: 1 of 1 exercises \(00\.1\)\. In 00\.1: The cell with accuracy is not Python: .* in line \d\.\n", out)
+    assert re.fullmatch(r"submission-00-Ada\.json: 1 of 1 exercises \(00\.1\)\. In 00\.1: The cell with "
+                        r"accuracy is not Python: .* in line \d\.\n", out)
     assert collect(tmp_path)[0].cells("00.1", "accuracy") == ["import torch", broken]
 
 
-@pytest.mark.parametrize("learner, file", [
-    ("Zo\u00eb \u4e2d/..\\x", "submission-00-Zo\u00eb-\u4e2d-..-x.json"), ("../../etc", "submission-00-etc.json"),
-    ("\u00e9" * 300, "submission-00-" + "\u00e9" * 60 + ".json"),
-])
+@pytest.mark.parametrize(
+    "learner, file",
+    [
+        ("Zo\u00eb \u4e2d/..\\x", "submission-00-Zo\u00eb-\u4e2d-..-x.json"),
+        ("../../etc", "submission-00-etc.json"),
+        ("\u00e9" * 300, "submission-00-" + "\u00e9" * 60 + ".json"),
+    ],
+)
 def test_names_of_learners_become_names_of_files(history, capsys, tmp_path, learner, file):
     assert history(capsys, RIGHT, learner=learner).startswith(file)
     assert [p.name for p in tmp_path.iterdir()] == [file]
@@ -124,37 +178,67 @@ def test_a_name_of_which_nothing_is_left_becomes_a_lasting_random_one(history, c
 
 @pytest.mark.parametrize("lesson", sorted(p.name for p in (ROOT / "notebooks/solutions").glob("*.ipynb")))
 def test_every_solved_lesson_is_handed_in_whole_and_gives_the_same_slices(history, capsys, tmp_path, lesson):
-    cells = ["".join(c["source"]) for c in json.loads((ROOT / "notebooks/solutions" / lesson).read_bytes())["cells"] if c["cell_type"] == "code"]
+    cells = [
+        "".join(c["source"])
+        for c in json.loads((ROOT / "notebooks/solutions" / lesson).read_bytes())["cells"]
+        if c["cell_type"] == "code"
+    ]
     wanted = exercises(lesson[:2])
     assert f"{len(wanted)} of {len(wanted)} exercises" in history(capsys, *cells)
     [submission] = collect(tmp_path)
     for e in wanted:
         kept = submission.cells(e.id, e.name)
-        assert [ast.unparse(n) for _, n in statements(kept, e.name, e.id)] == [ast.unparse(n) for _, n in statements(cells, e.name, e.id)]
+        assert [ast.unparse(n) for _, n in statements(kept, e.name, e.id)] == [
+            ast.unparse(n) for _, n in statements(cells, e.name, e.id)
+        ]
         assert len("".join(kept)) < 6000
 
 
 def test_untouched_lessons_have_nothing_to_hand_in(history, capsys):
-    cells = ["".join(c["source"]) for c in json.loads((ROOT / "notebooks/02_joint_loss.ipynb").read_bytes())["cells"] if c["cell_type"] == "code"]
+    cells = [
+        "".join(c["source"])
+        for c in json.loads((ROOT / "notebooks/02_joint_loss.ipynb").read_bytes())["cells"]
+        if c["cell_type"] == "code"
+    ]
     assert history(capsys, *cells).startswith("Nothing to hand in")
 
 
 def test_a_helper_mended_after_the_definition_is_the_one_that_is_handed_in(history, capsys, tmp_path):
-    bad, good, main, checked = "def h(x):\n    return 1 / 0", "def h(x):\n    return x", "def accuracy(a, b):\n    return h(a)", "check('00.1', accuracy)"
+    bad, good, main, checked = (
+        "def h(x):\n    return 1 / 0",
+        "def h(x):\n    return x",
+        "def accuracy(a, b):\n    return h(a)",
+        "check('00.1', accuracy)",
+    )
     history(capsys, bad, main, checked, good, checked)
     assert collect(tmp_path)[0].cells("00.1", "accuracy") == [main, good, checked]
 
 
 def test_the_page_counts_points_minutes_and_names_what_to_review():
-    done = {"01.1": {"tries": 2, "passed": True}, "01.2": {"tries": 3, "passed": False}, "02.1": {"tries": 1, "passed": False}}
+    done = {
+        "01.1": {"tries": 2, "passed": True},
+        "01.2": {"tries": 3, "passed": False},
+        "02.1": {"tries": 1, "passed": False},
+    }
     html, plain = page.page(["01", "02"], done)
     items = exercises("01") + exercises("02")
     left = sum(e.minutes for e in items if e.id != "01.1")
-    total = f"{items[0].points} of {sum(e.points for e in items)} points, {left // 60} h {left % 60:02} min left"
+    total = (
+        f"{items[0].points} of {sum(e.points for e in items)} points, {left // 60} h {left % 60:02} min left"
+    )
     assert plain == f"Your progress: {total}; to review: 2" and f"<h3>Your progress: {total}</h3>" in html
-    assert html.count("\u2713</span>") == 1 and html.count("\u2717</span>") == 2 + 2 and html.count("\u25cb</span>") == 5
-    assert "01.2 The gradient by hand, 3 tries: <a href=" in html and "02.1 The published objective, 1 try: <a href=" in html
-    assert "\u201cequivalent\u201d" in html and page.page([], {})[1] == "Your progress: 0 of 0 points, all done"
+    assert (
+        html.count("\u2713</span>") == 1
+        and html.count("\u2717</span>") == 2 + 2
+        and html.count("\u25cb</span>") == 5
+    )
+    assert (
+        "01.2 The gradient by hand, 3 tries: <a href=" in html
+        and "02.1 The published objective, 1 try: <a href=" in html
+    )
+    assert (
+        "\u201cequivalent\u201d" in html and page.page([], {})[1] == "Your progress: 0 of 0 points, all done"
+    )
 
 
 def test_links_lead_to_the_notebooks(monkeypatch):
@@ -170,11 +254,15 @@ def test_an_unknown_lesson_is_told():
 
 def test_importing_cmlib_stays_light():
     code = ("import sys, time; t = time.perf_counter(); import cmlib; t = time.perf_counter() - t; "
-            "print(t, 'torch' in sys.modules, callable(cmlib.__getattr__), 'submit' in dir(cmlib), 'report' in dir(cmlib)); "
-            "import cmlib.grade.slicing, cmlib.grade.submissions; print('torch' in sys.modules, 'IPython' in sys.modules)")
+            "print(t, 'torch' in sys.modules, callable(cmlib.__getattr__), 'submit' in dir(cmlib), 'report' "
+            "in dir(cmlib)); "
+            "import cmlib.grade.slicing, cmlib.grade.submissions; print('torch' in sys.modules, 'IPython' in "
+            "sys.modules)")
     times = []
     for _ in range(3):
-        first, second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
+        first, second = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.splitlines()
         assert first.split()[1:] == ["False", "True", "True", "True"] and second == "False False"
         times.append(float(first.split()[0]))
     assert min(times) < 0.2

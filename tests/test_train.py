@@ -11,12 +11,14 @@ from conftest import interrupted_at, need
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from cmlib.batch import Features
-from cmlib.fusion import Concat
-from cmlib.metrics import evaluate
-from cmlib.models import freeze, predict
-from cmlib.optim import Ema
-from cmlib.train import History, fit
+from cmlib.data.batch import Features
+from cmlib.evaluation.classification import evaluate
+from cmlib.fusion.concat import Concat
+from cmlib.training.fit import fit
+from cmlib.training.freeze import freeze
+from cmlib.training.optim import Ema
+from cmlib.training.predict import predict
+from cmlib.training.run import History
 
 
 def data(n=150, seed=0):
@@ -41,10 +43,22 @@ def same(a, b):
 def test_fit_equals_a_bare_loop_step_for_step():
     ours, x = model(), data()
     bare = copy.deepcopy(ours)
-    history = fit(ours, x, epochs=3, batch_size=32, learning_rate=0.01, weight_decay=0.1, warmup=0.2, clip=0.5, seed=7,
-                  progress=False)
+    history = fit(
+        ours,
+        x,
+        epochs=3,
+        batch_size=32,
+        learning_rate=0.01,
+        weight_decay=0.1,
+        warmup=0.2,
+        clip=0.5,
+        seed=7,
+        progress=False,
+    )
     matrices, rest = ([p for p in bare.parameters() if (p.ndim > 1) == two] for two in (True, False))
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}])
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    )
     draw = torch.Generator().manual_seed(7)
     losses, step = [], 0
     for _ in range(3):
@@ -87,7 +101,9 @@ def test_the_best_epoch_is_kept_and_patience_stops():
     assert history.best_epoch == 1 and len(history) == 4
     once = model()
     fit(once, x, epochs=1, learning_rate=0.01, progress=False)
-    assert cross_entropy(net(wrong), wrong.labels).item() == pytest.approx(history["valid_loss"].min(), abs=1e-6)
+    assert cross_entropy(net(wrong), wrong.labels).item() == pytest.approx(
+        history["valid_loss"].min(), abs=1e-6
+    )
     assert history["valid_accuracy"].shape == (4,) and not net.training
 
 
@@ -104,7 +120,9 @@ def test_a_custom_loss_is_used():
 
     x, net = data(), model()
     expected = huber(net(x), x.labels).item()
-    assert fit(net, x, epochs=1, batch_size=150, loss=huber, progress=False).batch_loss[0] == pytest.approx(expected)
+    assert fit(net, x, epochs=1, batch_size=150, loss=huber, progress=False).batch_loss[0] == pytest.approx(
+        expected
+    )
 
 
 def test_frozen_parameters_do_not_move():
@@ -124,7 +142,8 @@ def test_nan_names_batch_and_rows_and_puts_the_last_good_weights_back():
         fit(net, x, epochs=2, batch_size=50, progress=False)
     order = torch.randperm(150, generator=torch.Generator().manual_seed(0)).tolist()
     assert str(caught.value) == (
-        f"The loss became nan in epoch 1, batch {order.index(41) // 50 + 1} (rows 41): look at these rows, or try a smaller "
+        f"The loss became nan in epoch 1, batch {order.index(41) // 50 + 1} (rows 41): look at these rows, "
+        "or try a smaller "
         "learning_rate than 0.001; the model has the weights it started with again.")
     clean(caught, net)
     assert same(before, state(net))
@@ -140,7 +159,8 @@ def test_a_valid_loss_that_is_nan_is_not_taken_for_never_the_best():
     wrong, net = data(seed=1), model()
     wrong.image[[3, 41]] = math.nan
     before = state(net)
-    with pytest.raises(FloatingPointError, match=r"The valid_loss became nan after epoch 1 \(rows 3, 41 of valid\): look") as caught:
+    with pytest.raises(FloatingPointError, match=r"The valid_loss became nan after epoch 1 \(rows 3, 41 of "
+                                                 r"valid\): look") as caught:
         fit(net, data(), wrong, epochs=2, progress=False)
     clean(caught, net)
     assert same(before, state(net))
@@ -154,7 +174,8 @@ def test_divergence_in_a_later_epoch_goes_back_to_the_best_one():
         return cross_entropy(logits, labels) * (math.inf if len(calls) == 4 else 1)
 
     net, once = model(), model()
-    with pytest.raises(FloatingPointError, match=r"inf in epoch 2, batch 2 .* the model has the weights of epoch 1 again\."):
+    with pytest.raises(FloatingPointError, match=r"inf in epoch 2, batch 2 .* the model has the weights of "
+                                                 r"epoch 1 again\."):
         fit(net, data(100), epochs=2, batch_size=50, loss=breaks, progress=False)
     steps = []  # one epoch of the same two-epoch schedule
 
@@ -171,15 +192,23 @@ def test_divergence_in_a_later_epoch_goes_back_to_the_best_one():
 @pytest.mark.parametrize("stop_at", [2, 6])
 def test_ctrl_c_returns_the_history_and_keeps_what_was_learned(stop_at):
     net, before = model(), state(model())
-    history = fit(net, data(), epochs=9, batch_size=50, loss=interrupted_at(stop_at, cross_entropy), progress=False)
+    history = fit(
+        net, data(), epochs=9, batch_size=50, loss=interrupted_at(stop_at, cross_entropy), progress=False
+    )
     assert isinstance(history, History) and history.interrupted and len(history) == (stop_at - 1) // 3
     assert not same(before, state(net))
 
 
-NO_MEMORY = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), RuntimeError("CUDA error: out of memory"),
-             RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to …"),
-             RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), MemoryError("Unable to allocate 8 GiB"),
-             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")]
+NO_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to …"
+    ),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+    MemoryError("Unable to allocate 8 GiB"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
 
 
 class Breaks:
@@ -201,7 +230,8 @@ def test_out_of_memory_says_what_to_lower_and_leaves_whole_epochs(error):
     with pytest.raises(MemoryError) as caught:
         fit(net, data(), epochs=2, batch_size=50, loss=Breaks(error, 6), progress=False)
     assert str(caught.value).startswith(
-        "Out of memory on cpu at batch_size=50: lower batch_size, or use smaller images or shorter texts, or raise accumulate, "
+        "Out of memory on cpu at batch_size=50: lower batch_size, or use smaller images or shorter texts, or "
+        "raise accumulate, "
         "or freeze an encoder. A step needs about ") and "(2.08 kB for each of 50 rows)" in str(caught.value)
     clean(caught, net)
     fit(once, data(), epochs=2, batch_size=50, loss=Breaks(KeyboardInterrupt(), 4), progress=False)
@@ -226,7 +256,8 @@ class Greedy(nn.Module):
 @pytest.mark.parametrize("call", [predict, evaluate])
 def test_out_of_memory_outside_training_can_be_mended_too(call):
     net = Greedy().train()
-    with pytest.raises(MemoryError, match="^Out of memory on cpu at batch_size=256: lower batch_size, or use smaller") as caught:
+    with pytest.raises(MemoryError, match="^Out of memory on cpu at batch_size=256: lower batch_size, or use "
+                                          "smaller") as caught:
         call(net, data())
     assert caught.value.__suppress_context__ and net.training
     call(net, data(), batch_size=10)
@@ -251,19 +282,38 @@ def relabel(value):
     return Features(data().image, data().text, torch.full((150,), value) if isinstance(value, int) else value)
 
 
-@pytest.mark.parametrize(("call", "error", "words"), [
-    (lambda: fit(model(), relabel(1), epochs=1), ValueError, "class 1: nothing can be learned from one class"),
-    (lambda: fit(model(), data(), data()[:0], epochs=1), ValueError, "no rows"),
-    (lambda: fit(model(), data()[:0], epochs=1), ValueError, "no rows"),
-    (lambda: fit(model(), relabel(torch.arange(150) % 3), epochs=1), ValueError, "of train run from 0 to 2, but the model has 2"),
-    (lambda: fit(model(), data(), relabel(torch.arange(150) % 3), epochs=1), ValueError, "of valid run from 0 to 2"),
-    (lambda: fit(model(), data(), relabel(torch.arange(150) % 2 - 1), epochs=1), ValueError, "of valid run from -1 to 0"),
-    (lambda: fit(freeze(model()), data(), epochs=1), ValueError, "frozen"),
-    (lambda: fit(model(), data(), epochs=0), ValueError, "epochs=0"),
-    (lambda: fit(model(), data(), epochs=1, patience=2), ValueError, "valid"),
-    (lambda: fit(model(), data(), epochs=1, monitor="f1"), ValueError, "'f1'"),
-    (lambda: fit(model(), "emoji", epochs=1), TypeError, "str"),
-])
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (
+            lambda: fit(model(), relabel(1), epochs=1),
+            ValueError,
+            "class 1: nothing can be learned from one class",
+        ),
+        (lambda: fit(model(), data(), data()[:0], epochs=1), ValueError, "no rows"),
+        (lambda: fit(model(), data()[:0], epochs=1), ValueError, "no rows"),
+        (
+            lambda: fit(model(), relabel(torch.arange(150) % 3), epochs=1),
+            ValueError,
+            "of train run from 0 to 2, but the model has 2",
+        ),
+        (
+            lambda: fit(model(), data(), relabel(torch.arange(150) % 3), epochs=1),
+            ValueError,
+            "of valid run from 0 to 2",
+        ),
+        (
+            lambda: fit(model(), data(), relabel(torch.arange(150) % 2 - 1), epochs=1),
+            ValueError,
+            "of valid run from -1 to 0",
+        ),
+        (lambda: fit(freeze(model()), data(), epochs=1), ValueError, "frozen"),
+        (lambda: fit(model(), data(), epochs=0), ValueError, "epochs=0"),
+        (lambda: fit(model(), data(), epochs=1, patience=2), ValueError, "valid"),
+        (lambda: fit(model(), data(), epochs=1, monitor="f1"), ValueError, "'f1'"),
+        (lambda: fit(model(), "emoji", epochs=1), TypeError, "str"),
+    ],
+)
 def test_bad_input_is_one_sentence(call, error, words):
     with pytest.raises(error) as caught:
         call()
@@ -297,12 +347,16 @@ def test_the_average_is_what_is_validated_and_kept():
 
 def test_a_compiled_model_trains_close_to_the_model(tmp_path, monkeypatch):
     need("A C++ compiler (sudo apt install g++)", shutil.which("g++") or shutil.which("clang++"))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # compiled here and now, not found from another day
+    # compiled here and now, not found from another day
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     plain, compiled = model(), model()
     a = fit(plain, data(128), data(50, 1), epochs=3, progress=False)
     b = fit(compiled, data(128), data(50, 1), epochs=3, progress=False, compile=True)
     assert list(tmp_path.rglob("*.cpp")) and a.batch_loss == pytest.approx(b.batch_loss, abs=1e-5)
-    for name, tensor in plain.state_dict().items():  # the same names: nothing of the compiler stays in the model
+    for (
+        name,
+        tensor,
+    ) in plain.state_dict().items():  # the same names: nothing of the compiler stays in the model
         torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
 
 
@@ -316,7 +370,8 @@ def test_compile_goes_through_the_compiler(monkeypatch):
     fit(net, data(), epochs=1, progress=False, compile=True)
     assert made == [net]
     found.clear()
-    with pytest.raises(FileNotFoundError, match=r"compile=True needs a compiler \(g\+\+ or clang\+\+\), .*: sudo apt install g\+\+ .*leave compile"):
+    with pytest.raises(FileNotFoundError, match=r"compile=True needs a compiler \(g\+\+ or clang\+\+\), .*: "
+                                                r"sudo apt install g\+\+ .*leave compile"):
         fit(net, data(), epochs=1, progress=False, compile=True)
 
 
@@ -325,7 +380,11 @@ def test_branches_learn_at_their_own_rates():
         def __init__(self):
             super().__init__()
             torch.manual_seed(0)
-            self.image_encoder, self.text_encoder, self.head = nn.Linear(4, 2), nn.Linear(3, 2), nn.Linear(2, 2)
+            self.image_encoder, self.text_encoder, self.head = (
+                nn.Linear(4, 2),
+                nn.Linear(3, 2),
+                nn.Linear(2, 2),
+            )
 
         def forward(self, batch):
             return self.head(self.image_encoder(batch.image) * self.text_encoder(batch.text))
@@ -335,7 +394,11 @@ def test_branches_learn_at_their_own_rates():
     fit(net, data(), epochs=1, batch_size=150, warmup=0, weight_decay=0, progress=False,
         learning_rate={"text": 0, "image": 1e-4, "head": 1e-2})
     for branch, rate_of in (("text_encoder", 0), ("image_encoder", 1e-4), ("head", 1e-2)):
-        moved = max((net.state_dict()[name] - before[name]).abs().max().item() for name in before if name.startswith(branch))
+        moved = max(
+            (net.state_dict()[name] - before[name]).abs().max().item()
+            for name in before
+            if name.startswith(branch)
+        )
         assert moved == pytest.approx(rate_of, rel=0.01)  # the first step of Adam is as long as the rate
     wrong = data()
     wrong.image[3] = math.nan

@@ -1,4 +1,6 @@
-"""The worlds keep their promises: a row never changes, the truth is exact, words decode, boxes hold the toys."""
+"""The worlds keep their promises: a row never changes, the truth is exact, words decode, boxes hold the
+toys.
+"""
 
 import hashlib
 import inspect
@@ -22,14 +24,20 @@ from cmlib.worlds.sprites import CRACKS, POSES, sprite
 from cmlib.worlds.words import SYNONYMS, TWINS
 from cmlib.worlds.xray import finding
 
-WORLDS = {"desk": RefundDesk(n_colors=3, noise=(0.1, 0.2, 0.05), seed=3), "chest": Chest(seed=3), "toys": Toys(seed=3)}
+WORLDS = {
+    "desk": RefundDesk(n_colors=3, noise=(0.1, 0.2, 0.05), seed=3),
+    "chest": Chest(seed=3),
+    "toys": Toys(seed=3),
+}
 DEFAULT = (0.25, 0.25, 0.25, 0.25)
 SETTINGS = [(DEFAULT, (0, 0, 0)), ((0.4, 0.2, 0.2, 0.2), (0.05, 0.1, 0.05)),
             ((0, 0, 0, 1), (0, 0, 0.3)), ((0.7, 0.3, 0, 0), (0.2, 0.1, 0))]
 
 
 def same(a, b):
-    assert torch.equal(a.images, b.images) and list(a.texts) == list(b.texts) and torch.equal(a.labels, b.labels)
+    assert (
+        torch.equal(a.images, b.images) and list(a.texts) == list(b.texts) and torch.equal(a.labels, b.labels)
+    )
     for name, values in a.extras.items():
         other = b.extras[name]
         assert torch.equal(values, other) if isinstance(values, torch.Tensor) else values == other, name
@@ -63,25 +71,55 @@ def test_a_row_does_not_depend_on_the_process():
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_other_splits_and_seeds_are_other_rows(reference, name):
-    train, test, other = reference[name], WORLDS[name].sample(40, "test"), type(WORLDS[name])(seed=4).sample(40)
+    train, test, other = (
+        reference[name],
+        WORLDS[name].sample(40, "test"),
+        type(WORLDS[name])(seed=4).sample(40),
+    )
     for rows in (test, other):
         assert not any(torch.equal(a, b) for a, b in zip(train.images, rows.images, strict=True))
 
 
 @pytest.mark.parametrize("name", WORLDS)
-@pytest.mark.parametrize(("slip", "meant"), [
-    ("trian", "train"), ("tran", "train"), ("Train", "train"), ("train ", "train"), ("training", "train"), ("tset", "test"),
-    ("tests", "test"), ("TEST", "test"), ("val", "valid"), ("vaild", "valid"), ("validation", "valid")])
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("trian", "train"),
+        ("tran", "train"),
+        ("Train", "train"),
+        ("train ", "train"),
+        ("training", "train"),
+        ("tset", "test"),
+        ("tests", "test"),
+        ("TEST", "test"),
+        ("val", "valid"),
+        ("vaild", "valid"),
+        ("validation", "valid"),
+    ],
+)
 def test_a_misspelt_split_is_not_another_sequence(name, slip, meant):
     with pytest.raises(ValueError) as caught:
         WORLDS[name].sample(2, split=slip)
-    assert str(caught.value) == (f'sample(split={slip!r}) looks like a misspelt "{meant}": write that, or, for a sequence of '
+    assert str(caught.value) == (f'sample(split={slip!r}) looks like a misspelt "{meant}": write that, or, '
+                                 'for a sequence of '
                                  f'its own, a name less like it, such as "{meant} 2".')
 
 
 def test_every_other_name_is_a_sequence_of_its_own():
-    names = ["train", "valid", "test", "pretraining train", "pretraining test", "warm-up", "benchmark", "train 2", "test2",
-             "demo", "dev", "holdout"]
+    names = [
+        "train",
+        "valid",
+        "test",
+        "pretraining train",
+        "pretraining test",
+        "warm-up",
+        "benchmark",
+        "train 2",
+        "test2",
+        "demo",
+        "dev",
+        "holdout",
+    ]
     assert len({digest(WORLDS["desk"].sample(2, split=name)) for name in names}) == len(names)
 
 
@@ -104,9 +142,14 @@ def test_ceilings_are_the_closed_forms(p, e, k):
     (p_r, p_i, p_t, p_s), (e_i, e_t, e_s) = p, e
     desk = RefundDesk(k, p, e)
     assert float(desk.joint_table().sum()) == pytest.approx(1)
-    assert desk.ceilings() == pytest.approx({
-        "image": (p_r + p_i) * (1 - e_i) + (p_t + p_s) / 2, "text": (p_r + p_t) * (1 - e_t) + (p_i + p_s) / 2,
-        "both": p_r * (1 - min(e_i, e_t)) + p_i * (1 - e_i) + p_t * (1 - e_t) + p_s * (1 - e_s), "prior": 0.5})
+    assert desk.ceilings() == pytest.approx(
+        {
+            "image": (p_r + p_i) * (1 - e_i) + (p_t + p_s) / 2,
+            "text": (p_r + p_t) * (1 - e_t) + (p_i + p_s) / 2,
+            "both": p_r * (1 - min(e_i, e_t)) + p_i * (1 - e_i) + p_t * (1 - e_t) + p_s * (1 - e_s),
+            "prior": 0.5,
+        }
+    )
 
 
 def sampled(desk, n):
@@ -123,11 +166,17 @@ def test_joint_table_is_what_is_sampled(p, e, k):
     exact = desk.joint_table().numpy()
     assert (counts[exact == 0] == 0).all()
     assert (np.abs(counts / n - exact) <= 4 * np.sqrt(exact * (1 - exact) / n) + 1e-12).all()
-    guess = {"image": exact.sum(2).argmax(0)[z["image_symbol"]], "text": exact.sum(1).argmax(0)[z["text_symbol"]],
-             "both": exact.argmax(0)[z["image_symbol"], z["text_symbol"]]}
+    guess = {
+        "image": exact.sum(2).argmax(0)[z["image_symbol"]],
+        "text": exact.sum(1).argmax(0)[z["text_symbol"]],
+        "both": exact.argmax(0)[z["image_symbol"], z["text_symbol"]],
+    }
     for name, rule in guess.items():
         ceiling = desk.ceilings()[name]
-        assert abs((rule == z["label"]).mean() - ceiling) <= 4 * np.sqrt(max(ceiling * (1 - ceiling), 0) / n) + 1e-12
+        assert (
+            abs((rule == z["label"]).mean() - ceiling)
+            <= 4 * np.sqrt(max(ceiling * (1 - ceiling), 0) / n) + 1e-12
+        )
 
 
 @pytest.mark.parametrize("k", [2, 4])
@@ -168,7 +217,8 @@ def test_extras_agree_with_each_other():
 
 WORD_COLOR = {word: c for c, color in enumerate(COLORS) for word in SYNONYMS[color]}
 ABOUT_ORDER = re.compile(r"\b(ordered|order|invoice|asked for|paid for)\b")
-NOT_ORDERED = re.compile(r"did not order the \w+|, not the \w+ one|not the \w+ \w+ but|brother ordered the \w+")
+NOT_ORDERED = re.compile(r"did not order the \w+|, not the \w+ one|not the \w+ \w+ but|brother ordered the "
+                         r"\w+")
 BESIDE_THE_POINT = re.compile(r"the box is|the old one|at first|feared")
 BAD = r"\b(broken|damaged|cracked|cracks?|scratch|damage|fell apart|two pieces)\b"
 GOOD = r"\b(fine|intact|whole|perfect|perfectly|well|happy|one piece|as good as new|works?)\b"
@@ -183,7 +233,9 @@ def decode(text):
         if ABOUT_ORDER.search(sentence):
             found |= {3 + WORD_COLOR[w] for w in NOT_ORDERED.sub(" ", sentence).split() if w in WORD_COLOR}
         for clause in re.split(r" , | but ", sentence):
-            if not re.search(r"my neighbour|my sister|my son|in the advert|gave a friend|shop window|one day", clause):
+            if not re.search(
+                r"my neighbour|my sister|my son|in the advert|gave a friend|shop window|one day", clause
+            ):
                 clause = "" if "at first" not in clause and BESIDE_THE_POINT.search(clause) else clause
                 if "at first" not in clause and re.search(f"{BAD}|{GOOD}", clause):
                     found.add(int(bool(re.search(BAD, clause)) != bool(re.search(NEGATION, clause))))
@@ -195,7 +247,11 @@ def decode(text):
 def test_the_message_says_exactly_its_symbol(monkeypatch, k):
     monkeypatch.setattr("cmlib.worlds.desk._take_photos", lambda photos, z: z["label"])  # words only: quicker
     pairs = RefundDesk(k, noise=(0.1, 0.1, 0.1), seed=8).sample(5000)
-    wrong = [(t, b) for t, b in zip(pairs.texts, pairs.extras["text_symbol"].tolist(), strict=True) if decode(t) != b]
+    wrong = [
+        (t, b)
+        for t, b in zip(pairs.texts, pairs.extras["text_symbol"].tolist(), strict=True)
+        if decode(t) != b
+    ]
     assert not wrong, wrong[:5]
     assert all(t == t.lower() and "  " not in t and "{" not in t for t in pairs.texts)
     assert not any(re.search(r"\ba [aeiou]|\ban [^aeiou]", t) for t in pairs.texts)
@@ -214,7 +270,11 @@ def test_captions_tags_and_questions_tell_the_truth():
         n = int(e["count"][i])
         kinds = [KINDS[k] for k in e["kind"][i, :n]]
         colors = [COLORS[c] for c in e["color"][i, :n]]
-        assert (e["kind"][i, n:] == -1).all() and (e["boxes"][i, n:] == 0).all() and scenes.labels[i] == e["kind"][i, 0]
+        assert (
+            (e["kind"][i, n:] == -1).all()
+            and (e["boxes"][i, n:] == 0).all()
+            and scenes.labels[i] == e["kind"][i, 0]
+        )
         said = re.split(r" (?:there is no|no|it does not show any) ", scenes.texts[i].replace("toys", ""))[0]
         assert [kind_of[w] for w in said.split() if w in kind_of] == kinds
         assert [COLORS[WORD_COLOR[w]] for w in said.split() if w in WORD_COLOR] == colors
@@ -280,7 +340,9 @@ def test_cracks_are_easy_to_see(kind):
         for crack in range(1, CRACKS + 1):
             whole, broken = sprite(kind, size), sprite(kind, size, 0, crack)
             for grey in (60, 200):
-                difference = np.abs((whole.fixed + whole.main * grey) - (broken.fixed + broken.main * grey)).mean(0)
+                difference = np.abs(
+                    (whole.fixed + whole.main * grey) - (broken.fixed + broken.main * grey)
+                ).mean(0)
                 assert (difference > 40).sum() > 1.1 * size, (kind, size, crack, grey)
 
 
@@ -324,18 +386,23 @@ def test_an_empty_sample_is_empty(name):
 
 # --- bad input ---
 
-@pytest.mark.parametrize("arguments,error,sentence", [
-    ({"probabilities": (0.5, 0.5, 0.5, 0)}, ValueError, r"must sum to 1; these sum to 1\.5"),
-    ({"probabilities": (1.5, -0.5, 0, 0)}, ValueError, "must not be negative"),
-    ({"probabilities": (0.5, 0.5)}, ValueError, "give 4 numbers, for R, I, T, S"),
-    ({"probabilities": 0.5}, ValueError, "give 4 numbers"),
-    ({"probabilities": (float("nan"), 0, 0, 1)}, ValueError, "give 4 numbers"),
-    ({"n_colors": 1}, ValueError, "choose 2 to 6 colours"), ({"n_colors": 7}, ValueError, "choose 2 to 6 colours"),
-    ({"n_colors": 2.5}, TypeError, r"n_colors=…\) must be a whole number; got 2\.5"),
-    ({"noise": (0, 0.5, 0)}, ValueError, r"at least 0 and below 0\.5"),
-    ({"noise": (-0.1, 0, 0)}, ValueError, "at least 0"),
-    ({"noise": (0, 0)}, ValueError, "give 3 numbers"), ({"seed": "a"}, TypeError, "seed=…"),
-])
+@pytest.mark.parametrize(
+    "arguments,error,sentence",
+    [
+        ({"probabilities": (0.5, 0.5, 0.5, 0)}, ValueError, r"must sum to 1; these sum to 1\.5"),
+        ({"probabilities": (1.5, -0.5, 0, 0)}, ValueError, "must not be negative"),
+        ({"probabilities": (0.5, 0.5)}, ValueError, "give 4 numbers, for R, I, T, S"),
+        ({"probabilities": 0.5}, ValueError, "give 4 numbers"),
+        ({"probabilities": (float("nan"), 0, 0, 1)}, ValueError, "give 4 numbers"),
+        ({"n_colors": 1}, ValueError, "choose 2 to 6 colours"),
+        ({"n_colors": 7}, ValueError, "choose 2 to 6 colours"),
+        ({"n_colors": 2.5}, TypeError, r"n_colors=…\) must be a whole number; got 2\.5"),
+        ({"noise": (0, 0.5, 0)}, ValueError, r"at least 0 and below 0\.5"),
+        ({"noise": (-0.1, 0, 0)}, ValueError, "at least 0"),
+        ({"noise": (0, 0)}, ValueError, "give 3 numbers"),
+        ({"seed": "a"}, TypeError, "seed=…"),
+    ],
+)
 def test_desk_says_what_is_wrong(arguments, error, sentence):
     with pytest.raises(error, match=sentence):
         RefundDesk(**arguments)

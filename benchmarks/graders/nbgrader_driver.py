@@ -1,4 +1,6 @@
-"""Runs in the rivals' own environment: grades the notebooks named on each line of standard input with nbgrader."""
+"""Runs in the rivals' own environment: grades the notebooks named on each line of standard input with
+nbgrader.
+"""
 
 import json
 import logging
@@ -19,10 +21,28 @@ def notebook(exercises: list[dict], cells: list[str]) -> nbformat.NotebookNode:
     book = [nbformat.v4.new_code_cell(cells[0])]
     for e, text in zip(exercises, cells[1:], strict=True):
         id = e["id"].replace(".", "-")
-        for source, more in ((text, {"grade": False, "solution": True, "locked": False, "grade_id": f"answer-{id}"}),
-                             (TEST.format(**e), {"grade": True, "solution": False, "locked": True, "grade_id": f"test-{id}", "points": e["points"]})):
-            book.append(nbformat.v4.new_code_cell(source, metadata={"nbgrader": {"schema_version": 3, "task": False, **more}}))
-    return nbformat.v4.new_notebook(cells=book, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+        for source, more in (
+            (text, {"grade": False, "solution": True, "locked": False, "grade_id": f"answer-{id}"}),
+            (
+                TEST.format(**e),
+                {
+                    "grade": True,
+                    "solution": False,
+                    "locked": True,
+                    "grade_id": f"test-{id}",
+                    "points": e["points"],
+                },
+            ),
+        ):
+            book.append(
+                nbformat.v4.new_code_cell(
+                    source, metadata={"nbgrader": {"schema_version": 3, "task": False, **more}}
+                )
+            )
+    return nbformat.v4.new_notebook(
+        cells=book,
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
 
 
 def write(path: Path, book) -> None:

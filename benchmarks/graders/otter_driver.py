@@ -1,4 +1,6 @@
-"""Runs in the rivals' own environment: grades the notebooks named on each line of standard input with otter-grader."""
+"""Runs in the rivals' own environment: grades the notebooks named on each line of standard input with
+otter-grader.
+"""
 
 import json
 import subprocess
@@ -19,8 +21,24 @@ def prepare(work: Path, exercises: list[dict]) -> Path:
     for e in exercises:
         (tests / f"q{e['id'].replace('.', '_')}.py").write_text((HEAD + TEST).format(**e))
     archive = work / "autograder.zip"
-    subprocess.run([sys.executable, "-m", "otter", "generate", "-t", tests, "-o", archive, "--no-config", "--no-requirements", "--no-environment"],
-                   cwd=work, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "otter",
+            "generate",
+            "-t",
+            tests,
+            "-o",
+            archive,
+            "--no-config",
+            "--no-requirements",
+            "--no-environment",
+        ],
+        cwd=work,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return archive
 
 
@@ -32,8 +50,12 @@ def main() -> None:
     for line in sys.stdin:
         points, start = [], time.monotonic()
         for number, cells in enumerate(json.loads(line)):
-            book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells],
-                                            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+            book = nbformat.v4.new_notebook(
+                cells=[nbformat.v4.new_code_cell(c) for c in cells],
+                metadata={
+                    "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+                },
+            )
             path = work / f"{number}.ipynb"
             nbformat.write(book, path)
             points.append(grade_submission(str(path), str(archive), quiet=True).total)

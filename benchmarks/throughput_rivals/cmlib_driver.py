@@ -3,14 +3,26 @@
 from task import CLIP, SEED, WARMUP, serve
 
 from cmlib.datasets import folder
-from cmlib.train import fit
+from cmlib.training.fit import fit
 
 
 def train(task, turn):
     tier, size = turn["tier"], task.size
     data = folder(task.csv, size=size.pixels, cache=turn["cache"]) if tier == 3 else task.rows(tier)
-    fit(task.model, data, epochs=size.epochs, batch_size=size.batch, learning_rate=size.rate, warmup=WARMUP, clip=CLIP, seed=SEED,
-        loss=task.loss, precision=size.precision, compile=task.compile, progress=False)
+    fit(
+        task.model,
+        data,
+        epochs=size.epochs,
+        batch_size=size.batch,
+        learning_rate=size.rate,
+        warmup=WARMUP,
+        clip=CLIP,
+        seed=SEED,
+        loss=task.loss,
+        precision=size.precision,
+        compile=task.compile,
+        progress=False,
+    )
 
 
 if __name__ == "__main__":

@@ -27,11 +27,25 @@ class Module(lightning.LightningModule):
 
 def train(task, turn):
     size, data = task.size, task.dataset(turn["tier"])
-    loader = DataLoader(data, batch_size=size.batch, sampler=Order(task), collate_fn=data.collate, **task.loader(turn["tier"]))
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False) if task.tuned else {}
-    trainer = lightning.Trainer(max_epochs=size.epochs, accelerator="gpu" if task.gpu else "cpu", devices=1, gradient_clip_val=CLIP,
-                                precision="bf16-mixed" if size.precision == "bf16" else "32-true",
-                                default_root_dir=task.folder / "lightning", **quiet)
+    loader = DataLoader(
+        data, batch_size=size.batch, sampler=Order(task), collate_fn=data.collate, **task.loader(turn["tier"])
+    )
+    quiet = (
+        dict.fromkeys(
+            ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+        )
+        if task.tuned
+        else {}
+    )
+    trainer = lightning.Trainer(
+        max_epochs=size.epochs,
+        accelerator="gpu" if task.gpu else "cpu",
+        devices=1,
+        gradient_clip_val=CLIP,
+        precision="bf16-mixed" if size.precision == "bf16" else "32-true",
+        default_root_dir=task.folder / "lightning",
+        **quiet,
+    )
     trainer.fit(Module(task), loader)
 
 

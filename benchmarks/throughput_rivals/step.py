@@ -1,4 +1,6 @@
-"""One step, taken apart: how many operations it is, what the chip can do at best, and which operations take the time."""
+"""One step, taken apart: how many operations it is, what the chip can do at best, and which operations take
+the time.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def flops(task) -> float:
 
 
 def reached(task) -> float:
-    """FLOP/s of a large matrix product here, in the precision of the task: what no data sheet promises and any step must stay below."""
+    """FLOP/s of a large matrix product here, in the precision of the task: what no data sheet promises and
+    any step must stay below.
+    """
     n, best = (8192, 0.0) if task.gpu else (1024, 0.0)
     a = torch.randn(n, n, device=task.device, dtype=task.precision.dtype)
     for _ in range(10):
@@ -36,7 +40,9 @@ def reached(task) -> float:
 
 
 def parts(task, tier: int = 1, most: int = 8) -> list[tuple[str, float]]:
-    """(operation, its share of the time of an epoch of ours), largest first; on a GPU also how long it waited for work."""
+    """(operation, its share of the time of an epoch of ours), largest first; on a GPU also how long it waited
+    for work.
+    """
     task.begin("warm")
     train(task, {"tier": tier})
     task.begin("warm")
@@ -47,7 +53,11 @@ def parts(task, tier: int = 1, most: int = 8) -> list[tuple[str, float]]:
         _wait(task)
         wall = 1e6 * (time.perf_counter() - start)
     own = "self_device_time_total" if task.gpu else "self_cpu_time_total"
-    taken = {event.key: getattr(event, own) for event in seen.key_averages() if event.device_type == torch.autograd.DeviceType.CPU}
+    taken = {
+        event.key: getattr(event, own)
+        for event in seen.key_averages()
+        if event.device_type == torch.autograd.DeviceType.CPU
+    }
     whole = max(wall, sum(taken.values()))
     found = sorted(((name, us / whole) for name, us in taken.items()), key=lambda pair: -pair[1])[:most]
     rest = [("all others", sum(taken.values()) / whole - sum(share for _, share in found))]

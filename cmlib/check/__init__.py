@@ -1,4 +1,6 @@
-"""Instant checks: ``check("02.1", my_function)`` says in one sentence whether it is right, and if not, why."""
+"""Instant checks: ``check("02.1", my_function)`` says in one sentence whether it is right, and if not,
+why.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ def check(id: str, answer) -> None:
     verdict = run(id, answer)
     record(verdict)
     mark = {"passed": "✓", "failed": "✗", "open": "○"}[verdict.state]
-    points = f" ({verdict.points} {'point' if verdict.points == 1 else 'points'})" if verdict.state == "passed" else ""
+    points = (
+        f" ({verdict.points} {'point' if verdict.points == 1 else 'points'})"
+        if verdict.state == "passed"
+        else ""
+    )
     say(f"{mark} {id} {find(id).title}: {verdict.message}{points}")
 
 
@@ -69,7 +75,9 @@ def find(id: str) -> Exercise:
 
 def lessons() -> list[str]:
     """The numbers of the lessons that have exercises."""
-    return sorted(m.name.removeprefix("lesson") for m in pkgutil.iter_modules(__path__) if m.name.startswith("lesson"))
+    return sorted(
+        m.name.removeprefix("lesson") for m in pkgutil.iter_modules(__path__) if m.name.startswith("lesson")
+    )
 
 
 def known_lesson(lesson: str) -> str:

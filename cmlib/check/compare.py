@@ -6,7 +6,9 @@ import torch
 
 
 def difference(got, want, rtol, atol) -> str | None:
-    """None where ``got`` equals ``want``, else what is wrong; a capital first letter marks a sentence that stands alone."""
+    """None where ``got`` equals ``want``, else what is wrong; a capital first letter marks a sentence that
+    stands alone.
+    """
     if isinstance(want, dict):
         if not isinstance(got, dict):
             return f"Return a dict with the keys {', '.join(map(str, want))}; you return a {kind_of(got)}."
@@ -38,10 +40,15 @@ def _leaf_difference(got, want, rtol, atol):
         g, w = torch.as_tensor(got), torch.as_tensor(want)
     except (TypeError, ValueError, RuntimeError):
         return f"Return a {kind_of(want)}; you return a {kind_of(got)}."
-    if g.is_complex() and not isinstance(want, (torch.Tensor, complex)):  # as a double it would lose its imaginary part
+    # as a double it would lose its imaginary part
+    if g.is_complex() and not isinstance(want, (torch.Tensor, complex)):
         return f"Return a {kind_of(want)}; you return a {kind_of(got)}."
     if g.shape != w.shape:
-        if g.ndim == 2 and g.T.shape == w.shape and torch.allclose(g.T.double(), w.double(), rtol=rtol, atol=atol):
+        if (
+            g.ndim == 2
+            and g.T.shape == w.shape
+            and torch.allclose(g.T.double(), w.double(), rtol=rtol, atol=atol)
+        ):
             return f"This is the transpose: your shape is {tuple(g.shape)}, and {tuple(w.shape)} is wanted."
         return f"The shape is wrong: yours is {tuple(g.shape)}, and {tuple(w.shape)} is wanted."
     if isinstance(want, torch.Tensor) and g.dtype != w.dtype:
@@ -64,7 +71,11 @@ def _likely_slip(g, w, rtol, atol):
     big = w.abs() > 1e-8
     if big.any() and w.isfinite().all() and g.isfinite().all():
         ratio = (g[big] / w[big]).mean()
-        if (g.numel() > 1 or _round(ratio) or _round(1 / ratio)) and ratio.abs() > 1e-6 and same(g, w * ratio):
+        if (
+            (g.numel() > 1 or _round(ratio) or _round(1 / ratio))
+            and ratio.abs() > 1e-6
+            and same(g, w * ratio)
+        ):
             return f"Every value is {ratio:.4g} times what it should be."
         if g.numel() > 1 and same(g - (g - w).mean(), w):
             return "Every value is off by the same constant."
@@ -83,4 +94,6 @@ def _name(dtype):
 def kind_of(value) -> str:
     if isinstance(value, torch.Tensor):
         return f"{_name(value.dtype)} tensor of shape {tuple(value.shape)}"
-    return {"str": "text", "NoneType": "None", "bool": "True or False"}.get(type(value).__name__, type(value).__name__)
+    return {"str": "text", "NoneType": "None", "bool": "True or False"}.get(
+        type(value).__name__, type(value).__name__
+    )

@@ -27,7 +27,19 @@ import torch
 from cmlib.check.compare import difference, kind_of
 from cmlib.check.formula import Formula
 
-__all__ = ["EXERCISES", "AnswerRaised", "Case", "Draw", "Exercise", "Formula", "Verdict", "case", "exercise", "judge", "properties"]
+__all__ = [
+    "EXERCISES",
+    "AnswerRaised",
+    "Case",
+    "Draw",
+    "Exercise",
+    "Formula",
+    "Verdict",
+    "case",
+    "exercise",
+    "judge",
+    "properties",
+]
 
 EXERCISES: dict[str, Exercise] = {}
 
@@ -75,7 +87,8 @@ class Verdict:
 
 @dataclass
 class Exercise:
-    """kind : "function", "module", "training", "number" or "choice"; difficulty : 1 to 5; see the module's example.
+    """kind : "function", "module", "training", "number" or "choice"; difficulty : 1 to 5; see the module's
+    example.
 
     grad : positions of the arguments whose gradients are compared as well
     call : how the learner's object meets a case, ``call(answer, *args)``; by default ``answer(*args)``
@@ -131,7 +144,9 @@ class _Failed(Exception):
 
 
 class AnswerRaised(Exception):
-    """The learner's code raised elsewhere (in the box of a grader), or could not be asked at all; the text completes "Your code …"."""
+    """The learner's code raised elsewhere (in the box of a grader), or could not be asked at all; the text
+    completes "Your code …".
+    """
 
 
 def judge(exercise: Exercise, answer: Any, seed: int = 0) -> Verdict:
@@ -146,7 +161,8 @@ def judge(exercise: Exercise, answer: Any, seed: int = 0) -> Verdict:
 
 
 def properties(exercise: Exercise, answer: Any, seed: int = 0) -> Iterator[tuple[str, str | None]]:
-    """(name of a property, None or the sentence that says what is wrong) for every case, and for its gradients where they count.
+    """(name of a property, None or the sentence that says what is wrong) for every case, and for its
+    gradients where they count.
 
     Raises ``NotImplementedError`` when the exercise is not answered yet.
     """
@@ -197,7 +213,8 @@ def _compare_values(exercise, answer, one: Case) -> tuple:
     got = _run(exercise, answer, theirs, one)
     for position, (old, new) in enumerate(zip(before, theirs, strict=True)):
         if old is not None and not torch.equal(old.nan_to_num(), new.detach().nan_to_num()):
-            raise _Failed(f"Your function changes argument {position + 1} in place; work on a new tensor instead.")
+            raise _Failed(f"Your function changes argument {position + 1} in place; work on a new tensor "
+                          "instead.")
     _compare(exercise, one, got, want, lambda wrong: exercise.call(wrong, *_fresh(one.args, exercise.grad)))
     return got, want, args, theirs
 
@@ -213,8 +230,13 @@ def _run(exercise, answer, args, one):
         raise _Failed("Your function calls itself without end.") from None
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [f.lineno for f in frames if f.name == getattr(answer, "__name__", "") or f.filename.startswith("<")
-                 or "ipykernel" in f.filename]
+        lines = [
+            f.lineno
+            for f in frames
+            if f.name == getattr(answer, "__name__", "")
+            or f.filename.startswith("<")
+            or "ipykernel" in f.filename
+        ]
         where = f" in line {lines[-1]} of your cell" if lines else ""
         text = str(error).strip().split("\n")[0][:160]
         raise _Failed(f"Your code raises {type(error).__name__}{where} for {one.about}: {text}") from None
@@ -239,8 +261,16 @@ def _compare(exercise, one, got, want, rerun, describe=None):
 def _too_far(got, want) -> str:
     """A ratio or a distance would give a single number, or a choice, away."""
     if isinstance(want, float):
-        return "Your number is nan." if math.isnan(got) else f"Your number is too {'large' if got > want else 'small'}."
-    return f"The answer {got!r} is not right." if isinstance(got, type(want)) else f"Give {kind_of(want)}; you gave {kind_of(got)}."
+        return (
+            "Your number is nan."
+            if math.isnan(got)
+            else f"Your number is too {'large' if got > want else 'small'}."
+        )
+    return (
+        f"The answer {got!r} is not right."
+        if isinstance(got, type(want))
+        else f"Give {kind_of(want)}; you gave {kind_of(got)}."
+    )
 
 
 def _number(value) -> float:
@@ -253,24 +283,34 @@ def _number(value) -> float:
 def _compare_gradients(exercise, one, got, want, args, theirs):
     names = list(inspect.signature(exercise.reference).parameters)
     if not isinstance(got, torch.Tensor) or not got.requires_grad:
-        raise _Failed("The values are right, but no gradient flows through them: did you use .item(), .detach() or float()?")
+        raise _Failed("The values are right, but no gradient flows through them: did you use .item(), "
+                      ".detach() or float()?")
     weight = torch.linspace(1, 2, want.numel(), dtype=want.dtype).reshape(want.shape)
     for position in exercise.grad:
-        expected = torch.autograd.grad((want * weight).sum(), args[position], retain_graph=True, allow_unused=True)[0]
+        expected = torch.autograd.grad(
+            (want * weight).sum(), args[position], retain_graph=True, allow_unused=True
+        )[0]
         try:
-            found = torch.autograd.grad((got * weight).sum(), theirs[position], retain_graph=True, allow_unused=True)[0]
+            found = torch.autograd.grad(
+                (got * weight).sum(), theirs[position], retain_graph=True, allow_unused=True
+            )[0]
         except AnswerRaised as raised:
-            raise _Failed(f"The values are right, but going backwards your code {raised} for {one.about}.") from None
+            raise _Failed(
+                f"The values are right, but going backwards your code {raised} for {one.about}."
+            ) from None
         except Exception as error:
-            raise _Failed(f"The values are right, but going backwards raises {type(error).__name__} for {one.about}: is a tensor "
+            raise _Failed(f"The values are right, but going backwards raises {type(error).__name__} for "
+                          f"{one.about}: is a tensor "
                           "changed in place after it was used?") from None
         name = names[position] if position < len(names) else f"argument {position + 1}"
         expected = torch.zeros_like(args[position]) if expected is None else expected
         found = torch.zeros_like(args[position]) if found is None else found
         if not found.isfinite().all():
-            raise _Failed(f"The values are right, but the gradient with respect to {name} is not finite for {one.about}.")
+            raise _Failed(f"The values are right, but the gradient with respect to {name} is not finite for "
+                          f"{one.about}.")
         if not torch.allclose(found, expected, rtol=1e-5, atol=1e-8):
-            raise _Failed(f"The values are right, but the gradient with respect to {name} is wrong for {one.about}: "
+            raise _Failed(f"The values are right, but the gradient with respect to {name} is wrong for "
+                          f"{one.about}: "
                           "is a part of the computation detached or done in NumPy?")
 
 

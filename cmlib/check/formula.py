@@ -6,9 +6,11 @@ import torch
 
 
 class Formula:
-    """``Formula("-logsigmoid(a + b)", "a", "b")`` is ``lambda a, b: -logsigmoid(a + b)``, in a form that can be sent elsewhere.
+    """``Formula("-logsigmoid(a + b)", "a", "b")`` is ``lambda a, b: -logsigmoid(a + b)``, in a form that can
+    be sent elsewhere.
 
-    Only exercises make one, never a learner; the text may use the parameters and what ``torch`` and ``torch.nn.functional`` offer.
+    Only exercises make one, never a learner; the text may use the parameters and what ``torch`` and
+    ``torch.nn.functional`` offer.
     """
 
     def __init__(self, text: str, *parameters: str):

@@ -1,11 +1,13 @@
-"""Exercises of lesson 01: binary cross-entropy from logits, p - y, weighted and smoothed targets, one AdamW step."""
+"""Exercises of lesson 01: binary cross-entropy from logits, p - y, weighted and smoothed targets, one AdamW
+step.
+"""
 
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
-from cmlib import losses
 from cmlib.check.engine import case, exercise
 from cmlib.check.telling import telling
+from cmlib.losses import classification as losses
 
 
 @exercise("01.1", "A binary loss that cannot break", minutes=8, points=2, difficulty=2, grad=(0,))
@@ -15,15 +17,20 @@ def binary_cross_entropy(logits, labels):
 
 @binary_cross_entropy.cases
 def _(draw):
-    yield telling(binary_cross_entropy, lambda: case(3 * draw.normal(7), draw.bits(7), about="seven random logits"),
-                  hides=("rounds to exactly", "exp(1000)", "clipped"))
-    yield case(draw.normal(3, 2), draw.uniform(3, 2), about="logits of shape (3, 2) with labels between 0 and 1")
+    yield telling(
+        binary_cross_entropy,
+        lambda: case(3 * draw.normal(7), draw.bits(7), about="seven random logits"),
+        hides=("rounds to exactly", "exp(1000)", "clipped"),
+    )
+    yield case(draw.normal(3, 2), draw.uniform(3, 2), about="logits of shape (3, 2) with labels between 0 "
+                                                            "and 1")
     yield case(draw.normal(1) + 5, torch.zeros(1).double(), about="one row")
     far = torch.tensor([1000.0, -1000.0, 1000.0, -1000.0]).double()
     yield case(far, torch.tensor([1.0, 0.0, 0.0, 1.0]).double(), about="logits of 1000 and -1000")
 
 
-@binary_cross_entropy.mistake("The sign is flipped: a loss is minus the log likelihood, and it falls as the label becomes "
+@binary_cross_entropy.mistake("The sign is flipped: a loss is minus the log likelihood, and it falls as the "
+                              "label becomes "
                               "more likely.")
 def _(logits, labels):
     return -losses.binary_cross_entropy(logits, labels)
@@ -39,7 +46,8 @@ def _(logits, labels):
     return torch.logaddexp(logits, torch.zeros_like(logits)) - labels * logits
 
 
-@binary_cross_entropy.mistake("The labels are swapped: with y = 1 the surprise is about p, with y = 0 about 1 - p.")
+@binary_cross_entropy.mistake("The labels are swapped: with y = 1 the surprise is about p, with y = 0 about "
+                              "1 - p.")
 def _(logits, labels):
     return losses.binary_cross_entropy(logits, 1 - labels)
 
@@ -49,19 +57,23 @@ def _(logits, labels):
     return -(labels * torch.nn.functional.logsigmoid(logits)).mean()
 
 
-@binary_cross_entropy.mistake("A logit of 1000 breaks it: the probability rounds to exactly 0 or 1 before the logarithm is "
+@binary_cross_entropy.mistake("A logit of 1000 breaks it: the probability rounds to exactly 0 or 1 before "
+                              "the logarithm is "
                               "taken.")
 def _(logits, labels):
     p = torch.sigmoid(logits)
     return -(labels * p.log() + (1 - labels) * (1 - p).log()).mean()
 
 
-@binary_cross_entropy.mistake("A logit of 1000 breaks it: exp(1000) is infinite, even inside log(1 + exp(z)).")
+@binary_cross_entropy.mistake(
+    "A logit of 1000 breaks it: exp(1000) is infinite, even inside log(1 + exp(z))."
+)
 def _(logits, labels):
     return (torch.log(1 + torch.exp(logits)) - labels * logits).mean()
 
 
-@binary_cross_entropy.mistake("The probability is clipped, so a confident wrong answer stops costing more and stops "
+@binary_cross_entropy.mistake("The probability is clipped, so a confident wrong answer stops costing more "
+                              "and stops "
                               "learning: work with the logit instead.")
 def _(logits, labels):
     p = torch.sigmoid(logits).clamp(1e-7, 1 - 1e-7)
@@ -78,7 +90,11 @@ def _(draw):
     yield case(2 * draw.normal(5, 3), draw.integers(3, 5), about="5 rows of 3 classes")
     yield case(draw.normal(1, 7), draw.integers(7, 1), about="one row of 7 classes")
     yield case(draw.normal(4, 4), draw.integers(4, 4), about="as many rows as classes")
-    yield case(torch.tensor([[1000.0, 0.0], [-1000.0, 1000.0]]).double(), torch.tensor([1, 1]), about="logits of 1000")
+    yield case(
+        torch.tensor([[1000.0, 0.0], [-1000.0, 1000.0]]).double(),
+        torch.tensor([1, 1]),
+        about="logits of 1000",
+    )
 
 
 @softmax_gradient.mistake("The division by the number of rows is missing: the loss is a mean.")
@@ -101,7 +117,8 @@ def _(logits, labels):
     return (logits.softmax(0) - one_hot(labels, logits.shape[1])) / len(logits)
 
 
-@softmax_gradient.mistake("Only the right class gets a gradient: the other classes are in the denominator of softmax, so "
+@softmax_gradient.mistake("Only the right class gets a gradient: the other classes are in the denominator of "
+                          "softmax, so "
                           "theirs is not zero.")
 def _(logits, labels):
     y = one_hot(labels, logits.shape[1])
@@ -126,10 +143,22 @@ def weighted_cross_entropy(logits, labels, class_weights, label_smoothing):
 
 @weighted_cross_entropy.cases
 def _(draw):
-    yield case(2 * draw.normal(6, 3), draw.integers(3, 6), torch.ones(3).double(), 0.0, about="equal weights, no smoothing")
+    yield case(
+        2 * draw.normal(6, 3),
+        draw.integers(3, 6),
+        torch.ones(3).double(),
+        0.0,
+        about="equal weights, no smoothing",
+    )
     yield case(2 * draw.normal(6, 3), draw.integers(3, 6), draw.uniform(3, low=0.2, high=5), 0.0,
                about="unequal weights, no smoothing")
-    yield case(2 * draw.normal(5, 4), draw.integers(4, 5), torch.ones(4).double(), 0.2, about="equal weights, smoothing 0.2")
+    yield case(
+        2 * draw.normal(5, 4),
+        draw.integers(4, 5),
+        torch.ones(4).double(),
+        0.2,
+        about="equal weights, smoothing 0.2",
+    )
     yield case(2 * draw.normal(5, 4), draw.integers(4, 5), draw.uniform(4, low=0.2, high=5), 0.1,
                about="unequal weights, smoothing 0.1")
     far = 1000 * draw.normal(2, 3)
@@ -144,13 +173,15 @@ def _variant(logits, labels, weights, smoothing, targets=None, divisor=None, wei
     return loss / (weights[labels].sum() if divisor is None else divisor)
 
 
-@weighted_cross_entropy.mistake("The weighted losses are divided by the number of rows: divide by the sum of the rows' "
+@weighted_cross_entropy.mistake("The weighted losses are divided by the number of rows: divide by the sum of "
+                                "the rows' "
                                 "weights, or large weights raise the learning rate.")
 def _(logits, labels, w, e):
     return _variant(logits, labels, w, e, divisor=len(logits))
 
 
-@weighted_cross_entropy.mistake("You divide by the sum over classes: the mean needs the weight of each row's own label, "
+@weighted_cross_entropy.mistake("You divide by the sum over classes: the mean needs the weight of each row's "
+                                "own label, "
                                 "summed over rows.")
 def _(logits, labels, w, e):
     return _variant(logits, labels, w, e, divisor=w.sum())
@@ -166,21 +197,24 @@ def _(logits, labels, w, e):
     return _variant(logits, labels, w, 0.0)
 
 
-@weighted_cross_entropy.mistake("The smoothed share goes to the wrong classes only: here it is spread over all C classes, "
+@weighted_cross_entropy.mistake("The smoothed share goes to the wrong classes only: here it is spread over "
+                                "all C classes, "
                                 "the right one included.")
 def _(logits, labels, w, e):
     y, classes = one_hot(labels, logits.shape[1]), logits.shape[1]
     return _variant(logits, labels, w, e, targets=y * (1 - e) + (1 - y) * e / (classes - 1))
 
 
-@weighted_cross_entropy.mistake("The smoothed target of a row adds up to more than 1: the right class must give up the share "
+@weighted_cross_entropy.mistake("The smoothed target of a row adds up to more than 1: the right class must "
+                                "give up the share "
                                 "that is spread.")
 def _(logits, labels, w, e):
     classes = logits.shape[1]
     return _variant(logits, labels, w, e, targets=one_hot(labels, classes) + e / classes)
 
 
-@weighted_cross_entropy.mistake("The whole row is weighted by its label's weight: with smoothing, each class's term has the "
+@weighted_cross_entropy.mistake("The whole row is weighted by its label's weight: with smoothing, each "
+                                "class's term has the "
                                 "weight of that class.")
 def _(logits, labels, w, e):
     classes = logits.shape[1]
@@ -204,18 +238,46 @@ def _adam(weight, gradient, mean, square, step, rate, shrink, correct=True, insi
 @adamw_step.cases
 def _(draw):
     for decay, about in ((0.0, "step 7 without decay"), (0.3, "step 7 with decay 0.3")):
-        yield case(draw.normal(4), draw.normal(4), draw.normal(4), draw.uniform(4, low=0.1), 7, 0.1, decay, about=about)
+        yield case(
+            draw.normal(4),
+            draw.normal(4),
+            draw.normal(4),
+            draw.uniform(4, low=0.1),
+            7,
+            0.1,
+            decay,
+            about=about,
+        )
     zero = torch.zeros(2, 3).double()
     gradient = draw.normal(2, 3)
     gradient = gradient + gradient.sign()  # away from 0, where the place of eps would show by chance
-    yield case(draw.normal(2, 3), gradient, zero, zero, 1, 0.01, 0.1, about="the first step of a 2 × 3 matrix")
-    yield case(draw.normal(4), 1e-5 * draw.normal(4), torch.zeros(4).double(), torch.zeros(4).double(), 1, 0.01, 0.1,
-               about="tiny gradients")
-    yield case(draw.normal(1) + 3, torch.zeros(1).double(), torch.zeros(1).double(), torch.zeros(1).double(), 3, 0.1, 0.5,
-               about="a weight without any gradient")
+    yield case(
+        draw.normal(2, 3), gradient, zero, zero, 1, 0.01, 0.1, about="the first step of a 2 × 3 matrix"
+    )
+    yield case(
+        draw.normal(4),
+        1e-5 * draw.normal(4),
+        torch.zeros(4).double(),
+        torch.zeros(4).double(),
+        1,
+        0.01,
+        0.1,
+        about="tiny gradients",
+    )
+    yield case(
+        draw.normal(1) + 3,
+        torch.zeros(1).double(),
+        torch.zeros(1).double(),
+        torch.zeros(1).double(),
+        3,
+        0.1,
+        0.5,
+        about="a weight without any gradient",
+    )
 
 
-@adamw_step.mistake("The decay is added to the gradient, so Adam rescales it too: that is L2 regularisation, not decoupled "
+@adamw_step.mistake("The decay is added to the gradient, so Adam rescales it too: that is L2 regularisation, "
+                    "not decoupled "
                     "decay.")
 def _(w, g, m, v, t, rate, decay):
     return _adam(w, g + decay * w, m, v, t, rate, 0)
@@ -236,18 +298,21 @@ def _(w, g, m, v, t, rate, decay):
     return _adam(w, g, m, v, t, rate, 0)
 
 
-@adamw_step.mistake("The decay is taken from the weight after its step; the rule takes it from the weight before.")
+@adamw_step.mistake("The decay is taken from the weight after its step; the rule takes it from the weight "
+                    "before.")
 def _(w, g, m, v, t, rate, decay):
     new, m, v = _adam(w, g, m, v, t, rate, 0)
     return new * (1 - rate * decay), m, v
 
 
-@adamw_step.mistake("The bias correction is missing: both running means start at zero and are too small at first.")
+@adamw_step.mistake("The bias correction is missing: both running means start at zero and are too small at "
+                    "first.")
 def _(w, g, m, v, t, rate, decay):
     return _adam(w, g, m, v, t, rate, decay * rate * w, correct=False)
 
 
-@adamw_step.mistake("The bias-corrected means are returned as the state: the correction is for this step only, keep the raw "
+@adamw_step.mistake("The bias-corrected means are returned as the state: the correction is for this step "
+                    "only, keep the raw "
                     "running means.")
 def _(w, g, m, v, t, rate, decay):
     w, m, v = _adam(w, g, m, v, t, rate, decay * rate * w)
@@ -265,6 +330,7 @@ def _(w, g, m, v, t, rate, decay):
     return _adam(w, g, m, v, t, rate, decay * rate * w, inside=True)
 
 
-@adamw_step.mistake("The two rates of the running means are exchanged: 0.9 for the mean, 0.999 for the square.")
+@adamw_step.mistake("The two rates of the running means are exchanged: 0.9 for the mean, 0.999 for the "
+                    "square.")
 def _(w, g, m, v, t, rate, decay):
     return _adam(w, g, m, v, t, rate, decay * rate * w, betas=(0.999, 0.9))

@@ -23,8 +23,26 @@ def wordpiece(word, vocab):
 
 @wordpiece.cases
 def _(draw):
-    vocab = {"[UNK]", "un", "unb", "u", "##n", "##b", "##break", "##brea", "##k", "##able", "##a", "##ble", "toy", "##s", "crack", "##ed",
-             "##crack", "uncrack"}
+    vocab = {
+        "[UNK]",
+        "un",
+        "unb",
+        "u",
+        "##n",
+        "##b",
+        "##break",
+        "##brea",
+        "##k",
+        "##able",
+        "##a",
+        "##ble",
+        "toy",
+        "##s",
+        "crack",
+        "##ed",
+        "##crack",
+        "uncrack",
+    }
     yield case("toy", vocab, about="a word that is in the vocabulary")
     yield case("toys", vocab, about="a word of two pieces")
     yield case("unable", vocab, about="a word whose first letters have a short and a long entry")
@@ -35,25 +53,52 @@ def _(draw):
     yield case("unbreakable", vocab, about="a word whose longest first piece leads into a dead end")
     yield case("s", vocab, about="a letter that is in the vocabulary only as a continuation")
     unknown = ("keep the pieces found before", "replace single letters", "only the pieces found before")
-    for about in ("a random word of three pieces", "a random word of two pieces", "a random word whose end is not in the vocabulary",
-                  "a random word whose middle is not in the vocabulary", "a random word that leads into a dead end") * 2:
+    for about in ("a random word of three pieces", "a random word of two pieces", "a random word whose end "
+                                                                                  "is not in the vocabulary",
+                  "a random word whose middle is not in the vocabulary", "a random word that leads into a "
+                                                                         "dead end") * 2:
         yield case(*_built(draw, about), about=about)
     for _ in range(4):
         yield telling(wordpiece, lambda: _over_abc(draw), hides=(*unknown, "never goes back"))
     for _ in range(2):
-        yield telling(wordpiece, lambda: _over_abc(draw), hides=("shortest piece", "with ## in front", "without their ##", "never goes back"))
+        yield telling(
+            wordpiece,
+            lambda: _over_abc(draw),
+            hides=("shortest piece", "with ## in front", "without their ##", "never goes back"),
+        )
 
 
 def _built(draw, about):
-    """(word, vocab) without a letter that stands twice, so that the word splits as it was put together and in no other way."""
+    """(word, vocab) without a letter that stands twice, so that the word splits as it was put together and in
+    no other way.
+    """
     letters = "".join("abcdefghijklmnopqrstuvwxyz"[i] for i in draw.uniform(26).argsort().tolist())
     first, second, third, no, other = letters[:3], letters[3:7], letters[7:9], letters[9], letters[10:13]
-    vocab = {"[UNK]", first, first[0], "##" + first[1:], "##" + second, "##" + second[:2], "##" + second[2:], "##" + third, "##" + other,
-             second + third, other}  # the last two only begin words
+    vocab = {
+        "[UNK]",
+        first,
+        first[0],
+        "##" + first[1:],
+        "##" + second,
+        "##" + second[:2],
+        "##" + second[2:],
+        "##" + third,
+        "##" + other,
+        second + third,
+        other,
+    }  # the last two only begin words
     if "dead end" in about:
-        return first + second, vocab - {"##" + second, "##" + second[:2]} | {first[0] + first[1], "##" + first[2] + second, "##" + first[2]}
-    return {"three": first + second + third, "two": first + second, "end": first + second + no, "middle": first + no + second}[
-        next(word for word in ("three", "two", "end", "middle") if word in about)], vocab
+        return first + second, vocab - {"##" + second, "##" + second[:2]} | {
+            first[0] + first[1],
+            "##" + first[2] + second,
+            "##" + first[2],
+        }
+    return {
+        "three": first + second + third,
+        "two": first + second,
+        "end": first + second + no,
+        "middle": first + no + second,
+    }[next(word for word in ("three", "two", "end", "middle") if word in about)], vocab
 
 
 def _over_abc(draw):
@@ -64,11 +109,14 @@ def _over_abc(draw):
     return case(text(12), pieces, about="a random word over the letters a, b and c")
 
 
-@wordpiece.mistake("You take the shortest piece that fits; WordPiece tries the longest first and then shortens it from the right.")
+@wordpiece.mistake("You take the shortest piece that fits; WordPiece tries the longest first and then "
+                   "shortens it from the right.")
 def _(word, vocab):
     pieces, start = [], 0
     while start < len(word):
-        ends = [e for e in range(start + 1, len(word) + 1) if ("##" if start else "") + word[start:e] in vocab]
+        ends = [
+            e for e in range(start + 1, len(word) + 1) if ("##" if start else "") + word[start:e] in vocab
+        ]
         if not ends:
             return ["[UNK]"]
         pieces.append(("##" if start else "") + word[start:ends[0]])
@@ -99,7 +147,8 @@ def _(word, vocab):
     return [piece.removeprefix("##") for piece in pieces]
 
 
-@wordpiece.mistake("The continuing pieces are looked up without their ##: “toy” begins a word, “##toy” goes on with one, and they are "
+@wordpiece.mistake("The continuing pieces are looked up without their ##: “toy” begins a word, “##toy” goes "
+                   "on with one, and they are "
                    "two different entries.")
 def _(word, vocab):
     pieces = _greedy(word, vocab, look="")
@@ -111,17 +160,20 @@ def _(word, vocab):
     return _greedy(word, vocab)
 
 
-@wordpiece.mistake("Where no piece fits, the whole word becomes one [UNK]; you replace single letters and go on.")
+@wordpiece.mistake("Where no piece fits, the whole word becomes one [UNK]; you replace single letters and go "
+                   "on.")
 def _(word, vocab):
     return _greedy(word, vocab, stuck="next letter")
 
 
-@wordpiece.mistake("Where no piece fits, you return only the pieces found before; the whole word becomes [\"[UNK]\"].")
+@wordpiece.mistake("Where no piece fits, you return only the pieces found before; the whole word becomes "
+                   "[\"[UNK]\"].")
 def _(word, vocab):
     return [piece for piece in _greedy(word, vocab) if piece != "[UNK]"]
 
 
-@wordpiece.mistake("You go back and try a shorter piece when the rest does not fit; WordPiece is greedy and never goes back: a dead end "
+@wordpiece.mistake("You go back and try a shorter piece when the rest does not fit; WordPiece is greedy and "
+                   "never goes back: a dead end "
                    "makes the word [UNK].")
 def _(word, vocab):
     def cut(start):
@@ -178,7 +230,8 @@ def _(rows, pad_id):
     return pad_with_mask.reference(rows, 0)
 
 
-@pad_with_mask.mistake("The mask is read off the ids (ids != pad_id), so a real token that happens to equal pad_id vanishes: build it "
+@pad_with_mask.mistake("The mask is read off the ids (ids != pad_id), so a real token that happens to equal "
+                       "pad_id vanishes: build it "
                        "from the lengths.")
 def _(rows, pad_id):
     ids, _ = pad_with_mask.reference(rows, pad_id)
@@ -221,7 +274,8 @@ def _(draw):
     yield case(draw.normal(2, 5, 3), _mask(5, 5), about="a batch without padding")
     yield case(draw.normal(1, 40, 2), _mask(1, tokens=40), about="one token followed by 39 of padding")
     yield case(draw.normal(2, 4, 3), torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1]]), about="a mask with holes")
-    yield case(draw.normal(3, 4, 5), _mask(3, 0, 4), about="a batch in which one row is all padding (its mean is zero)")
+    yield case(draw.normal(3, 4, 5), _mask(3, 0, 4), about="a batch in which one row is all padding (its "
+                                                           "mean is zero)")
 
 
 @masked_mean.mistake("The padding is not masked: this is the mean over all positions.")
@@ -229,7 +283,8 @@ def _(states, mask):
     return states.mean(1)
 
 
-@masked_mean.mistake("The padding is left out of the sum but still counted: divide by the number of tokens of each row, not by the "
+@masked_mean.mistake("The padding is left out of the sum but still counted: divide by the number of tokens "
+                     "of each row, not by the "
                      "length of the batch.")
 def _(states, mask):
     return (states * mask[..., None]).mean(1)
@@ -245,12 +300,15 @@ def _(states, mask):
     return masked_mean.reference(states, 1 - mask)
 
 
-@masked_mean.mistake("A row of padding alone divides 0 by 0: its mean is defined as zero, so keep the divisor at 1 or more.")
+@masked_mean.mistake("A row of padding alone divides 0 by 0: its mean is defined as zero, so keep the "
+                     "divisor at 1 or more.")
 def _(states, mask):
     return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
-@masked_mean.mistake("Every row is divided by the token count of the whole batch; each row has its own count.")
+@masked_mean.mistake(
+    "Every row is divided by the token count of the whole batch; each row has its own count."
+)
 def _(states, mask):
     return (states * mask[..., None]).sum(1) / mask.sum()
 
@@ -271,7 +329,9 @@ def _(states, mask):
 
 
 def _judge_split(answer, groups, test_share, seed):
-    """"right", or the name of the first property that a split lacks: any right split passes, whatever its random order."""
+    """"right", or the name of the first property that a split lacks: any right split passes, whatever its
+    random order.
+    """
     def wanted(rows):
         return isinstance(rows, torch.Tensor) and rows.ndim == 1 and rows.dtype == torch.int64
 
@@ -304,22 +364,31 @@ def split_by_group(groups, test_share, seed):
 
 @split_by_group.cases
 def _(draw):
-    yield case(torch.arange(20).repeat(5)[draw.uniform(100).argsort()], 0.25, 0, about="100 rows of 20 groups")
-    yield case(torch.arange(10).repeat_interleave(3) * 7 + 100, 0.2, 3, about="groups with numbers that do not begin at 0")
-    yield case(torch.cat([torch.zeros(50, dtype=torch.int64), torch.arange(1, 13), draw.integers(13, 28, low=1)]), 0.3, 1,
-               about="one group that holds more than half of the rows")
+    yield case(
+        torch.arange(20).repeat(5)[draw.uniform(100).argsort()], 0.25, 0, about="100 rows of 20 groups"
+    )
+    yield case(torch.arange(10).repeat_interleave(3) * 7 + 100, 0.2, 3, about="groups with numbers that do "
+                                                                              "not begin at 0")
+    yield case(
+        torch.cat([torch.zeros(50, dtype=torch.int64), torch.arange(1, 13), draw.integers(13, 28, low=1)]),
+        0.3,
+        1,
+        about="one group that holds more than half of the rows",
+    )
     yield case(torch.arange(30), 0.1, 5, about="groups of one row each")
     yield case(torch.arange(15).repeat(4), 0.02, 2, about="a test share of less than one group")
 
 
-@split_by_group.mistake("Some groups are on both sides of the split: choose whole groups, then take all their rows.")
+@split_by_group.mistake("Some groups are on both sides of the split: choose whole groups, then take all "
+                        "their rows.")
 def _(groups, test_share, seed):
     order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
     cut = round(test_share * len(groups))
     return order[cut:], order[:cut]
 
 
-@split_by_group.mistake("Every row number from 0 to rows − 1 must stand in exactly one of the two parts: return numbers of rows (not of "
+@split_by_group.mistake("Every row number from 0 to rows − 1 must stand in exactly one of the two parts: "
+                        "return numbers of rows (not of "
                         "groups), and do not assume that groups are called 0, 1, 2, …")
 def _(groups, test_share, seed):
     return groups.unique(), groups.unique()
@@ -335,18 +404,21 @@ def _(groups, test_share, seed):
     return split_by_group.reference(groups, test_share, seed)[::-1]
 
 
-@split_by_group.mistake("The number of groups in the test part is wrong: test_share counts groups, rounded to the nearest, and at least "
+@split_by_group.mistake("The number of groups in the test part is wrong: test_share counts groups, rounded "
+                        "to the nearest, and at least "
                         "one.")
 def _(groups, test_share, seed):
     rows = torch.arange(len(groups))
     return rows, rows[:0]
 
 
-@split_by_group.mistake("Two calls with the same seed give different splits: let a generator that is seeded with seed draw the order.")
+@split_by_group.mistake("Two calls with the same seed give different splits: let a generator that is seeded "
+                        "with seed draw the order.")
 def _(groups, test_share, seed):
     return split_by_group.reference(groups, test_share, int(torch.randint(2**31, ())))
 
 
-@split_by_group.mistake("The seed changes nothing: shuffle the groups before you choose some for the test part.")
+@split_by_group.mistake("The seed changes nothing: shuffle the groups before you choose some for the test "
+                        "part.")
 def _(groups, test_share, seed):
     return split_by_group.reference(groups, test_share, 0)

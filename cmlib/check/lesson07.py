@@ -14,7 +14,10 @@ MAN, WOMAN, PERSON = "\U0001f468", "\U0001f469", "\U0001f9d1"
 
 
 def _key(emoji, drop=SKIN + COLOUR, signs=GENDER, same=MAN + WOMAN, join=JOINER):
-    parts = ["".join(PERSON if sign in same else sign for sign in part if sign not in drop) for part in emoji.split(JOINER)]
+    parts = [
+        "".join(PERSON if sign in same else sign for sign in part if sign not in drop)
+        for part in emoji.split(JOINER)
+    ]
     return join.join(part for part in parts if part and (part not in signs or part is parts[0]))
 
 
@@ -34,14 +37,20 @@ def _(draw):
     yield case("\U0001f468\u200d\U0001f373", about="a man cook")
     yield case("\u2764\ufe0f\u200d\U0001f525", about="a heart on fire, whose joiner stays")
     yield case("\u2640\ufe0f", about="the female sign itself, which is no ending here")
-    hands = [chr(c) for c in range(0x1F442, 0x1F450) if c not in (0x1F444, 0x1F445)]  # twelve that have skin tones
+    # twelve that have skin tones
+    hands = [chr(c) for c in range(0x1F442, 0x1F450) if c not in (0x1F444, 0x1F445)]
     jobs = "\U0001f692\U0001f3a8\U0001f52c\U0001f33e\U0001f373\U0001f393\U0001f3a4\U0001f3eb\U0001f3ed\U0001f4bb\U0001f4bc\U0001f527"
     sports = "\U0001f3c3\U0001f3c4\U0001f3ca\U0001f6a3\U0001f6b4\U0001f6b5\U0001f6b6\U0001f645\U0001f646\U0001f647\U0001f64b\U0001f926"
     for _ in range(4):
-        hand, job, sport, tone, woman = (int(draw.integers(high)) for high in (len(hands), len(jobs), len(sports), 5, 2))
+        hand, job, sport, tone, woman = (
+            int(draw.integers(high)) for high in (len(hands), len(jobs), len(sports), 5, 2)
+        )
         yield case(hands[hand] + SKIN[tone], about="a hand with a random skin tone")
         yield case((MAN, WOMAN)[woman] + SKIN[tone] + JOINER + jobs[job], about="a random profession")
-        yield case(sports[sport] + SKIN[tone] + JOINER + GENDER[woman] + COLOUR, about="a woman or a man in a random posture")
+        yield case(
+            sports[sport] + SKIN[tone] + JOINER + GENDER[woman] + COLOUR,
+            about="a woman or a man in a random posture",
+        )
 
 
 @group_key.mistake("The skin tones U+1F3FB to U+1F3FF are still there: all five have to go.")
@@ -54,7 +63,8 @@ def _(emoji):
     return "".join(_key(emoji, drop=SKIN, signs=("\u2640\ufe0f", "\u2642\ufe0f", *GENDER)))
 
 
-@group_key.mistake("A joiner is left hanging at the end: where a gender sign goes, the joiner before it goes too.")
+@group_key.mistake("A joiner is left hanging at the end: where a gender sign goes, the joiner before it goes "
+                   "too.")
 def _(emoji):
     left = "".join(PERSON if s in MAN + WOMAN else s for s in emoji if s not in SKIN + COLOUR)
     return left if len(left) == 1 else "".join(s for s in left if s not in GENDER)
@@ -70,7 +80,8 @@ def _(emoji):
     return _key(emoji, join="")
 
 
-@group_key.mistake("You keep only the first part, so an astronaut and a cook become one group: drop a part only if it is a gender sign.")
+@group_key.mistake("You keep only the first part, so an astronaut and a cook become one group: drop a part "
+                   "only if it is a gender sign.")
 def _(emoji):
     return _key(emoji).split(JOINER)[0]
 
@@ -99,7 +110,8 @@ def _(draw):
     yield case(30, 80, 2.576, about="z = 2.576")
 
 
-@wilson.mistake("This is p ± z·√(p(1−p)/n), which shrinks to a point at 0 of n and n of n; the terms with z² are missing.")
+@wilson.mistake("This is p ± z·√(p(1−p)/n), which shrinks to a point at 0 of n and n of n; the terms with z² "
+                "are missing.")
 def _(right, n, z):
     p = right / n
     half = z * math.sqrt(p * (1 - p) / n)
@@ -149,24 +161,40 @@ def torn_groups(groups, splits):
 
 @torn_groups.cases
 def _(draw):
-    yield case(["cat", "dog", "cat", "owl", "dog", "dog"], ["train", "train", "test", "test", "train", "train"],
-               about="one torn and one whole group of several rows")
-    yield case(["b", "a", "b", "a", "c"], ["train", "valid", "valid", "train", "test"], about="groups torn between train and valid")
-    yield case(["b", "a", "a", "b"], ["test", "train", "test", "valid"], about="groups torn in different ways, unsorted")
+    yield case(
+        ["cat", "dog", "cat", "owl", "dog", "dog"],
+        ["train", "train", "test", "test", "train", "train"],
+        about="one torn and one whole group of several rows",
+    )
+    yield case(
+        ["b", "a", "b", "a", "c"],
+        ["train", "valid", "valid", "train", "test"],
+        about="groups torn between train and valid",
+    )
+    yield case(["b", "a", "a", "b"], ["test", "train", "test", "valid"], about="groups torn in different "
+                                                                               "ways, unsorted")
     yield case(["a", "b", "a"], ["train", "test", "train"], about="a clean split, where nothing is torn")
     yield case(["a", "a", "a", "b"], ["train", "valid", "test", "test"], about="a group in all three splits")
     names, parts = "abcdefghijkl", ("train", "valid", "test")
     for _ in range(2):
-        yield telling(torn_groups, lambda: case([names[i] for i in draw.integers(12, 40).tolist()], [parts[i] for i in draw.integers(3, 40).tolist()],
-                                                about="random groups in random splits"))
+        yield telling(
+            torn_groups,
+            lambda: case(
+                [names[i] for i in draw.integers(12, 40).tolist()],
+                [parts[i] for i in draw.integers(3, 40).tolist()],
+                about="random groups in random splits",
+            ),
+        )
 
 
-@torn_groups.mistake("You compare only train with test; a group can also be torn between valid and another split.")
+@torn_groups.mistake("You compare only train with test; a group can also be torn between valid and another "
+                     "split.")
 def _(groups, splits):
     return sorted(g for g, home in _homes(groups, splits).items() if {"train", "test"} <= home)
 
 
-@torn_groups.mistake("These are the groups with more than one row; a group is torn only if its rows lie in different splits.")
+@torn_groups.mistake("These are the groups with more than one row; a group is torn only if its rows lie in "
+                     "different splits.")
 def _(groups, splits):
     return sorted(g for g, count in Counter(groups).items() if count > 1)
 
@@ -201,7 +229,14 @@ def _(groups, splits):
 def _counts(labels, guesses, n_classes):
     """(hits, how often guessed, how often true), float64 (n_classes,) each."""
     hits = torch.bincount(labels[labels == guesses], minlength=n_classes)
-    return tuple(x.double() for x in (hits, torch.bincount(guesses, minlength=n_classes), torch.bincount(labels, minlength=n_classes)))
+    return tuple(
+        x.double()
+        for x in (
+            hits,
+            torch.bincount(guesses, minlength=n_classes),
+            torch.bincount(labels, minlength=n_classes),
+        )
+    )
 
 
 @exercise("07.4", "Macro F1", minutes=12, points=3, difficulty=3)
@@ -217,17 +252,34 @@ def _(draw):
         labels = draw.integers(classes, 60)
         guesses = torch.where(draw.uniform(60) < 0.6, labels, draw.integers(classes, 60))
         return case(labels, guesses, classes, about="random guesses, mostly right")
-    rare = ("never predicted", "without a true row", "whose F1 is 0", "divide by n_classes")  # of these the next cases speak
+    # of these the next cases speak
+    rare = ("never predicted", "without a true row", "whose F1 is 0", "divide by n_classes")
     yield telling(macro_f1, lambda: mostly_right(4), hides=rare)
     yield telling(macro_f1, lambda: mostly_right(3), hides=rare)
-    yield case(torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([0, 0, 1, 1, 1, 1]), 3, about="a class that is never predicted")
-    yield case(torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 2, 1, 1, 2]), 3, about="a class that is predicted but never true")
-    yield case(torch.tensor([0, 3, 3, 0, 0]), torch.tensor([0, 3, 0, 0, 3]), 5, about="classes that are neither true nor predicted")
+    yield case(
+        torch.tensor([0, 0, 0, 1, 1, 2]),
+        torch.tensor([0, 0, 1, 1, 1, 1]),
+        3,
+        about="a class that is never predicted",
+    )
+    yield case(
+        torch.tensor([0, 0, 1, 1, 1]),
+        torch.tensor([0, 2, 1, 1, 2]),
+        3,
+        about="a class that is predicted but never true",
+    )
+    yield case(
+        torch.tensor([0, 3, 3, 0, 0]),
+        torch.tensor([0, 3, 0, 0, 3]),
+        5,
+        about="classes that are neither true nor predicted",
+    )
     yield case(torch.tensor([1, 0, 2]), torch.tensor([0, 2, 1]), 3, about="no right answer at all")
     yield case(torch.tensor([1, 1]), torch.tensor([1, 1]), 2, about="a single class, all right")
 
 
-@macro_f1.mistake("This is the accuracy: with one answer per row, counting over all rows gives micro F1, and that is the same.")
+@macro_f1.mistake("This is the accuracy: with one answer per row, counting over all rows gives micro F1, and "
+                  "that is the same.")
 def _(labels, guesses, n_classes):
     return (labels == guesses).double().mean()
 
@@ -244,25 +296,30 @@ def _(labels, guesses, n_classes):
     return (hits / guessed)[guessed > 0].mean()
 
 
-@macro_f1.mistake("You leave out the classes that were never predicted; if such a class occurs, its F1 is 0 and it counts.")
+@macro_f1.mistake("You leave out the classes that were never predicted; if such a class occurs, its F1 is 0 "
+                  "and it counts.")
 def _(labels, guesses, n_classes):
     hits, guessed, true = _counts(labels, guesses, n_classes)
     return (2 * hits / (guessed + true))[guessed > 0].mean()
 
 
-@macro_f1.mistake("You leave out the classes without a true row; a class that is predicted for nothing has F1 = 0 and counts.")
+@macro_f1.mistake("You leave out the classes without a true row; a class that is predicted for nothing has "
+                  "F1 = 0 and counts.")
 def _(labels, guesses, n_classes):
     hits, guessed, true = _counts(labels, guesses, n_classes)
     return (2 * hits / (guessed + true))[true > 0].mean()
 
 
-@macro_f1.mistake("You leave out the classes whose F1 is 0; they are the ones that macro F1 is there to show.")
+@macro_f1.mistake(
+    "You leave out the classes whose F1 is 0; they are the ones that macro F1 is there to show."
+)
 def _(labels, guesses, n_classes):
     hits, guessed, true = _counts(labels, guesses, n_classes)
     return (2 * hits / (guessed + true))[hits > 0].mean()
 
 
-@macro_f1.mistake("You divide by n_classes; a class that is neither true nor predicted has no F1 and does not count.")
+@macro_f1.mistake("You divide by n_classes; a class that is neither true nor predicted has no F1 and does "
+                  "not count.")
 def _(labels, guesses, n_classes):
     hits, guessed, true = _counts(labels, guesses, n_classes)
     return (2 * hits / (guessed + true).clamp(min=1)).sum() / n_classes

@@ -1,4 +1,6 @@
-"""``cmlib.report()``: a page in the notebook with what is done, points, minutes that are left and what to review."""
+"""``cmlib.report()``: a page in the notebook with what is done, points, minutes that are left and what to
+review.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ CELL = "style='text-align:left;vertical-align:top;padding:.3em .4em;white-space:
 
 
 def report(lesson: str | None = None) -> None:
-    """Show the page for one lesson such as "02", or for the whole course; outside a notebook, print `cmlib.progress`."""
+    """Show the page for one lesson such as "02", or for the whole course; outside a notebook, print
+    `cmlib.progress`.
+    """
     from IPython import get_ipython
     from IPython.display import display
 
@@ -41,11 +45,13 @@ def page(numbers: list[str], done: dict[str, dict]) -> tuple[str, str]:
         signs = " ".join(_sign(states[e.id], f"{e.id} {e.title}") for e in items)
         cells = [_link(number), signs, f"{points} of {sum(e.points for e in items)}", _time(minutes)]
         rows.append("<tr>" + "".join(f"<td {CELL}>{cell}</td>" for cell in cells) + "</tr>")
-        review += [f"<li>{_sign('review')} {escape(f'{e.id} {e.title}')}, {_tries(done[e.id]['tries'])}: {_link(number)}</li>"
+        review += [f"<li>{_sign('review')} {escape(f'{e.id} {e.title}')}, {_tries(done[e.id]['tries'])}: "
+                   f"{_link(number)}</li>"
                    for e in items if states[e.id] == "review"]
     head = "".join(f"<th {CELL}>{title}</th>" for title in ("Lesson", "Exercises", "Points", "Time left"))
     total = f"{got} of {of} points, {_time(left)} left" if left else f"{got} of {of} points, all done"
-    html = (f"<div style='max-width:40em'><h3>Your progress: {total}</h3><table style='border-collapse:collapse'>"
+    html = (f"<div style='max-width:40em'><h3>Your progress: {total}</h3><table "
+            "style='border-collapse:collapse'>"
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
     html += f"<h4>To review</h4><ul>{''.join(review)}</ul></div>" if review else "</div>"
     return html, f"Your progress: {total}" + (f"; to review: {len(review)}" if review else "")

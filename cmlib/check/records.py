@@ -17,7 +17,9 @@ def load() -> dict[str, dict]:
     """{exercise id: {"tries": int, "passed": bool}}; an unreadable file is kept aside, never overwritten."""
     try:
         done = json.loads(path().read_text("utf-8"))
-        if all(isinstance(entry["tries"], int) and isinstance(entry["passed"], bool) for entry in done.values()):
+        if all(
+            isinstance(entry["tries"], int) and isinstance(entry["passed"], bool) for entry in done.values()
+        ):
             return done
     except OSError:  # not there yet, or not to be had: then saving says so
         return {}
@@ -45,17 +47,22 @@ def record(verdict) -> None:
     try:
         write_atomically(path(), json.dumps(done, indent=1, sort_keys=True))
     except OSError as error:
-        say(f"Your answer was judged, but progress could not be saved in {path().parent}: {error.strerror}; set CMLIB_HOME to "
+        say(f"Your answer was judged, but progress could not be saved in {path().parent}: {error.strerror}; "
+            "set CMLIB_HOME to "
             "a folder that you can write to.")
 
 
 def say(line: str) -> None:
-    """Print a sentence in lines of 100 columns: JupyterLab would wrap it, too, but in the middle of a word."""
+    """Print a sentence in lines of 100 columns: JupyterLab would wrap it, too, but in the middle of a
+    word.
+    """
     print(textwrap.fill(line, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 def write_atomically(target: Path, text: str) -> None:
-    """Readers see the old file or the new one, never half of one. Who may read it follows the umask, as with ``open``."""
+    """Readers see the old file or the new one, never half of one. Who may read it follows the umask, as with
+    ``open``.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(target.name + secrets.token_hex(4))
     try:

@@ -11,10 +11,12 @@ MOST = 2000
 
 
 def telling(exercise: Exercise, draw_one: Callable[[], Case], hides: tuple[str, ...] = ()) -> Case:
-    """``draw_one()``, drawn again until every known mistake of ``exercise`` gives another result than the reference, and those whose
-    sentence has a text of ``hides``, about which this kind of case says nothing, give the same.
+    """``draw_one()``, drawn again until every known mistake of ``exercise`` gives another result than the
+    reference, and those whose sentence has a text of ``hides``, about which this kind of case says nothing,
+    give the same.
 
-    Raises RuntimeError when no case is like that: the fault of the course, which a grader must not count as a zero.
+    Raises RuntimeError when no case is like that: the fault of the course, which a grader must not count as a
+    zero.
     """
     for text in hides:
         if not any(text in sentence for sentence, _ in exercise.mistakes):

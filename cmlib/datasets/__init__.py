@@ -1,4 +1,6 @@
-"""Real data: public files (``fetch``), emoji with their names (``emoji``), the learner's own rows (``folder``)."""
+"""Real data: public files (``fetch``), emoji with their names (``emoji``), the learner's own rows
+(``folder``).
+"""
 
 from .emojis import ATTRIBUTION, emoji
 from .fetching import fetch

@@ -1,7 +1,7 @@
 """VerifiedZip: read files out of a zip, each one checked against a SHA-256 list that ships with the course.
 
-GitHub builds the archive of a commit on request and promises the files inside it, not the bytes of the zip around
-them. So the zip's own hash is never looked at: what is trusted is each file, at the moment it is read.
+GitHub builds the archive of a commit on request and promises the files inside it, not the bytes of the zip
+around them. So the zip's own hash is never looked at: what is trusted is each file, at the moment it is read.
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ import zlib
 from importlib.resources import files
 from pathlib import Path
 
-LARGEST = 4_000_000  # bytes of one file inside the zip: more than any real one, so that a zip bomb is refused unread
+# bytes of one file inside the zip: more than any real one, so that a zip bomb is refused unread
+LARGEST = 4_000_000
 
 
 def load_manifest(name: str) -> dict[str, str]:
     """File path inside the archive -> SHA-256 in hex; stored as {folder: {file: hash}} to keep it small."""
     folders = json.loads((files(__package__) / name).read_text(encoding="utf-8"))
-    return {f"{folder}/{file}".lstrip("/"): sha for folder, inside in folders.items() for file, sha in inside.items()}
+    return {
+        f"{folder}/{file}".lstrip("/"): sha
+        for folder, inside in folders.items()
+        for file, sha in inside.items()
+    }
 
 
 class VerifiedZip:
-    """``VerifiedZip(path, manifest).read("folder/file.png") -> bytes``; ValueError if they are not the listed ones."""
+    """``VerifiedZip(path, manifest).read("folder/file.png") -> bytes``; ValueError if they are not the listed
+    ones.
+    """
 
     def __init__(self, path: Path, manifest: dict[str, str]):
         self.path, self.manifest = Path(path), manifest
@@ -45,13 +52,15 @@ class VerifiedZip:
         if info is None:
             raise ValueError(f"{name} is missing from {self.path}.")
         if info.file_size > LARGEST:
-            raise ValueError(f"{name} in {self.path} claims {info.file_size} bytes, more than the {LARGEST} allowed.")
+            raise ValueError(f"{name} in {self.path} claims {info.file_size} bytes, more than the {LARGEST} "
+                             "allowed.")
         try:
             content = self.zip.read(info)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError):
             raise ValueError(f"{name} in {self.path} cannot be unpacked.") from None
         if hashlib.sha256(content).hexdigest() != self.manifest[name]:
-            raise ValueError(f"{name} in {self.path} is not the file the course was built on (its SHA-256 differs).")
+            raise ValueError(f"{name} in {self.path} is not the file the course was built on (its SHA-256 "
+                             "differs).")
         return content
 
     def verify(self) -> None:

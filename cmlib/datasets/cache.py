@@ -1,7 +1,9 @@
-"""A cache of pictures: decoded and resized once, in one file of uint8 pixels that later runs map instead of decoding.
+"""A cache of pictures: decoded and resized once, in one file of uint8 pixels that later runs map instead of
+decoding.
 
-``NAME-HASH.pixels`` holds the pictures (n, 3, size, size) one after the other, ``NAME.json`` says whose they are. Both are written
-under another name, flushed to the disk and renamed, the pixels first: a manifest that can be seen belongs to pixels that are whole.
+``NAME-HASH.pixels`` holds the pictures (n, 3, size, size) one after the other, ``NAME.json`` says whose they
+are. Both are written under another name, flushed to the disk and renamed, the pixels first: a manifest that
+can be seen belongs to pixels that are whole.
 """
 
 from __future__ import annotations
@@ -50,8 +52,9 @@ class InMemory:
 class PictureCache(InMemory):
     """The pictures with these keys (name, stamp) in a folder. Inside ``with`` no other process writes it.
 
-    What is there but cut, changed, or made by another version of Pillow counts as nothing and is made again. The map is
-    private (copy on write): nobody can change the file through a tensor. OSError, one sentence, if it cannot be written.
+    What is there but cut, changed, or made by another version of Pillow counts as nothing and is made again.
+    The map is private (copy on write): nobody can change the file through a tensor. OSError, one sentence, if
+    it cannot be written.
     """
 
     def __init__(self, folder: str | Path, name: str, size: int, keys: list[tuple | None]):
@@ -66,12 +69,20 @@ class PictureCache(InMemory):
             facts = json.loads(self._at("json").read_text(encoding="utf-8"))
             if facts["about"] != self.about:
                 return
-            keys, marks, hashes = [tuple(key) for key in facts["keys"]], facts["fingerprints"], facts["sha256"]
+            keys, marks, hashes = (
+                [tuple(key) for key in facts["keys"]],
+                facts["fingerprints"],
+                facts["sha256"],
+            )
             pixels = self._map(self._pixels(hashes), len(keys))
             if _hashes(pixels) != hashes:
                 return
             self.places = {key: place for place, key in enumerate(keys)}
-            self.pixels, self.marks, self.whole = pixels, [bytes.fromhex(mark) for mark in marks], keys == self.keys
+            self.pixels, self.marks, self.whole = (
+                pixels,
+                [bytes.fromhex(mark) for mark in marks],
+                keys == self.keys,
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self.places = {}
 
@@ -97,7 +108,8 @@ class PictureCache(InMemory):
 
     def add(self, pixels: np.ndarray) -> None:
         if self.file:
-            with self._told():  # written, not mapped: a full disk would kill a process that writes through a map
+            # written, not mapped: a full disk would kill a process that writes through a map
+            with self._told():
                 self.file.write(pixels.data)
                 self.written += pixels.nbytes
 
@@ -111,7 +123,15 @@ class PictureCache(InMemory):
                 path = self._at("part").replace(self._pixels(hashes))
                 keys, marks = zip(*entries, strict=True)
                 with self._at("part").open("w", encoding="utf-8") as file:
-                    json.dump({"about": self.about, "sha256": hashes, "keys": keys, "fingerprints": [m.hex() for m in marks]}, file)
+                    json.dump(
+                        {
+                            "about": self.about,
+                            "sha256": hashes,
+                            "keys": keys,
+                            "fingerprints": [m.hex() for m in marks],
+                        },
+                        file,
+                    )
                     _flush(file)
                 self._at("part").replace(self._at("json"))
                 for old in self.folder.glob(f"{escape(self.name)}-*.pixels"):
@@ -136,15 +156,22 @@ class PictureCache(InMemory):
         try:
             yield
         except OSError as error:
-            raise OSError(f"The picture cache could not be written to {self.folder} after {self.written / 1e6:.1f} MB "
-                          f"({error.strerror or error}): free some space, choose another folder, or leave cache out.") from None
+            raise OSError(f"The picture cache could not be written to {self.folder} after "
+                          f"{self.written / 1e6:.1f} MB "
+                          f"({error.strerror or error}): free some space, choose another folder, or leave "
+                          "cache out.") from None
 
 
 def _hashes(pixels: np.ndarray) -> list[str]:
     """The SHA-256 of each block of 64 MB, so that a large file is checked by all cores."""
     flat = pixels.reshape(-1)
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda start: hashlib.sha256(flat[start:start + BLOCK]).hexdigest(), range(0, len(flat), BLOCK)))
+        return list(
+            pool.map(
+                lambda start: hashlib.sha256(flat[start : start + BLOCK]).hexdigest(),
+                range(0, len(flat), BLOCK),
+            )
+        )
 
 
 def _flush(file) -> None:

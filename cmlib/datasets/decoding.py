@@ -1,4 +1,6 @@
-"""The pictures that a table names: where they are, which of them are known already, and the others decoded by a few threads."""
+"""The pictures that a table names: where they are, which of them are known already, and the others decoded by
+a few threads.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,17 @@ def locate(base: Path, value: str) -> Path:
 
 
 def keys_of(base: Path, values: list[str]) -> dict[str, tuple]:
-    """The key of each picture that is there, taken before it is decoded: what is written to meanwhile is decoded again."""
+    """The key of each picture that is there, taken before it is decoded: what is written to meanwhile is
+    decoded again.
+    """
     keys, missing = {}, 0
     for value in values:
         try:
             keys[value] = (value, *stamp(locate(base, value)))
         except (ValueError, OSError):
             missing += 1
-            if missing == SHOWN:  # looking for names that are near takes its time, and these will be refused already
+            # looking for names that are near takes its time, and these will be refused already
+            if missing == SHOWN:
                 break
     return keys
 
@@ -66,7 +71,9 @@ def ahead(work: Callable, items: Iterable) -> Iterator[Future]:
 
 
 def load(base: Path, value: str, size: int, key: tuple | None, store: InMemory) -> tuple[np.ndarray, bytes]:
-    """Pixels (3, size, size), and a fingerprint of the picture in its full size; ValueError with the rest of the sentence."""
+    """Pixels (3, size, size), and a fingerprint of the picture in its full size; ValueError with the rest of
+    the sentence.
+    """
     if (known := store.get(key)) is not None:
         return known
     path = locate(base, value)
@@ -79,7 +86,9 @@ def load(base: Path, value: str, size: int, key: tuple | None, store: InMemory) 
 
 
 def arrived(loaded: Future, key: tuple | None, store: InMemory) -> tuple[tuple | None, bytes] | ValueError:
-    """Hand the pixels to the store, in the order of the rows; what is left of the picture, or why there is none."""
+    """Hand the pixels to the store, in the order of the rows; what is left of the picture, or why there is
+    none.
+    """
     try:
         pixels, fingerprint = loaded.result()
     except ValueError as error:

@@ -1,7 +1,8 @@
 """fetch(name): one public file, downloaded once, checked, and kept in the user's cache.
 
-A download grows in ``<file>.part`` and is renamed into place only after its hash is right, so a file that has its
-final name is whole. What a broken link leaves behind is continued by the next call with an HTTP Range request.
+A download grows in ``<file>.part`` and is renamed into place only after its hash is right, so a file that has
+its final name is whole. What a broken link leaves behind is continued by the next call with an HTTP Range
+request.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def fetch(name: str) -> Path:
     """The path of a checked local copy of ``name``, one of ``SOURCES``.
 
     Taken from the cache; else copied from the folder ``$CMLIB_MIRROR`` (laid out HOST/PATH); else downloaded.
-    Raises ValueError (unknown name, wrong hash), FileNotFoundError (not in the mirror), ConnectionError (no network),
-    OSError (disk full, cache not writable): each one sentence that says what to do.
+    Raises ValueError (unknown name, wrong hash), FileNotFoundError (not in the mirror), ConnectionError (no
+    network), OSError (disk full, cache not writable): each one sentence that says what to do.
     """
     if name not in SOURCES:
         near = get_close_matches(str(name), SOURCES, 1)
@@ -51,10 +52,12 @@ def fetch(name: str) -> Path:
                 _bring(source, target)
     except OSError as error:
         if error.errno in FULL:
-            raise OSError(f"The disk under {folder} is full: {source.file} needs {source.bytes / 1e6:.1f} MB; free "
+            raise OSError(f"The disk under {folder} is full: {source.file} needs {source.bytes / 1e6:.1f} "
+                          "MB; free "
                           "some space or set CMLIB_CACHE to a folder on another disk.") from None
         if error.errno in CLOSED:
-            raise PermissionError(f"The cache folder {folder} cannot be written; set CMLIB_CACHE to one that can.") \
+            raise PermissionError(f"The cache folder {folder} cannot be written; set CMLIB_CACHE to one that "
+                                  "can.") \
                 from None
         raise
     return target
@@ -82,11 +85,19 @@ def _bring(source: Source, target: Path) -> None:
         source.verify(part)
     except ValueError as error:
         part.unlink()
-        if resumed:  # its first half may come from another version of the file: once more, from the first byte
+        # its first half may come from another version of the file: once more, from the first byte
+        if resumed:
             return _bring(source, target)
-        where, mend = (f"the mirror {mirror}", "copy it there again, or unset CMLIB_MIRROR to download it") if mirror else (
-            urllib.parse.urlsplit(source.url).hostname, "try again (a login page of your network may have answered instead)")
-        raise ValueError(f"What {where} gave for {source.file} was refused and deleted, because {str(error).rstrip('.')}: "
+        where, mend = (
+            (f"the mirror {mirror}", "copy it there again, or unset CMLIB_MIRROR to download it")
+            if mirror
+            else (
+                urllib.parse.urlsplit(source.url).hostname,
+                "try again (a login page of your network may have answered instead)",
+            )
+        )
+        raise ValueError(f"What {where} gave for {source.file} was refused and deleted, because "
+                         f"{str(error).rstrip('.')}: "
                          f"{mend}, or fetch {source.url} by hand into {target}.") from None
     os.replace(part, target)
 
@@ -95,7 +106,8 @@ def _copy(source: Source, part: Path, mirror: Path) -> None:
     url = urllib.parse.urlsplit(source.url)
     original = mirror / url.hostname / url.path.lstrip("/")
     if not original.is_file():
-        raise FileNotFoundError(f"CMLIB_MIRROR has no {url.hostname}{url.path}; put the file there ({source.proof}) or "
+        raise FileNotFoundError(f"CMLIB_MIRROR has no {url.hostname}{url.path}; put the file there "
+                                f"({source.proof}) or "
                                 "unset CMLIB_MIRROR to download it.")
     with original.open("rb") as reader, part.open("wb") as writer:
         shutil.copyfileobj(reader, writer, BLOCK)
@@ -123,7 +135,8 @@ def _download(source: Source, part: Path, target: Path) -> None:
             if final or failures >= ATTEMPTS:
                 raise ConnectionError(
                     f"{source.file} could not be downloaded ({reason}): check the network and call again"
-                    f"{' to continue' if have else ''}, or set CMLIB_MIRROR to a folder that has it, or copy {source.url} to {target} "
+                    f"{' to continue' if have else ''}, or set CMLIB_MIRROR to a folder that has it, or copy "
+                    f"{source.url} to {target} "
                     f"({source.proof}).") from None
             time.sleep(PAUSE * 2 ** max(failures - 1, 0))
 
@@ -131,11 +144,16 @@ def _download(source: Source, part: Path, target: Path) -> None:
 def _continue(source: Source, part: Path, bar) -> None:
     """One request; returns when the server has sent all it announced, or far too much."""
     have = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": "cmlib", "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {"User-Agent": "cmlib", "Accept-Encoding": "identity"} | (
+        {"Range": f"bytes={have}-"} if have else {}
+    )
     try:
-        response = urllib.request.urlopen(urllib.request.Request(source.url, headers=headers), timeout=TIMEOUT)
+        response = urllib.request.urlopen(
+            urllib.request.Request(source.url, headers=headers), timeout=TIMEOUT
+        )
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing after what is there: it is whole, or it is not ours; the hash will tell
+        # nothing after what is there: it is whole, or it is not ours; the hash will tell
+        if error.code == 416:
             return
         raise
     with response:

@@ -1,4 +1,6 @@
-"""folder(csv): the learner's own pictures, texts and labels; either every row is right, or nothing is returned."""
+"""folder(csv): the learner's own pictures, texts and labels; either every row is right, or nothing is
+returned.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from ..pairs import Pairs
+from cmlib.data.pairs import Pairs
+
 from .cache import InMemory, PictureCache
 from .decoding import SHOWN, ahead, arrived, keys_of, load
 from .emojis import SPLITS
@@ -19,25 +22,44 @@ from .splits import grouped_split
 from .table import read_table
 
 
-def folder(csv_path: str | Path, image: str = "image", text: str = "text", label: str = "label", *, size: int = 64,
-           split: str | None = None, group: str | None = None, split_column: str | None = None,
-           class_names: Sequence[str] | None = None, root: str | Path | None = None,
-           fractions: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0, cache: str | Path | None = None) -> Pairs:
-    """Pairs from a CSV file with a header; each row has the path of a picture, a text and the name of a class.
+def folder(
+    csv_path: str | Path,
+    image: str = "image",
+    text: str = "text",
+    label: str = "label",
+    *,
+    size: int = 64,
+    split: str | None = None,
+    group: str | None = None,
+    split_column: str | None = None,
+    class_names: Sequence[str] | None = None,
+    root: str | Path | None = None,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    cache: str | Path | None = None,
+) -> Pairs:
+    """Pairs from a CSV file with a header; each row has the path of a picture, a text and the name of a
+    class.
 
-    image, text, label, group, split_column : names of columns. Picture paths count from ``root`` (default: the folder
-    of the CSV) and may not leave it. size : pixels; pictures keep their shape and get white bands (``pictures.fit``).
+    image, text, label, group, split_column : names of columns. Picture paths count from ``root`` (default:
+        the folder
+    of the CSV) and may not leave it. size : pixels; pictures keep their shape and get white bands
+    (``pictures.fit``).
     class_names : the order of the labels; by default the names found, sorted.
-    split : None for all rows, or "train", "valid", "test", taken from ``split_column`` where that is given, else cut by
-    ``grouped_split(labels, groups, fractions, seed)``. Rows of one ``group`` (a patient, a product) and rows with the
-    same picture (equal pixels) stay together; where ``split_column`` tears them apart, that is a leak and refused.
-    cache : a folder; the pictures are decoded and resized once, into a file there, and the next call maps that file: no
-    decoding, and rows that follow one another (all, or a split of a CSV in that order) take no memory until they are
-    read. A picture that was changed or added since is decoded again; the pixels are the same bits with and without.
-    extras: "row" int64 (row 1 is the header, as in a spreadsheet), "image" (paths), "group" int64 (equal: together).
+    split : None for all rows, or "train", "valid", "test", taken from ``split_column`` where that is given,
+        else cut by
+    ``grouped_split(labels, groups, fractions, seed)``. Rows of one ``group`` (a patient, a product) and rows
+    with the same picture (equal pixels) stay together; where ``split_column`` tears them apart, that is a
+    leak and refused.
+    cache : a folder; the pictures are decoded and resized once, into a file there, and the next call maps
+        that file: no
+    decoding, and rows that follow one another (all, or a split of a CSV in that order) take no memory until
+    they are read. A picture that was changed or added since is decoded again; the pixels are the same bits
+    with and without. extras: "row" int64 (row 1 is the header, as in a spreadsheet), "image" (paths), "group"
+    int64 (equal: together).
 
-    Raises FileNotFoundError (no such CSV) or ValueError: up to five problems in one message, each with its row, column,
-    value and mend; OSError if the cache cannot be written.
+    Raises FileNotFoundError (no such CSV) or ValueError: up to five problems in one message, each with its
+    row, column, value and mend; OSError if the cache cannot be written.
     """
     require_size(size)
     if split not in (None, *SPLITS):
@@ -49,13 +71,25 @@ def folder(csv_path: str | Path, image: str = "image", text: str = "text", label
     path = Path(csv_path).expanduser()
     rows = read_table(path, [name for name in (image, text, label, group, split_column) if name is not None])
     base = Path(root).expanduser() if root is not None else path.parent
-    classes = tuple(class_names) if class_names is not None else tuple(sorted({row[label] for _, row in rows} - {""}))
+    classes = (
+        tuple(class_names)
+        if class_names is not None
+        else tuple(sorted({row[label] for _, row in rows} - {""}))
+    )
 
     values, problems, prints = list(dict.fromkeys(row[image] for _, row in rows)), [], []
     keys = {} if cache is None else keys_of(base, values)
-    store = InMemory() if cache is None else PictureCache(cache, _name(path, base, size), size, [keys.get(value) for value in values])
+    store = (
+        InMemory()
+        if cache is None
+        else PictureCache(cache, _name(path, base, size), size, [keys.get(value) for value in values])
+    )
     entries: dict[str, tuple[tuple | None, bytes] | ValueError] = {}
-    with store, quiet(), closing(ahead(lambda value: load(base, value, size, keys.get(value), store), values)) as coming:
+    with (
+        store,
+        quiet(),
+        closing(ahead(lambda value: load(base, value, size, keys.get(value), store), values)) as coming,
+    ):
         for number, row in _progress(rows, path.name):
             found = []
             if not row[text]:
@@ -93,9 +127,17 @@ def folder(csv_path: str | Path, image: str = "image", text: str = "text", label
         chosen = grouped_split(labels, groups, fractions, seed)[SPLITS.index(split)].tolist()
     _require_two_classes(path.name, split, [classes[i] for i in labels[chosen].tolist()])
     place = {value: i for i, value in enumerate(values)}
-    return Pairs(_rows(images, [place[rows[i][1][image]] for i in chosen]), [rows[i][1][text] for i in chosen], labels[chosen], classes,
-                 {"row": torch.tensor([rows[i][0] for i in chosen]), "image": [rows[i][1][image] for i in chosen],
-                  "group": torch.tensor([groups[i] for i in chosen])})
+    return Pairs(
+        _rows(images, [place[rows[i][1][image]] for i in chosen]),
+        [rows[i][1][text] for i in chosen],
+        labels[chosen],
+        classes,
+        {
+            "row": torch.tensor([rows[i][0] for i in chosen]),
+            "image": [rows[i][1][image] for i in chosen],
+            "group": torch.tensor([groups[i] for i in chosen]),
+        },
+    )
 
 
 def _rows(images: torch.Tensor, places: list[int]) -> torch.Tensor:
@@ -110,7 +152,9 @@ def _name(path: Path, base: Path, size: int) -> str:
 
 
 def _join(prints: list[bytes], names: list[str] | None) -> list[int]:
-    """One number per row; rows that share a picture or a group name, even through other rows, share the number."""
+    """One number per row; rows that share a picture or a group name, even through other rows, share the
+    number.
+    """
     parent = list(range(len(prints)))
 
     def find(row):
@@ -139,7 +183,9 @@ def _unknown(value: str, classes: Sequence[str]) -> str:
     if not value:
         return "is empty: name a class or delete the row"
     near = get_close_matches(value, classes, 1)
-    return f"is {value!r}, not a class ({', '.join(classes)})" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"is {value!r}, not a class ({', '.join(classes)})" + (
+        f"; did you mean {near[0]!r}?" if near else ""
+    )
 
 
 def _require_two_classes(name: str, split: str | None, present: list[str]) -> None:
@@ -147,7 +193,8 @@ def _require_two_classes(name: str, split: str | None, present: list[str]) -> No
     if not present:
         raise ValueError(f"{which} has no rows: add rows or change the fractions.")
     if len(set(present)) < 2:
-        raise ValueError(f"{which} has only the class {present[0]!r} ({len(present)} rows), and with one class there "
+        raise ValueError(f"{which} has only the class {present[0]!r} ({len(present)} rows), and with one "
+                         "class there "
                          "is nothing to tell apart: add rows of another class.")
 
 
@@ -155,10 +202,15 @@ def _message(name: str, problems: list[str]) -> str:
     if len(problems) == 1:
         return f"{name}, {problems[0].rstrip('?.')}{'?' if problems[0].endswith('?') else '.'}"
     lines = [f"\n  {problem}" for problem in problems[:SHOWN]]
-    return f"{name} was not loaded; its first {len(lines)} problems (row 1 is the header):" + ";".join(lines) + "."
+    return (
+        f"{name} was not loaded; its first {len(lines)} problems (row 1 is the header):"
+        + ";".join(lines)
+        + "."
+    )
 
 
 def _progress(rows, name):
     from tqdm.auto import tqdm
 
-    return tqdm(rows, desc=name, unit="row", delay=2, leave=False)  # seen only where reading takes longer than 2 s
+    # seen only where reading takes longer than 2 s
+    return tqdm(rows, desc=name, unit="row", delay=2, leave=False)

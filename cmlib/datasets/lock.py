@@ -26,7 +26,9 @@ def _try(handle) -> bool:
 
 @contextmanager
 def lock(path: Path):
-    """Wait until no other process holds ``path``; the empty file stays: removing it would race with a waiter."""
+    """Wait until no other process holds ``path``; the empty file stays: removing it would race with a
+    waiter.
+    """
     with open(path, "ab") as handle:
         while not _try(handle):
             time.sleep(0.1)

@@ -14,12 +14,14 @@ MOST_PIXELS = 64_000_000
 
 
 def read_picture(path: Path) -> Image.Image:
-    """The picture as RGB, upright by its EXIF orientation, transparency on white. ValueError: why not, and the mend.
+    """The picture as RGB, upright by its EXIF orientation, transparency on white. ValueError: why not, and
+    the mend.
 
-    Grey, palette, CMYK and 16-bit colour are converted (PIL keeps the upper byte, which is the right scale). 16-bit
-    *grey* and float pictures are refused: whether 4000 means black or white depends on where they come from (a
-    scanner, a depth camera), and PIL's own conversion would clip everything above 255. Animations are refused, except
-    the second view in a phone's JPEG.
+    Grey, palette, CMYK and 16-bit colour are converted (PIL keeps the upper byte, which is the right scale).
+    16-bit
+    *grey* and float pictures are refused: whether 4000 means black or white depends on where they come from
+    (a scanner, a depth camera), and PIL's own conversion would clip everything above 255. Animations are
+    refused, except the second view in a phone's JPEG.
     """
     try:
         picture = Image.open(path, formats=FORMATS)
@@ -32,7 +34,8 @@ def read_picture(path: Path) -> Image.Image:
         if picture.width * picture.height > MOST_PIXELS:  # known from the header, before anything is unpacked
             raise ValueError(_too_large(f"{picture.width} x {picture.height}, so"))
         if picture.mode.startswith(("I", "F")):
-            raise ValueError(f"has 16-bit or float grey values (mode {picture.mode}); choose which range is black to "
+            raise ValueError(f"has 16-bit or float grey values (mode {picture.mode}); choose which range is "
+                             "black to "
                              "white and save it as 8-bit")
         try:
             frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
@@ -47,7 +50,9 @@ def read_picture(path: Path) -> Image.Image:
 
 @contextmanager
 def quiet():
-    """Without PIL's own warning of a decompression bomb, which read_picture refuses; around threads, since filters are global."""
+    """Without PIL's own warning of a decompression bomb, which read_picture refuses; around threads, since
+    filters are global.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield
@@ -64,7 +69,9 @@ def on_white(picture: Image.Image) -> Image.Image:
 
 
 def fit(picture: Image.Image, size: int) -> np.ndarray:
-    """uint8 (size, size, 3): the whole picture, neither cut nor stretched, with white bands where it is not square."""
+    """uint8 (size, size, 3): the whole picture, neither cut nor stretched, with white bands where it is not
+    square.
+    """
     if picture.size != (size, size):
         picture = ImageOps.pad(picture, (size, size), Image.Resampling.LANCZOS, color="white")
     return np.asarray(picture)

@@ -15,7 +15,9 @@ from .archive import VerifiedZip, load_manifest
 
 @dataclass(frozen=True)
 class Source:
-    """Where a file comes from, what it must be, whose it is. A plain file has ``sha256``, an archive ``manifest``."""
+    """Where a file comes from, what it must be, whose it is. A plain file has ``sha256``, an archive
+    ``manifest``.
+    """
 
     url: str
     file: str

@@ -10,26 +10,34 @@ from collections.abc import Sequence
 import torch
 
 
-def grouped_split(labels: Sequence, groups: Sequence | None = None, fractions: Sequence[float] = (0.7, 0.15, 0.15),
-                  seed: int = 0) -> list[torch.Tensor]:
-    """Row indices (int64, ascending) of each split; every row in exactly one, no group in two, classes in proportion.
+def grouped_split(
+    labels: Sequence,
+    groups: Sequence | None = None,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+) -> list[torch.Tensor]:
+    """Row indices (int64, ascending) of each split; every row in exactly one, no group in two, classes in
+    proportion.
 
-    labels (rows,) : the class of each row; groups (rows,) : what must not be torn apart (a patient, a photo session,
-    one emoji in its variants), any values with a stable text form; ``None`` makes every row its own group.
+    labels (rows,) : the class of each row; groups (rows,) : what must not be torn apart (a patient, a photo
+    session, one emoji in its variants), any values with a stable text form; ``None`` makes every row its own
+    group.
 
-    Inside each class the groups come in an order hashed from (seed, group), and each goes to the split that lacks most
-    rows. So a split of a class exceeds its share by less than the class's largest group, and the order of the rows
-    changes nothing. A group of mixed class counts as its commonest. A class with few groups may be absent from a small
-    split: look before you evaluate.
+    Inside each class the groups come in an order hashed from (seed, group), and each goes to the split that
+    lacks most rows. So a split of a class exceeds its share by less than the class's largest group, and the
+    order of the rows changes nothing. A group of mixed class counts as its commonest. A class with few groups
+    may be absent from a small split: look before you evaluate.
     """
     labels, groups = _values(labels), list(range(len(labels))) if groups is None else _values(groups)
     if len(labels) != len(groups):
-        raise ValueError(f"grouped_split needs one group per row; got {len(labels)} labels and {len(groups)} groups.")
+        raise ValueError(f"grouped_split needs one group per row; got {len(labels)} labels and {len(groups)} "
+                         "groups.")
     if not labels:
         raise ValueError("grouped_split got no rows; nothing can be split.")
     fractions = [float(fraction) for fraction in fractions]
     if not all(fraction >= 0 for fraction in fractions) or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
-        raise ValueError(f"fractions must be at least 0 and sum to 1; {tuple(fractions)} sum to {sum(fractions):g}.")
+        raise ValueError(f"fractions must be at least 0 and sum to 1; {tuple(fractions)} sum to "
+                         f"{sum(fractions):g}.")
 
     members = defaultdict(list)
     for row, group in enumerate(groups):
@@ -43,7 +51,9 @@ def grouped_split(labels: Sequence, groups: Sequence | None = None, fractions: S
     for class_groups in by_class.values():
         total = sum(len(members[group]) for group in class_groups)
         lacking = [fraction * total for fraction in fractions]
-        for group in sorted(class_groups, key=lambda group: hashlib.sha256(f"{seed}:{group!r}".encode()).digest()):
+        for group in sorted(
+            class_groups, key=lambda group: hashlib.sha256(f"{seed}:{group!r}".encode()).digest()
+        ):
             chosen = lacking.index(max(lacking))
             splits[chosen] += members[group]
             lacking[chosen] -= len(members[group])

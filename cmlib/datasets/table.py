@@ -10,9 +10,11 @@ from pathlib import Path
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """[(row number, {column: value})], values stripped, blank rows skipped; row 1 is the header, as in a spreadsheet.
+    """[(row number, {column: value})], values stripped, blank rows skipped; row 1 is the header, as in a
+    spreadsheet.
 
-    UTF-8, with or without a byte-order mark; any line ends. FileNotFoundError or ValueError, one sentence each.
+    UTF-8, with or without a byte-order mark; any line ends. FileNotFoundError or ValueError, one sentence
+    each.
     """
     if not path.is_file():
         near = get_close_matches(path.name, [file.name for file in path.parent.glob("*.csv")], 1)
@@ -20,18 +22,21 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
                                 ": give the path of a CSV file, seen from the folder this notebook runs in."))
     lines = list(_lines(path, _decoded(path)))
     if not lines:
-        raise ValueError(f"{path.name} is empty: it needs a header ({','.join(columns)}) and a row for each picture.")
+        raise ValueError(f"{path.name} is empty: it needs a header ({','.join(columns)}) and a row for each "
+                         "picture.")
     (_, header), *body = lines
     for column in columns:
         if column not in header:
             raise ValueError(f"{path.name} has no column {column!r}, {_mend(column, header)}")
         if header.count(column) > 1:
-            raise ValueError(f"{path.name} has {header.count(column)} columns named {column!r}: rename all but one.")
+            raise ValueError(f"{path.name} has {header.count(column)} columns named {column!r}: rename all "
+                             "but one.")
     if not body:
         raise ValueError(f"{path.name} has a header but no rows: add a row for each picture.")
     for row, values in body:
         if len(values) != len(header):
-            raise ValueError(f"{path.name}, row {row}, has {len(values)} values for {len(header)} columns: put a text "
+            raise ValueError(f"{path.name}, row {row}, has {len(values)} values for {len(header)} columns: "
+                             "put a text "
                              'with a comma in it between "double quotes".')
     return [(row, dict(zip(header, values, strict=True))) for row, values in body]
 
@@ -44,7 +49,8 @@ def _decoded(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path.name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file again "
+        raise ValueError(f"{path.name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the "
+                         "file again "
                          'as "CSV UTF-8".') from None
 
 
@@ -58,7 +64,8 @@ def _lines(path: Path, text: str):
         except StopIteration:
             return
         except csv.Error:
-            raise ValueError(f'{path.name}, row {row}: a "double quote" is opened and never closed, or stands inside a '
+            raise ValueError(f'{path.name}, row {row}: a "double quote" is opened and never closed, or '
+                             'stands inside a '
                              "quoted text; double it there.") from None
         if any(values):
             yield row, values

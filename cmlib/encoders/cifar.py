@@ -1,7 +1,7 @@
 """ResNet-20 for CIFAR-10 (He et al. 2016, "Deep residual learning for image recognition", section 4.2).
 
-Small enough to read whole and to run anywhere: 20 layers, 0.27 M parameters, real published weights of 1.1 MB that name
-91.78 % of the CIFAR-10 test pictures. Its shortcuts are the paper's "option A": without parameters.
+Small enough to read whole and to run anywhere: 20 layers, 0.27 M parameters, real published weights of 1.1 MB
+that name 91.78 % of the CIFAR-10 test pictures. Its shortcuts are the paper's "option A": without parameters.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from torch import nn
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # the weights were trained with ImageNet's statistics
+# the weights were trained with ImageNet's statistics
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def prepare(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 or float 0 … 255 (batch, 3, height, width) → float32 (batch, 3, 32, 32), normalised as the weights expect.
+    """uint8 or float 0 … 255 (batch, 3, height, width) → float32 (batch, 3, 32, 32), normalised as the
+    weights expect.
 
     Pictures of another size are averaged down (or interpolated up) to 32 × 32.
     """
@@ -31,7 +33,8 @@ def prepare(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def shortcut_a(x: torch.Tensor, channels: int, stride: int) -> torch.Tensor:
-    """Option A: every ``stride``-th row and column, new channels filled with zeros, half of them on each side.
+    """Option A: every ``stride``-th row and column, new channels filled with zeros, half of them on each
+    side.
 
     x : (batch, c, height, width) → (batch, channels, ⌈height/stride⌉, ⌈width/stride⌉)
     """
@@ -68,12 +71,17 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1, self.layer2, self.layer3 = (
-            nn.Sequential(Block(before, channels, stride), *(Block(channels, channels, 1) for _ in range(blocks - 1)))
-            for before, channels, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)))
+            nn.Sequential(
+                Block(before, channels, stride), *(Block(channels, channels, 1) for _ in range(blocks - 1))
+            )
+            for before, channels, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
+        )
         self.linear = nn.Linear(64, 10)
 
     def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """After the stem and after each stage: (batch, 16, 32, 32), (…, 16, 32, 32), (…, 32, 16, 16), (…, 64, 8, 8)."""
+        """After the stem and after each stage: (batch, 16, 32, 32), (…, 16, 32, 32), (…, 32, 16, 16), (…, 64,
+        8, 8).
+        """
         found = [self.bn1(self.conv1(x)).relu()]
         for stage in (self.layer1, self.layer2, self.layer3):
             found.append(stage(found[-1]))
@@ -88,19 +96,26 @@ class CifarResNet(nn.Module):
 
 
 def load_weights(path: Path | str) -> dict[str, torch.Tensor]:
-    """The state dict of a published checkpoint (``fetch("cifar10-resnet20")``), read without running any code from it."""
+    """The state dict of a published checkpoint (``fetch("cifar10-resnet20")``), read without running any code
+    from it.
+    """
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         return {name.removeprefix("module."): value for name, value in weights.items()}
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, AttributeError, EOFError):
-        raise ValueError(f"{Path(path).name} is not a checkpoint with a 'state_dict': fetch it again.") from None
+        raise ValueError(
+            f"{Path(path).name} is not a checkpoint with a 'state_dict': fetch it again."
+        ) from None
 
 
 def cifar_resnet(path: Path | str, blocks: int = 3) -> CifarResNet:
     """The network with the weights of ``path``, in eval mode."""
     model = CifarResNet(blocks)
     weights = load_weights(path)
-    missing, surplus = (sorted(a - b) for a, b in ((set(model.state_dict()), set(weights)), (set(weights), set(model.state_dict()))))
+    missing, surplus = (
+        sorted(a - b)
+        for a, b in ((set(model.state_dict()), set(weights)), (set(weights), set(model.state_dict())))
+    )
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or [name for name in surplus if not name.endswith("num_batches_tracked")]:
         first = (missing or surplus)[0]
@@ -108,7 +123,8 @@ def cifar_resnet(path: Path | str, blocks: int = 3) -> CifarResNet:
                          f"{first!r} is {'missing' if missing else 'too much'}; is blocks={blocks} right?")
     for name, tensor in model.state_dict().items():
         if name in weights and weights[name].shape != tensor.shape:
-            raise ValueError(f"{Path(path).name} holds another architecture than ResNet-{6 * blocks + 2}: {name!r} is "
+            raise ValueError(f"{Path(path).name} holds another architecture than ResNet-{6 * blocks + 2}: "
+                             f"{name!r} is "
                              f"{tuple(weights[name].shape)} there and {tuple(tensor.shape)} here.")
     model.load_state_dict(weights, strict=False)
     return model.eval()

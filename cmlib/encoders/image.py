@@ -1,4 +1,6 @@
-"""Image encoders: pixels → one feature vector. A small CNN, the mini ResNet of this course, or torchvision's ResNets."""
+"""Image encoders: pixels → one feature vector. A small CNN, the mini ResNet of this course, or torchvision's
+ResNets.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from cmlib.batch import ImageBatch
+from cmlib.data.batch import ImageBatch
+from cmlib.data.pairs import describe
 from cmlib.encoders import zoo
 from cmlib.encoders.weights import load_shipped, unknown
-from cmlib.pairs import _describe
 
 MINI_SIZE, MINI_WIDTH = 64, 16
 MINI_MEAN, MINI_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -20,8 +22,8 @@ MINI_MEAN, MINI_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 class ImageEncoder(nn.Module):
     """forward(ImageBatch) → (batch, hidden_size); feature_map(ImageBatch) → (batch, hidden_size, h, w).
 
-    Pixels 0 … 255 are resized to ``image_size`` if they differ, scaled to 0 … 1, then normalised with the mean and std
-    that the *weights* were trained with: statistics belong to weights, not to data.
+    Pixels 0 … 255 are resized to ``image_size`` if they differ, scaled to 0 … 1, then normalised with the
+    mean and std that the *weights* were trained with: statistics belong to weights, not to data.
     """
 
     def __init__(self, trunk: nn.Module, hidden_size: int, image_size: int, mean=MINI_MEAN, std=MINI_STD,
@@ -39,7 +41,8 @@ class ImageEncoder(nn.Module):
     def normalise(self, batch: ImageBatch) -> torch.Tensor:
         """float (batch, 3, image_size, image_size), as the weights want to see it."""
         if not isinstance(batch, ImageBatch):
-            raise TypeError(f"An image encoder reads an ImageBatch; got {_describe(batch)}. Are image and text swapped?")
+            raise TypeError(f"An image encoder reads an ImageBatch; got {describe(batch)}. Are image and "
+                            "text swapped?")
         pixels = batch.pixels.to(self.mean.dtype)
         if tuple(pixels.shape[2:]) != (self.image_size, self.image_size):
             pixels = interpolate(pixels, (self.image_size, self.image_size), mode="bilinear", antialias=True)
@@ -56,13 +59,19 @@ def _cnn(hidden_size: int = 128, image_size: int = MINI_SIZE, channels_last: boo
     """Four times: convolution with stride 2, BatchNorm, ReLU. 64 × 64 pixels become a 4 × 4 map."""
     layers, channels = [], 3
     for width in (hidden_size // 8, hidden_size // 4, hidden_size // 2, hidden_size):
-        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [
+            nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
         channels = width
     return ImageEncoder(nn.Sequential(*layers), hidden_size, image_size, channels_last=channels_last)
 
 
 def mini_resnet() -> nn.Module:
-    """torchvision's ResNet (He et al. 2016) with one BasicBlock per stage, width 16 → 128 and no max-pool: 0.3 M weights."""
+    """torchvision's ResNet (He et al. 2016) with one BasicBlock per stage, width 16 → 128 and no max-pool:
+    0.3 M weights.
+    """
     from torchvision.models.resnet import BasicBlock, ResNet
 
     class MiniResNet(ResNet):
@@ -89,7 +98,13 @@ def _mini(pretrained: bool = True, image_size: int = MINI_SIZE, channels_last: b
     return load_shipped(encoder, "mini-resnet") if pretrained else encoder
 
 
-def _torchvision(name: str, pretrained: bool = True, weights="DEFAULT", image_size: int | None = None, channels_last: bool = False):
+def _torchvision(
+    name: str,
+    pretrained: bool = True,
+    weights="DEFAULT",
+    image_size: int | None = None,
+    channels_last: bool = False,
+):
     from torchvision import models
 
     resnet, size, mean, std = models.get_model(name), 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -99,19 +114,31 @@ def _torchvision(name: str, pretrained: bool = True, weights="DEFAULT", image_si
         view = entry.transforms()
         size, mean, std = view.crop_size[0], view.mean, view.std
     elif weights != "DEFAULT":
-        raise ValueError(f"weights={weights!r} and pretrained=False contradict each other: leave one of them out.")
+        raise ValueError(f"weights={weights!r} and pretrained=False contradict each other: leave one of them "
+                         "out.")
     return ImageEncoder(trunk_of(resnet), resnet.fc.in_features, image_size or size, mean, std, channels_last)
 
 
 _MADE_HERE = {"cnn": _cnn, "mini": _mini}
-KNOWN = (*_MADE_HERE, "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2")
+KNOWN = (
+    *_MADE_HERE,
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+)
 
 
 def image_encoder(name: str, **settings) -> ImageEncoder:
     """The image encoder of that name: "cnn", "mini", or a ResNet of torchvision ("resnet18", "resnet50", …).
 
-    pretrained : False for fresh weights ("mini" and ResNets; torchvision's are fetched once, then kept in its cache)
-    weights    : which of torchvision's, by the name in its enum, "IMAGENET1K_V1", or the member itself; "DEFAULT" is its best
+    pretrained : False for fresh weights ("mini" and ResNets; torchvision's are fetched once, then kept in its
+        cache)
+    weights    : which of torchvision's, by the name in its enum, "IMAGENET1K_V1", or the member itself;
+        "DEFAULT" is its best
     image_size : pixels are resized to this, the size that the weights were trained at unless it is given
     channels_last : memory layout, faster on most machines; hidden_size : width ("cnn")
     """
@@ -120,8 +147,10 @@ def image_encoder(name: str, **settings) -> ImageEncoder:
     make = _MADE_HERE.get(name, _torchvision)
     allowed = [key for key in inspect.signature(make).parameters if key != "name"]
     if wrong := [key for key in settings if key not in allowed]:
-        raise TypeError(f"The image encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}.")
+        raise TypeError(f"The image encoder {name!r} has no setting {wrong[0]!r}; it has "
+                        f"{', '.join(allowed)}.")
     size = settings.get("image_size")
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-        raise ValueError(f"image_size={size!r} must be one whole number of pixels, such as 224: pictures become squares of it.")
+        raise ValueError(f"image_size={size!r} must be one whole number of pixels, such as 224: pictures "
+                         "become squares of it.")
     return make(**settings) if make is not _torchvision else make(name, **settings)

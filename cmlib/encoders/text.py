@@ -1,4 +1,6 @@
-"""Text encoders: words → one feature vector. Bag of words, LSTM, the mini BERT of this course, or any BERT on the hub."""
+"""Text encoders: words → one feature vector. Bag of words, LSTM, the mini BERT of this course, or any BERT on
+the hub.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from cmlib.batch import TextBatch
+from cmlib.data.batch import TextBatch
+from cmlib.data.pairs import describe
 from cmlib.encoders.hub import load_pretrained
 from cmlib.encoders.tokenizer import mini_tokenizer
 from cmlib.encoders.weights import load_shipped, unknown
-from cmlib.pairs import _describe
 
 MINI_BERT = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512,
              "max_position_embeddings": 128, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -50,7 +52,9 @@ class BagOfWords(TextEncoder):
 
 
 class Lstm(TextEncoder):
-    """Embeddings read from left to right (Hochreiter & Schmidhuber 1997); the feature is the state after the last word."""
+    """Embeddings read from left to right (Hochreiter & Schmidhuber 1997); the feature is the state after the
+    last word.
+    """
 
     def __init__(self, tokenizer, hidden_size: int = 128):
         super().__init__(tokenizer, hidden_size)
@@ -60,20 +64,25 @@ class Lstm(TextEncoder):
     def _run(self, batch):
         lengths = _expect_text(batch).attention_mask.sum(1).clamp(min=1).cpu()
         words = self.embedding(batch.input_ids)  # (batch, tokens, hidden_size)
-        # Packed, so that the LSTM stops at the last word of each row instead of reading on through the padding.
+        # Packed, so that the LSTM stops at the last word of each row instead of reading on through the
+        # padding.
         return self.lstm(pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False))
 
     def states(self, batch: TextBatch) -> torch.Tensor:
-        return pad_packed_sequence(self._run(batch)[0], batch_first=True, total_length=batch.input_ids.shape[1])[0]
+        return pad_packed_sequence(
+            self._run(batch)[0], batch_first=True, total_length=batch.input_ids.shape[1]
+        )[0]
 
     def forward(self, batch: TextBatch) -> torch.Tensor:
         return self._run(batch)[1][0][-1]  # (batch, hidden_size)
 
 
 class Bert(TextEncoder):
-    """A transformer encoder of ``transformers``. pooling : "mean" over the words (default) or "cls", the first state.
+    """A transformer encoder of ``transformers``. pooling : "mean" over the words (default) or "cls", the
+    first state.
 
-    revision : the commit on the hub that the weights are from, to pin it: ``text_encoder(name, revision=encoder.revision)``
+    revision : the commit on the hub that the weights are from, to pin it: ``text_encoder(name,
+        revision=encoder.revision)``
     """
 
     revision: str | None = None
@@ -127,11 +136,13 @@ KNOWN = (*_MADE_HERE, "bert-base-uncased", "distilbert-base-uncased", "roberta-b
 
 
 def text_encoder(name: str, **settings) -> TextEncoder:
-    """The text encoder of that name: "bag", "lstm", "mini", a model on the Hugging Face hub, or a local folder.
+    """The text encoder of that name: "bag", "lstm", "mini", a model on the Hugging Face hub, or a local
+    folder.
 
     pretrained : False for the same architecture with fresh weights ("mini" and hub names)
     pooling    : "mean" or "cls" ("mini" and hub names); hidden_size : width ("bag" and "lstm")
-    revision   : a branch, a tag or (best) a commit hash of the model on the hub; what is once fetched works offline
+    revision   : a branch, a tag or (best) a commit hash of the model on the hub; what is once fetched works
+        offline
     """
     on_hub = "/" in str(name) or "-" in str(name) or Path(str(name)).is_dir()
     if name not in _MADE_HERE and not on_hub:
@@ -139,11 +150,14 @@ def text_encoder(name: str, **settings) -> TextEncoder:
     make = _MADE_HERE.get(name, _hub)
     allowed = [key for key in inspect.signature(make).parameters if key != "name"]
     if wrong := [key for key in settings if key not in allowed]:
-        raise TypeError(f"The text encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}.")
+        raise TypeError(
+            f"The text encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}."
+        )
     return make(**settings) if make is not _hub else make(str(name), **settings)
 
 
 def _expect_text(batch) -> TextBatch:
     if not isinstance(batch, TextBatch):
-        raise TypeError(f"A text encoder reads a TextBatch; got {_describe(batch)}. Are image and text swapped?")
+        raise TypeError(f"A text encoder reads a TextBatch; got {describe(batch)}. Are image and text "
+                        "swapped?")
     return batch

@@ -1,4 +1,6 @@
-"""The course's own WordPiece tokenizer: about 1,500 pieces instead of BERT's 30,522, with BERT's rules and special tokens."""
+"""The course's own WordPiece tokenizer: about 1,500 pieces instead of BERT's 30,522, with BERT's rules and
+special tokens.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,14 @@ def mini_tokenizer(folder: str | Path = DATA / FOLDER):
     """The shipped tokenizer as a ``transformers.BertTokenizer``: lower case, [CLS] words [SEP], [PAD] = 0."""
     vocab = Path(folder) / "vocab.txt"
     if not vocab.is_file():
-        raise FileNotFoundError(f"The tokenizer's {vocab} is missing: run `make weights`, or clone the course whole.")
+        raise FileNotFoundError(f"The tokenizer's {vocab} is missing: run `make weights`, or clone the "
+                                "course whole.")
     from transformers import BertTokenizer
 
     pieces = vocab.read_text(encoding="utf-8").split("\n")[:-1]
-    return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=True, model_max_length=128)
+    return BertTokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=True, model_max_length=128
+    )
 
 
 def train_wordpiece(texts: Iterable[str], vocab_size: int = 2000) -> list[str]:

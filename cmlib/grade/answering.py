@@ -24,7 +24,9 @@ class Answer:
         except slicing.Unreadable as problem:
             return {"unreadable": str(problem)[:300]}, None
         try:
-            return {"found": True}, similarity.fingerprints("\n".join(ast.unparse(s) for _, s in self.statements))
+            return {"found": True}, similarity.fingerprints(
+                "\n".join(ast.unparse(s) for _, s in self.statements)
+            )
         except (ValueError, RecursionError):
             return {"found": True}, []
 
@@ -73,8 +75,12 @@ def _raised(error: BaseException) -> dict:
         place = place.tb_next
     if isinstance(error, SyntaxError):
         line = error.lineno or 0
-    return {"raised": type(error).__name__[:60], "line": line, "text": str(error).strip().split("\n")[0][:160],
-            "open": isinstance(error, NotImplementedError)}
+    return {
+        "raised": type(error).__name__[:60],
+        "line": line,
+        "text": str(error).strip().split("\n")[0][:160],
+        "open": isinstance(error, NotImplementedError),
+    }
 
 
 def answer_frames(connection) -> None:

@@ -47,23 +47,40 @@ class Order:
 def file_name(learner: str) -> str:
     """The learner as a file name: percent-encoded, and cut with a hash where it would be too long."""
     name = quote(learner, safe=" ()") or "%"
-    return (name if len(name) <= 150 else f"{name[:120]}-{hashlib.sha256(learner.encode()).hexdigest()[:16]}") + ".json"
+    return (
+        name if len(name) <= 150 else f"{name[:120]}-{hashlib.sha256(learner.encode()).hexdigest()[:16]}"
+    ) + ".json"
 
 
 def run_name(order: Order) -> str:
-    """What must be equal for two grades to be comparable: secret, lessons, extras and the course's version, as one short hash."""
-    extras = b"".join(p.name.encode() + p.read_bytes() for p in sorted(order.extras.glob("*.py"))) if order.extras else b""
-    parts = [hashlib.sha256(b"run" + order.secret).digest(), ",".join(order.lessons).encode(), extras, cmlib.__version__.encode()]
+    """What must be equal for two grades to be comparable: secret, lessons, extras and the course's version,
+    as one short hash.
+    """
+    extras = (
+        b"".join(p.name.encode() + p.read_bytes() for p in sorted(order.extras.glob("*.py")))
+        if order.extras
+        else b""
+    )
+    parts = [
+        hashlib.sha256(b"run" + order.secret).digest(),
+        ",".join(order.lessons).encode(),
+        extras,
+        cmlib.__version__.encode(),
+    ]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
 
 
 def load_extras(folder: Path) -> None:
-    """Run the instructor's own files; each adds cases with ``find(id).also``. They are trusted, like the course itself."""
+    """Run the instructor's own files; each adds cases with ``find(id).also``. They are trusted, like the
+    course itself.
+    """
     for path in sorted(folder.glob("*.py")):
         try:
             exec(compile(path.read_text("utf-8"), str(path), "exec"), {"__name__": path.stem})  # noqa: S102
         except Exception as error:
-            raise Refused(f"The extra cases in {path} cannot be loaded: {type(error).__name__}: {error}") from None
+            raise Refused(
+                f"The extra cases in {path} cannot be loaded: {type(error).__name__}: {error}"
+            ) from None
 
 
 def in_shard(learner: str, shard: tuple[int, int]) -> bool:
@@ -72,7 +89,9 @@ def in_shard(learner: str, shard: tuple[int, int]) -> bool:
 
 
 def grade_all(order: Order, wall: Wall, progress=lambda items: items) -> dict:
-    """Grade what is not graded yet; returns how many were graded and skipped, and the `Changes`. Raises `Refused` before any work."""
+    """Grade what is not graded yet; returns how many were graded and skipped, and the `Changes`. Raises
+    `Refused` before any work.
+    """
     torch.set_num_threads(1)
     if order.extras:
         load_extras(order.extras)
@@ -84,23 +103,33 @@ def grade_all(order: Order, wall: Wall, progress=lambda items: items) -> dict:
     changes = Changes(order.out, mine, run)
     for folder in (grades, times, changes.folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for scrap in folder.iterdir():  # left by a kill; a result file is never half written. Other shards' are theirs
+        for scrap in (
+            folder.iterdir()
+        ):  # left by a kill; a result file is never half written. Other shards' are theirs
             if scrap.name[:-8] in ours:  # see records.write_atomically
                 scrap.unlink(missing_ok=True)
     todo = []
     for submission in submissions:
         known = _known(grades / mine[submission.learner])
         if known and known.get("run") != run and not order.regrade:
-            raise Refused(f"{order.out} holds grades made with another secret, other lessons, extras or another version of the course "
+            raise Refused(f"{order.out} holds grades made with another secret, other lessons, extras or "
+                          "another version of the course "
                           f"(that of {submission.learner}); use --regrade, or another --out.")
-        known = known and known.get("run") == run and known.get("digest") == submission.digest and known.get("state") != HUMAN
+        known = (
+            known
+            and known.get("run") == run
+            and known.get("digest") == submission.digest
+            and known.get("state") != HUMAN
+        )
         if not (known and (not order.regrade or changes.done(mine[submission.learner]))):
             todo.append(submission)
     made = _work(order, wall, wanted, todo, changes, run, progress)
     return {"graded": made, "skipped": len(submissions) - len(todo), "changes": changes}
 
 
-def _work(order, wall, wanted: list[Exercise], todo: list[Submission], changes: Changes, run, progress) -> int:
+def _work(
+    order, wall, wanted: list[Exercise], todo: list[Submission], changes: Changes, run, progress
+) -> int:
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     done: queue.SimpleQueue = queue.SimpleQueue()
     for submission in todo:
@@ -123,13 +152,21 @@ def _work(order, wall, wanted: list[Exercise], todo: list[Submission], changes: 
                         name = file_name(submission.learner)
                         changes.begin(name)
                         _write(order.out / "times" / name, seconds)
-                        _write(order.out / "grades" / name, record | {"run": run, "lessons": list(order.lessons)})
+                        _write(
+                            order.out / "grades" / name, record | {"run": run, "lessons": list(order.lessons)}
+                        )
                         changes.end(name)
                         done.put(None)
-                    except BaseException as error:  # such as a full disk: the submission stays ungraded, and this is said
+                    except (
+                        BaseException
+                    ) as error:  # such as a full disk: the submission stays ungraded, and this is said
                         done.put(error)
                         return
-        threads = [threading.Thread(target=slot, args=(k,), daemon=True) for k in range(min(order.workers, len(todo)))]
+
+        threads = [
+            threading.Thread(target=slot, args=(k,), daemon=True)
+            for k in range(min(order.workers, len(todo)))
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -137,7 +174,8 @@ def _work(order, wall, wanted: list[Exercise], todo: list[Submission], changes: 
             for _ in progress(todo):
                 problem = done.get()
                 if problem is not None:
-                    raise Refused(f"After {made} of {len(todo)} submissions: {type(problem).__name__}: {problem}. What was graded is kept; "
+                    raise Refused(f"After {made} of {len(todo)} submissions: {type(problem).__name__}: "
+                                  f"{problem}. What was graded is kept; "
                                   "mend this and run the same command again.") from problem
                 made += 1
         finally:

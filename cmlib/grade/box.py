@@ -18,8 +18,16 @@ from cmlib.grade.session import Fault, Session, how_it_ended
 from cmlib.grade.walls import Wall
 
 PACKAGE = Path(__file__).resolve().parent.parent
-INSIDE = ("check/formula.py", "grade/frames.py", "grade/cells.py", "grade/slicing.py", "grade/seccomp.py", "grade/similarity.py",
-          "grade/answering.py", "grade/worker.py")
+INSIDE = (
+    "check/formula.py",
+    "grade/frames.py",
+    "grade/cells.py",
+    "grade/slicing.py",
+    "grade/seccomp.py",
+    "grade/similarity.py",
+    "grade/answering.py",
+    "grade/worker.py",
+)
 ABSENT = "def __getattr__(name):\n    raise ModuleNotFoundError(f'the course itself is not here: no cmlib.{name}')\n"
 START = 120.0  # seconds; importing torch on a slow disk takes its time
 
@@ -72,8 +80,14 @@ class Box:
             self.group = Group(self.limits, f"{os.getpid()}-{self.slot}")
             command = self.group.around(command)
         try:
-            self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, start_new_session=True,
-                                            env=None if self.wall.engine else {"PATH": os.environ.get("PATH", os.defpath)})
+            self.process = subprocess.Popen(
+                command,
+                stdin=theirs,
+                stdout=theirs,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                env=None if self.wall.engine else {"PATH": os.environ.get("PATH", os.defpath)},
+            )
         except OSError as error:
             raise Fault(f"the box could not be started: {error}") from None
         finally:
@@ -142,17 +156,23 @@ class Box:
             raise
 
     def _ready(self, connection) -> Session:
-        """Nothing of a learner has run before the child says this, so all that goes wrong up to here is a fault of ours."""
+        """Nothing of a learner has run before the child says this, so all that goes wrong up to here is a
+        fault of ours.
+        """
         try:
             said, _ = frames.receive(connection, time.monotonic() + 30)
         except (EOFError, frames.BadFrame, TimeoutError) as error:
-            raise Fault(f"a child of the box did not come up ({str(error) or type(error).__name__})") from None
+            raise Fault(
+                f"a child of the box did not come up ({str(error) or type(error).__name__})"
+            ) from None
         if said.get("ready") is not True:
             raise Fault(f"a child of the box could not be confined: {str(said.get('fault'))[:300]}")
         return Session(self, connection)
 
     def stop(self, session: Session) -> str:
-        """End the child; returns how it ended, as a learner would say it, or "" when it was we who ended it."""
+        """End the child; returns how it ended, as a learner would say it, or "" when it was we who ended
+        it.
+        """
         try:
             if self.wall.nested:
                 session.connection.close()

@@ -1,6 +1,7 @@
 """What a cell's statements bind, change and read, and which of them are stubs or checks.
 
-This file also runs inside the box, alone: it imports nothing of the course, and IPython only for cells that are not plain Python.
+This file also runs inside the box, alone: it imports nothing of the course, and IPython only for cells that
+are not plain Python.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import types
 import warnings
 from functools import cached_property, lru_cache
 
-RUNS_HERE = {"time", "timeit", "capture", "prun", "memit"}  # cell magics whose body is Python in this very namespace
+# cell magics whose body is Python in this very namespace
+RUNS_HERE = {"time", "timeit", "capture", "prun", "memit"}
 CONDITIONAL = (ast.If, ast.Try, ast.TryStar, ast.Match, ast.While)
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 class Statement:
-    """One top-level statement. ``binds``: names it sets; ``touches``: names whose object it changes (``table[k] = v``)."""
+    """One top-level statement. ``binds``: names it sets; ``touches``: names whose object it changes
+    (``table[k] = v``).
+    """
 
     def __init__(self, node: ast.stmt, may_check: bool):
         self.node = node
@@ -55,8 +59,9 @@ class Statement:
         node = self.node
         if isinstance(node, ast.ImportFrom):
             return node.module == "__future__" or node.names[0].name == "*"
+        # torch.set_default_dtype changes every result
         return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) \
-            and getattr(node.value.func, "attr", "").startswith("set_default_")  # torch.set_default_dtype changes every result
+            and getattr(node.value.func, "attr", "").startswith("set_default_")
 
     def is_fresh(self, name: str) -> bool:
         """Whether nothing bound before can shine through (what ``x += 1`` reads is a need of its own)."""
@@ -120,7 +125,9 @@ def _base(node) -> str:
 
 
 def loads(node) -> tuple[list[str], list[str]]:
-    """(names read when the statement runs, names read when its functions are called), as the compiler scopes them."""
+    """(names read when the statement runs, names read when its functions are called), as the compiler scopes
+    them.
+    """
     now, later = set(), set()
     todo = [(_compiled([node]), now)]
     while todo:

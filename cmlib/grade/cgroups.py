@@ -23,10 +23,20 @@ class Group:
     def __init__(self, limits: Limits, name: str):
         memory, processes = str(limits.memory + OVERHEAD), str(limits.processes + 16)
         if (ROOT / "cgroup.controllers").is_file():
-            wanted = {ROOT: {"memory.max": memory, "memory.swap.max": "0", "pids.max": processes, "cpu.max": "100000 100000"}}
+            wanted = {
+                ROOT: {
+                    "memory.max": memory,
+                    "memory.swap.max": "0",
+                    "pids.max": processes,
+                    "cpu.max": "100000 100000",
+                }
+            }
         else:  # one processor each: sixty busy processes must not take the neighbour's time
-            wanted = {ROOT / "memory": {"memory.limit_in_bytes": memory}, ROOT / "pids": {"pids.max": processes},
-                      ROOT / "cpu": {"cpu.cfs_quota_us": "100000"}}
+            wanted = {
+                ROOT / "memory": {"memory.limit_in_bytes": memory},
+                ROOT / "pids": {"pids.max": processes},
+                ROOT / "cpu": {"cpu.cfs_quota_us": "100000"},
+            }
         self.folders = []
         for place, values in wanted.items():
             _sweep(place)
@@ -41,7 +51,11 @@ class Group:
     def around(self, command: list[str]) -> list[str]:
         """The command, which first joins the group: whatever it starts is then in it."""
         join = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
-        return ["sh", "-c", join, "sh", *(str(f / "cgroup.procs") for f in self.folders), "--", *command] if self.folders else command
+        return (
+            ["sh", "-c", join, "sh", *(str(f / "cgroup.procs") for f in self.folders), "--", *command]
+            if self.folders
+            else command
+        )
 
     def close(self) -> None:
         for folder in self.folders:

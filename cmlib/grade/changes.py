@@ -1,4 +1,5 @@
-"""Which scores changed: the points from before stay in ``OUT/before``, learner by learner, until the list of changes was shown.
+"""Which scores changed: the points from before stay in ``OUT/before``, learner by learner, until the list of
+changes was shown.
 
 So a command that was killed, and given again, tells all changes and not only those of its second part.
 """
@@ -12,7 +13,9 @@ from cmlib.check.records import write_atomically
 
 
 class Changes:
-    """names : the files of the learners concerned, as they are called in ``OUT/grades``; run : see `cmlib.grade.batch.run_name`."""
+    """names : the files of the learners concerned, as they are called in ``OUT/grades``; run : see
+    `cmlib.grade.batch.run_name`.
+    """
 
     def __init__(self, out: Path, names: dict[str, str], run: str):
         self.folder, self.grades, self.names, self.run = out / "before", out / "grades", names, run
@@ -39,7 +42,11 @@ class Changes:
         for learner, name in sorted(self.names.items()):
             if kept := _json(self.folder / name):
                 before, now = kept["points"], _points(_json(self.grades / name))
-                out += [(learner, id, *both) for id in sorted(before | now) if (both := (before.get(id, 0.0), now.get(id, 0.0)))[0] != both[1]]
+                out += [
+                    (learner, id, *both)
+                    for id in sorted(before | now)
+                    if (both := (before.get(id, 0.0), now.get(id, 0.0)))[0] != both[1]
+                ]
         return out
 
     def shown(self) -> None:

@@ -12,17 +12,22 @@ def add(commands) -> None:
     parser = commands.add_parser("grade", help="grade a folder of submissions (see docs/grading.md)")
     parser.add_argument("submissions", type=Path, help="folder with one file or one folder per learner")
     parser.add_argument("--lessons", required=True, help="such as 02, 01-03 or 01,04-07")
-    parser.add_argument("--seed-file", type=Path, required=True, help="file with the course's secret; made when it is not there")
+    parser.add_argument("--seed-file", type=Path, required=True, help="file with the course's secret; made "
+                                                                      "when it is not there")
     parser.add_argument("--out", type=Path, required=True, help="folder for grades and reports")
     parser.add_argument("--extras", type=Path, help="folder with your own cases (Python files, trusted)")
     parser.add_argument("--late", type=Path, help="the late policy (TOML)")
     parser.add_argument("--times", type=Path, help="CSV: learner, submitted; else the files' own times count")
     parser.add_argument("--roster", type=Path, help="CSV: learner and what your Canvas or Moodle knows")
-    parser.add_argument("--assignment", help="the name of the assignment in Canvas, with its number: 'Lessons 01-03 (4711)'")
+    parser.add_argument("--assignment", help="the name of the assignment in Canvas, with its number: "
+                                             "'Lessons 01-03 (4711)'")
     parser.add_argument("--workers", type=int, default=2, help="boxes side by side (default 2)")
     parser.add_argument("--shard", default="0/1", help="i/N: only the i-th of N parts, i from 0")
-    parser.add_argument("--regrade", action="store_true", help="grade everything again and say which scores changed")
-    parser.add_argument("--i-trust-these-students", action="store_true", dest="trust", help="grade even without a wall")
+    parser.add_argument("--regrade", action="store_true", help="grade everything again and say which scores "
+                                                               "changed")
+    parser.add_argument(
+        "--i-trust-these-students", action="store_true", dest="trust", help="grade even without a wall"
+    )
     parser.set_defaults(run=run)
 
 
@@ -35,19 +40,35 @@ def run(options) -> int:
     from cmlib.grade.session import Fault
 
     try:
-        order = batch.Order(folder=_folder(options.submissions, "submissions"), out=options.out, lessons=lessons(options.lessons),
-                            secret=secret(options.seed_file), extras=_folder(options.extras, "extra cases") if options.extras else None,
-                            workers=_at_least_one(options.workers), shard=shard(options.shard), regrade=options.regrade)
+        order = batch.Order(
+            folder=_folder(options.submissions, "submissions"),
+            out=options.out,
+            lessons=lessons(options.lessons),
+            secret=secret(options.seed_file),
+            extras=_folder(options.extras, "extra cases") if options.extras else None,
+            workers=_at_least_one(options.workers),
+            shard=shard(options.shard),
+            regrade=options.regrade,
+        )
         policy = late.load(options.late, options.times) if options.late else None
         tables.roster(options.roster)  # a bad one is said now, not after hours of grading
         tables.canvas([], 0, options.assignment or "")
         wall = walls.choose(options.trust)
-        walls.refuse_readable(options.submissions, options.seed_file, options.out, *([options.extras] if options.extras else []))
+        walls.refuse_readable(
+            options.submissions, options.seed_file, options.out, *([options.extras] if options.extras else [])
+        )
         probe(wall)
-        print(f"Wall: {wall.name}{'' if wall.nested else ' (one box per learner)'}. {walls.advice(wall)}".rstrip())
+        print(
+            f"Wall: {wall.name}{'' if wall.nested else ' (one box per learner)'}. {walls.advice(wall)}".rstrip()
+        )
         result = batch.grade_all(order, wall, lambda items: tqdm(items, desc="graded", unit="submission"))
-        summary = reports.write(order.out, [e for lesson in order.lessons for e in exercises(lesson)], late=policy, roster=options.roster,
-                                assignment=options.assignment)
+        summary = reports.write(
+            order.out,
+            [e for lesson in order.lessons for e in exercises(lesson)],
+            late=policy,
+            roster=options.roster,
+            assignment=options.assignment,
+        )
     except (batch.Refused, walls.NoWall, Fault, ValueError, OSError) as error:
         print(f"cmlib grade: {error}", file=sys.stderr)
         return 2
@@ -96,7 +117,8 @@ def secret(path: Path) -> bytes:
         print(f"A new secret was written to {path}; keep it, and keep it from your learners.")
     value = path.read_bytes().strip()
     if len(value) < 16:
-        raise ValueError(f"The secret in {path} has {len(value)} bytes; 16 or more are needed (delete the file, and a new one is made).")
+        raise ValueError(f"The secret in {path} has {len(value)} bytes; 16 or more are needed (delete the "
+                         "file, and a new one is made).")
     return value
 
 

@@ -1,4 +1,6 @@
-"""The second wall: a container of Docker or Podman, built from this machine's own /usr and Python, so that no image is downloaded."""
+"""The second wall: a container of Docker or Podman, built from this machine's own /usr and Python, so that no
+image is downloaded.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,66 @@ OVERHEAD = 1 << 30  # torch itself, in the worker
 
 
 def command(engine: str, files: Path, slot: int, limits: Limits, worker: list[str]) -> list[str]:
-    """The command of a worker in a container of its own. Ended by `remove`, since killing the command would leave the container."""
-    mounts = [f"{place}:{place}:ro" for place in ("/usr", *_outside_usr(sys.prefix, sys.base_prefix))] + [f"{files}:{PLACE}:ro"]
+    """The command of a worker in a container of its own. Ended by `remove`, since killing the command would
+    leave the container.
+    """
+    mounts = [f"{place}:{place}:ro" for place in ("/usr", *_outside_usr(sys.prefix, sys.base_prefix))] + [
+        f"{files}:{PLACE}:ro"
+    ]
     memory, processes, uid = str(limits.memory + OVERHEAD), str(limits.processes + 16), _uid(slot)
-    return [engine, "run", "--rm", "--interactive", "--name", name_of(os.getpid(), slot), "--pull", "never", "--network", "none", "--read-only",
-            "--tmpfs", f"/tmp:rw,mode=1777,size={limits.disk}", "--shm-size", str(limits.disk), "--memory", memory, "--memory-swap", memory,
-            "--cpus", "1", "--pids-limit", processes, "--ulimit", f"nproc={processes}:{processes}", "--ulimit", "nofile=256:256",
-            "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--security-opt", "label=disable", "--user", f"{uid}:{uid}", "--workdir", "/tmp", "--log-driver", "none",
-            *(["--http-proxy=false"] if engine == "podman" else []),  # else it hands the proxy's address, and password, on
-            *(option for mount in mounts for option in ("--volume", mount)), *(o for place in masked() for o in ("--tmpfs", f"{place}:ro")),
-            *(o for name, value in environment().items() for o in ("--env", f"{name}={value}")), IMAGE, *worker]
+    return [
+        engine,
+        "run",
+        "--rm",
+        "--interactive",
+        "--name",
+        name_of(os.getpid(), slot),
+        "--pull",
+        "never",
+        "--network",
+        "none",
+        "--read-only",
+        "--tmpfs",
+        f"/tmp:rw,mode=1777,size={limits.disk}",
+        "--shm-size",
+        str(limits.disk),
+        "--memory",
+        memory,
+        "--memory-swap",
+        memory,
+        "--cpus",
+        "1",
+        "--pids-limit",
+        processes,
+        "--ulimit",
+        f"nproc={processes}:{processes}",
+        "--ulimit",
+        "nofile=256:256",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+        "--security-opt",
+        "label=disable",
+        "--user",
+        f"{uid}:{uid}",
+        "--workdir",
+        "/tmp",
+        "--log-driver",
+        "none",
+        # else it hands the proxy's address, and password, on
+        *(["--http-proxy=false"] if engine == "podman" else []),
+        *(option for mount in mounts for option in ("--volume", mount)),
+        *(o for place in masked() for o in ("--tmpfs", f"{place}:ro")),
+        *(o for name, value in environment().items() for o in ("--env", f"{name}={value}")),
+        IMAGE,
+        *worker,
+    ]
 
 
 def _uid(slot: int) -> int:
-    return slot + (inside.FIRST_UID if os.getuid() == 0 else 60_600)  # without root, a container has the uids to 65,535
+    # without root, a container has the uids to 65,535
+    return slot + (inside.FIRST_UID if os.getuid() == 0 else 60_600)
 
 
 def name_of(pid: int, slot: int) -> str:
@@ -44,7 +92,9 @@ def remove(engine: str, slot: int) -> None:
 
 
 def problem(engine: str, limits: Limits) -> str:
-    """"" if a container can run here, else why not. Makes the image when it is not there, and removes containers of killed graders."""
+    """"" if a container can run here, else why not. Makes the image when it is not there, and removes
+    containers of killed graders.
+    """
     said = _run(engine, "ps", "--all", "--filter", "name=cmlib-", "--format", "{{.Names}}")
     if said.returncode:
         return complaint(said.stderr)
@@ -64,7 +114,10 @@ def _image() -> bytes:
     with tarfile.open(fileobj=file, mode="w") as tar:
         for name in ("usr", "proc", "sys", "dev", "etc", "tmp", PLACE.strip("/")):
             folder = tarfile.TarInfo(name)
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755  # Docker gives the mount its mode
+            folder.type, folder.mode = (
+                tarfile.DIRTYPE,
+                0o1777 if name == "tmp" else 0o755,
+            )  # Docker gives the mount its mode
             tar.addfile(folder)
         for name in ("bin", "sbin", "lib", "lib32", "lib64"):
             if os.path.islink(f"/{name}"):

@@ -1,7 +1,9 @@
-"""What crosses the wall of the box: a strict JSON header and raw numbers. Nothing is ever unpickled or evaluated.
+"""What crosses the wall of the box: a strict JSON header and raw numbers. Nothing is ever unpickled or
+evaluated.
 
-A frame is ``CML1``, the lengths of header and body (two unsigned 32-bit integers), the header (UTF-8 JSON) and the body (the
-bytes of all arrays, one after the other). Values are written as ``[tag, …]``; `decode` trusts no tag, length or number.
+A frame is ``CML1``, the lengths of header and body (two unsigned 32-bit integers), the header (UTF-8 JSON)
+and the body (the bytes of all arrays, one after the other). Values are written as ``[tag, …]``; `decode`
+trusts no tag, length or number.
 
 This file runs on both sides of the wall.
 """
@@ -19,9 +21,23 @@ from cmlib.check.formula import Formula
 
 MAGIC, PREFIX = b"CML1", struct.Struct("<4sII")
 MAX_HEADER, MAX_BODY, MAX_DEPTH, MAX_DIMENSIONS = 1 << 20, 1 << 25, 16, 8
-DTYPES = {str(d).removeprefix("torch."): d for d in (
-    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
-    torch.bool, torch.complex64, torch.complex128)}
+DTYPES = {
+    str(d).removeprefix("torch."): d
+    for d in (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+        torch.complex64,
+        torch.complex128,
+    )
+}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -30,7 +46,9 @@ class BadFrame(ValueError):
 
 
 class Array:
-    """A NumPy array that came over the wall: said to be one, of no further use (an exercise wants tensors)."""
+    """A NumPy array that came over the wall: said to be one, of no further use (an exercise wants
+    tensors).
+    """
 
 
 class Foreign:
@@ -38,7 +56,8 @@ class Foreign:
 
 
 ARRAY, FOREIGN = Array(), Foreign()
-Array.__name__, Foreign.__name__ = "ndarray", "object of some other type"  # as the sentences of a check call them
+# as the sentences of a check call them
+Array.__name__, Foreign.__name__ = "ndarray", "object of some other type"
 
 
 def encode(value, tensors: list[torch.Tensor]):
@@ -87,14 +106,17 @@ def pack(message: dict, value=None) -> bytes:
     coded = encode(value, tensors)
     bodies, described = [], []
     for tensor in tensors:
-        plain = tensor.detach().cpu().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+        plain = (
+            tensor.detach().cpu().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+        )
         raw = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
         bodies.append(raw)
         described.append([NAMES[plain.dtype], list(plain.shape), bool(tensor.requires_grad)])
     header = json.dumps({"message": message, "value": coded, "tensors": described}, allow_nan=False).encode()
     body = b"".join(bodies)
     if len(header) > MAX_HEADER or len(body) > MAX_BODY:
-        raise BadFrame(f"the result is too large to send ({len(body) / 1e6:.0f} MB; the limit is {MAX_BODY / 1e6:.0f} MB)")
+        raise BadFrame(f"the result is too large to send ({len(body) / 1e6:.0f} MB; the limit is "
+                       f"{MAX_BODY / 1e6:.0f} MB)")
     return PREFIX.pack(MAGIC, len(header), len(body)) + header + body
 
 
@@ -107,7 +129,11 @@ def unpack(header: bytes, body: bytes, formulas: bool = False) -> tuple[dict, ob
         parsed = json.loads(header.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadFrame(f"the header is not strict JSON: {str(error)[:80]}") from None
-    if not isinstance(parsed, dict) or set(parsed) != {"message", "value", "tensors"} or not isinstance(parsed["message"], dict):
+    if (
+        not isinstance(parsed, dict)
+        or set(parsed) != {"message", "value", "tensors"}
+        or not isinstance(parsed["message"], dict)
+    ):
         raise BadFrame("the header lacks message, value or tensors")
     tensors = _tensors(parsed["tensors"], body)
     value = _decode(parsed["value"], tensors, formulas, 0)
@@ -132,20 +158,35 @@ def _tensors(described, body) -> list[torch.Tensor]:
         raise BadFrame("tensors is not a list")
     tensors, start, body = [], 0, memoryview(body)
     for entry in described:
-        if not (isinstance(entry, list) and len(entry) == 3 and isinstance(entry[0], str) and entry[0] in DTYPES
-                and isinstance(entry[1], list) and isinstance(entry[2], bool) and len(entry[1]) <= MAX_DIMENSIONS
-                and all(type(d) is int and 0 <= d <= MAX_BODY for d in entry[1])):
+        if not (
+            isinstance(entry, list)
+            and len(entry) == 3
+            and isinstance(entry[0], str)
+            and entry[0] in DTYPES
+            and isinstance(entry[1], list)
+            and isinstance(entry[2], bool)
+            and len(entry[1]) <= MAX_DIMENSIONS
+            and all(type(d) is int and 0 <= d <= MAX_BODY for d in entry[1])
+        ):
             raise BadFrame("a tensor is not described by dtype, shape and a flag")
         dtype, shape, wants_gradient = DTYPES[entry[0]], entry[1], entry[2]
         size = math.prod(shape) * dtype.itemsize
-        if size > len(body) - start or math.prod(d or 1 for d in shape) > MAX_BODY:  # an empty shape can overflow, too
+        # an empty shape can overflow, too
+        if size > len(body) - start or math.prod(d or 1 for d in shape) > MAX_BODY:
             raise BadFrame("a tensor is longer than the body")
         raw = bytearray(body[start:start + size])  # a copy, which torch may write to
         start += size
-        tensor = torch.frombuffer(raw, dtype=torch.uint8).view(dtype).reshape(shape) if size else torch.empty(shape, dtype=dtype)
+        tensor = (
+            torch.frombuffer(raw, dtype=torch.uint8).view(dtype).reshape(shape)
+            if size
+            else torch.empty(shape, dtype=dtype)
+        )
         if dtype is torch.bool and size:
-            tensor = torch.frombuffer(raw, dtype=torch.uint8).ne(0).reshape(shape)  # a byte of 2 is no boolean
-        tensors.append(tensor.requires_grad_(wants_gradient and (dtype.is_floating_point or dtype.is_complex)))
+            # a byte of 2 is no boolean
+            tensor = torch.frombuffer(raw, dtype=torch.uint8).ne(0).reshape(shape)
+        tensors.append(
+            tensor.requires_grad_(wants_gradient and (dtype.is_floating_point or dtype.is_complex))
+        )
     if start != len(body):
         raise BadFrame("the body is longer than its tensors")
     return tensors
@@ -174,7 +215,8 @@ def _decode(value, tensors, formulas, depth):
             except (ValueError, OverflowError):
                 raise BadFrame("a float is not written in hexadecimal") from None
         case ["text", str() as text]:
-            return text.encode("utf-8", "replace").decode()  # a lone surrogate could not be written to any file
+            # a lone surrogate could not be written to any file
+            return text.encode("utf-8", "replace").decode()
         case ["list", list() as items]:
             return [inner(v) for v in items]
         case ["tuple", list() as items]:
@@ -184,8 +226,11 @@ def _decode(value, tensors, formulas, depth):
             return {k: inner(v) for k, (_, v) in zip(keys, items, strict=True)}
         case ["set", list() as items]:
             return set(_distinct([inner(v) for v in items]))
-        case ["tensor", int() as position] if type(position) is int and 0 <= position < len(tensors) and tensors[position] is not None:
-            tensor, tensors[position] = tensors[position], None  # a tensor named a thousand times would become a thousand
+        case ["tensor", int() as position] if (
+            type(position) is int and 0 <= position < len(tensors) and tensors[position] is not None
+        ):
+            # a tensor named a thousand times would become a thousand
+            tensor, tensors[position] = tensors[position], None
             return tensor
         case ["formula", str() as text, [*parameters]] if formulas:
             return Formula(text, *parameters)
@@ -203,13 +248,17 @@ def send(connection, frame: bytes) -> None:
 
 
 def receive(connection, deadline: float = math.inf, formulas: bool = False) -> tuple[dict, object]:
-    """The next frame of a socket. ``TimeoutError`` past ``deadline`` (monotonic seconds), ``EOFError`` when it is closed."""
+    """The next frame of a socket. ``TimeoutError`` past ``deadline`` (monotonic seconds), ``EOFError`` when
+    it is closed.
+    """
     magic, header, body = PREFIX.unpack(_exactly(connection, PREFIX.size, deadline))
     if magic != MAGIC:
         raise BadFrame("what arrived does not begin like a frame")
     if header > MAX_HEADER or body > MAX_BODY:
         raise BadFrame(f"a frame of {header} + {body} bytes is announced, which is too long")
-    return unpack(bytes(_exactly(connection, header, deadline)), _exactly(connection, body, deadline), formulas)
+    return unpack(
+        bytes(_exactly(connection, header, deadline)), _exactly(connection, body, deadline), formulas
+    )
 
 
 def _exactly(connection, count: int, deadline: float) -> bytearray:

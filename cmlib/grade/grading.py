@@ -1,4 +1,6 @@
-"""Grade one answer, and one submission: the judge of `cmlib.check`, with the learner's function behind the wall."""
+"""Grade one answer, and one submission: the judge of `cmlib.check`, with the learner's function behind the
+wall.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ class _Open:
         return self.session
 
     def _prepare(self):
-        found, marks = self.session.ask({"do": "read", "name": self.exercise.name, "id": self.exercise.id}, self.cells)
+        found, marks = self.session.ask(
+            {"do": "read", "name": self.exercise.name, "id": self.exercise.id}, self.cells
+        )
         if "unreadable" in found:
             raise _Unreadable(str(found["unreadable"])[:300])
         if found.get("found") is not True:
@@ -71,7 +75,9 @@ class _Missing(Exception):
 
 
 def grade_answer(box: Box, exercise: Exercise, cells: list[str], seed: int) -> tuple[dict, list[int]]:
-    """(entry of the record, fingerprints). Raises `Fault`, or whatever the reference raises; never for what a learner did."""
+    """(entry of the record, fingerprints). Raises `Fault`, or whatever the reference raises; never for what a
+    learner did.
+    """
     answer = _Open(box, exercise, cells)
     try:
         try:
@@ -86,14 +92,18 @@ def grade_answer(box: Box, exercise: Exercise, cells: list[str], seed: int) -> t
         except _Unreadable as problem:
             return entry(exercise, ERROR, str(problem)), []
         except AnswerRaised as raised:
-            return entry(exercise, ERROR, f"Before it is asked anything, your code {raised}."), answer.fingerprints
+            return entry(
+                exercise, ERROR, f"Before it is asked anything, your code {raised}."
+            ), answer.fingerprints
     finally:
         answer.close()
     return _scored(exercise, found, _secret(exercise, seed)), answer.fingerprints
 
 
 def _secret(exercise, seed) -> list[bool]:
-    """For every property, whether its inputs are drawn from the secret (or are the instructor's), and not printed in the course."""
+    """For every property, whether its inputs are drawn from the secret (or are the instructor's), and not
+    printed in the course.
+    """
     printed, varies = _printed(exercise.make_cases)
     drawn = [one not in printed or k in varies for k, one in enumerate(_inputs(exercise.make_cases, seed))]
     drawn += [True for make_cases in exercise.more_cases for _ in make_cases(Draw(seed))]
@@ -103,9 +113,13 @@ def _secret(exercise, seed) -> list[bool]:
 
 @lru_cache(1024)
 def _printed(make_cases) -> tuple[frozenset[bytes], frozenset[int]]:
-    """What the course prints, and where it varies: a drawn case that is one of the printed by chance still counts as drawn."""
+    """What the course prints, and where it varies: a drawn case that is one of the printed by chance still
+    counts as drawn.
+    """
     printed, other = _inputs(make_cases, 0), _inputs(make_cases, 1)
-    return frozenset(printed), frozenset(k for k, (a, b) in enumerate(zip(printed, other, strict=False)) if a != b)
+    return frozenset(printed), frozenset(
+        k for k, (a, b) in enumerate(zip(printed, other, strict=False)) if a != b
+    )
 
 
 def _inputs(make_cases, seed) -> list[bytes]:
@@ -113,23 +127,41 @@ def _inputs(make_cases, seed) -> list[bytes]:
 
 
 def _scored(exercise, found, secret) -> dict:
-    """Every property weighs the same. But nothing counts without the first secret one and half of all secret ones: a constant, or a
-    table of the cases that the course prints, must not earn points."""
+    """Every property weighs the same. But nothing counts without the first secret one and half of all secret
+    ones: a constant, or a table of the cases that the course prints, must not earn points."""
     right = [sentence is None for _, sentence in found]
-    unseen = [ok for ok, counts in zip(right, secret, strict=len(right) > 1) if counts] or [False]  # one: of another kind altogether
+    # one: of another kind altogether
+    unseen = [ok for ok, counts in zip(right, secret, strict=len(right) > 1) if counts] or [False]
     share = sum(right) / len(right) if unseen[0] and 2 * sum(unseen) >= len(unseen) else 0.0
     state = "passed" if all(right) else "partial" if share else "failed"
     message = next((sentence for _, sentence in found if sentence), "right")
-    return entry(exercise, state, message, round(share * exercise.points, 2), [[name, ok] for (name, _), ok in zip(found, right, strict=True)])
+    return entry(
+        exercise,
+        state,
+        message,
+        round(share * exercise.points, 2),
+        [[name, ok] for (name, _), ok in zip(found, right, strict=True)],
+    )
 
 
-def entry(exercise: Exercise, state: str, message: str, points: float = 0.0, names: list | None = None) -> dict:
+def entry(
+    exercise: Exercise, state: str, message: str, points: float = 0.0, names: list | None = None
+) -> dict:
     message = message if len(message) <= LONGEST else message[:LONGEST - 1] + "…"
-    return {"title": exercise.title, "state": state, "points": points, "of": exercise.points, "message": message, "properties": names or []}
+    return {
+        "title": exercise.title,
+        "state": state,
+        "points": points,
+        "of": exercise.points,
+        "message": message,
+        "properties": names or [],
+    }
 
 
 def grade(box: Box, submission, exercises: list[Exercise], secret: bytes) -> tuple[dict, dict]:
-    """(record, times) of one submission, as ``OUT/grades`` and ``OUT/times`` hold them. Faults end as "needs a human", never as a zero."""
+    """(record, times) of one submission, as ``OUT/grades`` and ``OUT/times`` hold them. Faults end as "needs
+    a human", never as a zero.
+    """
     entries, marks, seconds = {}, {}, {}
     for exercise in exercises:
         start = time.monotonic()
@@ -139,10 +171,16 @@ def grade(box: Box, submission, exercises: list[Exercise], secret: bytes) -> tup
             continue
         for _ in range(2):  # a fault may be of the moment: try once more in a new box
             try:
-                entries[exercise.id], marks[exercise.id] = grade_answer(box, exercise, cells, seed_of(secret, submission.learner, exercise.id))
+                entries[exercise.id], marks[exercise.id] = grade_answer(
+                    box, exercise, cells, seed_of(secret, submission.learner, exercise.id)
+                )
                 break
             except (Exception, Fault) as error:
-                what = str(error) if isinstance(error, Fault) else f"the course's own check raised {type(error).__name__}"
+                what = (
+                    str(error)
+                    if isinstance(error, Fault)
+                    else f"the course's own check raised {type(error).__name__}"
+                )
                 entries[exercise.id] = entry(exercise, HUMAN, f"This could not be graded: {what}.")
                 if not isinstance(error, Fault):
                     break
@@ -150,10 +188,29 @@ def grade(box: Box, submission, exercises: list[Exercise], secret: bytes) -> tup
         seconds[exercise.id] = time.monotonic() - start
     box.next_learner()
     states = {e["state"] for e in entries.values()}
-    state = HUMAN if HUMAN in states or submission.faults else "learner's error" if states <= {ERROR, MISSING} else "graded"
-    record = {"format": "cmlib-grade-1", "learner": submission.learner, "files": list(submission.files), "digest": submission.digest,
-              "submitted": datetime.fromtimestamp(submission.modified, UTC).isoformat(timespec="seconds"),
-              "state": state, "notes": list(submission.notes), "points": round(sum(e["points"] for e in entries.values()), 2),
-              "of": sum(e["of"] for e in entries.values()), "exercises": entries, "fingerprints": {id: m for id, m in marks.items() if m}}
-    times = {"learner": submission.learner, "seconds": round(sum(seconds.values()), 3), "exercises": {i: round(s, 3) for i, s in seconds.items()}}
+    state = (
+        HUMAN
+        if HUMAN in states or submission.faults
+        else "learner's error"
+        if states <= {ERROR, MISSING}
+        else "graded"
+    )
+    record = {
+        "format": "cmlib-grade-1",
+        "learner": submission.learner,
+        "files": list(submission.files),
+        "digest": submission.digest,
+        "submitted": datetime.fromtimestamp(submission.modified, UTC).isoformat(timespec="seconds"),
+        "state": state,
+        "notes": list(submission.notes),
+        "points": round(sum(e["points"] for e in entries.values()), 2),
+        "of": sum(e["of"] for e in entries.values()),
+        "exercises": entries,
+        "fingerprints": {id: m for id, m in marks.items() if m},
+    }
+    times = {
+        "learner": submission.learner,
+        "seconds": round(sum(seconds.values()), 3),
+        "exercises": {i: round(s, 3) for i, s in seconds.items()},
+    }
     return record, times

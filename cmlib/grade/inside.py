@@ -1,4 +1,6 @@
-"""What a box is given, whatever its wall: limits, an environment, and the places of this machine that it can read."""
+"""What a box is given, whatever its wall: limits, an environment, and the places of this machine that it can
+read.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,20 @@ class Limits:
     cpu: int = 60
     wall: float = 10.0  # for one call
     processes: int = 64
-    optimizers: bool = False  # whether answers will train: what torch.optim imports is then there before they run
+    # whether answers will train: what torch.optim imports is then there before they run
+    optimizers: bool = False
 
 
 def environment() -> dict[str, str]:
     """All that a worker is told about the world."""
-    return {"HOME": "/tmp", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+    return {
+        "HOME": "/tmp",
+        "PATH": "/usr/bin:/bin",
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+    }
 
 
 def readable() -> list[Path]:
@@ -33,14 +43,26 @@ def readable() -> list[Path]:
 
 
 def masked() -> list[str]:
-    """Where the course itself, with every reference, lies in a readable place: there the box gets an empty folder."""
-    installed = [p for place in readable() for pattern in ("lib*/python*/*-packages/cmlib", "local/lib*/python*/*-packages/cmlib")
-                 for p in place.glob(pattern)]
+    """Where the course itself, with every reference, lies in a readable place: there the box gets an empty
+    folder.
+    """
+    installed = [
+        p
+        for place in readable()
+        for pattern in ("lib*/python*/*-packages/cmlib", "local/lib*/python*/*-packages/cmlib")
+        for p in place.glob(pattern)
+    ]
     own = Path(__file__).resolve().parent.parent
-    return sorted({str(p) for p in (*installed, own) if any(p.resolve().is_relative_to(place) for place in readable())})
+    return sorted(
+        {str(p) for p in (*installed, own) if any(p.resolve().is_relative_to(place) for place in readable())}
+    )
 
 
 def complaint(stderr: bytes) -> str:
     """The line in which a program said why it failed: its last, but for Docker's hint at its help."""
-    lines = [line for line in stderr.decode("utf-8", "replace").strip().splitlines() if not line.startswith("See 'docker")]
+    lines = [
+        line
+        for line in stderr.decode("utf-8", "replace").strip().splitlines()
+        if not line.startswith("See 'docker")
+    ]
     return lines[-1][:300] if lines else ""

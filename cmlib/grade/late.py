@@ -1,7 +1,7 @@
 """What lateness costs: a policy in a TOML file, never code.
 
-    due = 2026-03-01T23:59:00        # on the wall clock of time_zone, or with an offset: 2026-03-01T23:59:00+01:00
-    time_zone = "Europe/Berlin"
+    due = 2026-03-01T23:59:00        # on the wall clock of time_zone, or with an offset:
+    2026-03-01T23:59:00+01:00 time_zone = "Europe/Berlin"
     grace_minutes = 15               # so many minutes count as on time
     per_day = 0.1                    # share of the points for every day that has begun
     at_most = 0.5                    # no more than this share is taken
@@ -31,7 +31,9 @@ MOST_DAYS = 36_525  # after a century the days are no longer counted
 
 @dataclass(frozen=True)
 class Policy:
-    """All times are in UTC; ``zone`` says when a day ends. ``times`` holds those submissions whose time is better known than the file's."""
+    """All times are in UTC; ``zone`` says when a day ends. ``times`` holds those submissions whose time is
+    better known than the file's.
+    """
 
     due: datetime
     zone: tzinfo
@@ -43,7 +45,9 @@ class Policy:
     times: Mapping[str, datetime] = field(default_factory=dict)
 
     def factor(self, learner: str, submitted: datetime) -> float:
-        """The share of the points that counts, 0 to 1; it never rises as ``submitted``, which is aware, gets later."""
+        """The share of the points that counts, 0 to 1; it never rises as ``submitted``, which is aware, gets
+        later.
+        """
         return self.explain(learner, submitted)[0]
 
     def explain(self, learner: str, submitted: datetime) -> tuple[float, str]:
@@ -61,11 +65,15 @@ class Policy:
         days = _days(due, submitted, self.zone)
         taken = min(self.at_most, self.per_day * days)
         return round(1 - taken, 10), (f"{days} {'day' if days == 1 else 'days'} late: {when}; "
-                                      f"{100 * self.per_day:.4g} % of the points are taken for every day that has begun, "
-                                      f"{100 * self.at_most:.4g} % at most, so {100 * (1 - taken):.4g} % of them count.")
+                                      f"{100 * self.per_day:.4g} % of the points are taken for every day "
+                                      "that has begun, "
+                                      f"{100 * self.at_most:.4g} % at most, so {100 * (1 - taken):.4g} % of "
+                                      "them count.")
 
     def submitted(self, learner: str, modified: str | None) -> tuple[datetime | None, str]:
-        """(the time that counts, where it comes from): of the times file, else ``modified``, ISO 8601, of the learner's newest file."""
+        """(the time that counts, where it comes from): of the times file, else ``modified``, ISO 8601, of the
+        learner's newest file.
+        """
         if learner in self.times:
             return self.times[learner], "that of the list of times"
         try:
@@ -89,7 +97,8 @@ def load(path: Path | str, times: Path | str | None = None) -> Policy:
     for name in given:
         if name not in FIELDS:
             nearest = difflib.get_close_matches(name, FIELDS, 1, cutoff=0)[0]
-            raise ValueError(f"{path.name} has a field {name!r}, which does not exist; did you mean {nearest!r}?")
+            raise ValueError(f"{path.name} has a field {name!r}, which does not exist; did you mean "
+                             f"{nearest!r}?")
     if "due" not in given:
         raise ValueError(f"{path.name} has no due date: add a line such as due = 2026-03-01T23:59:00+01:00.")
     zone = _zone(path.name, given)
@@ -98,14 +107,20 @@ def load(path: Path | str, times: Path | str | None = None) -> Policy:
     grace = timedelta(minutes=_number(path.name, "grace_minutes", given.get("grace_minutes", 0), 7 * 24 * 60))
     not_after = _time(path.name, "not_after", given["not_after"], zone) if "not_after" in given else None
     if not_after is not None and not_after < due + grace:
-        raise ValueError(f"{path.name}: not_after, {not_after}, lies before the end of the grace period, {due + grace}.")
+        raise ValueError(f"{path.name}: not_after, {not_after}, lies before the end of the grace period, "
+                         f"{due + grace}.")
     extensions = given.get("extensions", {})
     if type(extensions) is not dict:
-        raise ValueError(f'{path.name}: extensions is a table, [extensions], with lines such as "learner" = 2026-03-08T23:59:00.')
-    extensions = {learner: _time(path.name, f"the extension of {learner!r}", time, zone) for learner, time in extensions.items()}
+        raise ValueError(f'{path.name}: extensions is a table, [extensions], with lines such as "learner" = '
+                         '2026-03-08T23:59:00.')
+    extensions = {
+        learner: _time(path.name, f"the extension of {learner!r}", time, zone)
+        for learner, time in extensions.items()
+    }
     for learner, time in extensions.items():
         if time < due:
-            raise ValueError(f"{path.name}: the extension of {learner!r}, {time}, ends before everyone's due date, {due}.")
+            raise ValueError(f"{path.name}: the extension of {learner!r}, {time}, ends before everyone's due "
+                             f"date, {due}.")
     return Policy(due, zone, grace, _number(path.name, "per_day", given.get("per_day", 0), 1),
                   _number(path.name, "at_most", given.get("at_most", 1), 1), not_after, extensions,
                   _times(Path(times), zone) if times is not None else {})
@@ -139,24 +154,28 @@ def _zone(file, given) -> tzinfo | None:
     try:
         return ZoneInfo(given["time_zone"])
     except (TypeError, ValueError, OSError, KeyError, AttributeError):
-        raise ValueError(f'{file}: there is no time_zone {given["time_zone"]!r}; give a name such as "Europe/Berlin" or "UTC" '
+        raise ValueError(f'{file}: there is no time_zone {given["time_zone"]!r}; give a name such as '
+                         '"Europe/Berlin" or "UTC" '
                          "(and install tzdata if no name is known).") from None
 
 
 def _time(file, name, value, zone) -> datetime:
     if type(value) is not datetime:
-        raise ValueError(f"{file}: {name} = {value!r} is no point in time; write date and time, without quotes, "
+        raise ValueError(f"{file}: {name} = {value!r} is no point in time; write date and time, without "
+                         "quotes, "
                          "such as 2026-03-01T23:59:00+01:00.")
     if value.year not in YEARS:
         raise ValueError(f"{file}: {name} is in the year {value.year}.")
     if value.tzinfo is not None:
         return value.astimezone(UTC)
     if zone is None:
-        raise ValueError(f"{file}: {name} = {value} says no time zone; add an offset such as +01:00, or the field time_zone.")
+        raise ValueError(f"{file}: {name} = {value} says no time zone; add an offset such as +01:00, or the "
+                         "field time_zone.")
     early, late = (value.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     if early.utcoffset() != late.utcoffset():
         found = "does not exist" if early.utcoffset() < late.utcoffset() else "happens twice"
-        raise ValueError(f"{file}: {name} = {value} {found} in {zone}, where the clock is changed; add an offset such as +01:00.")
+        raise ValueError(f"{file}: {name} = {value} {found} in {zone}, where the clock is changed; add an "
+                         "offset such as +01:00.")
     return early.astimezone(UTC)
 
 

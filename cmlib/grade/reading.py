@@ -1,6 +1,7 @@
 """The code in one file of a learner: a notebook of any age, or what ``cmlib.submit()`` wrote.
 
-Nothing here is executed or unpickled: bytes → capped JSON → text of cells. Whatever is odd ends as a note, one sentence each.
+Nothing here is executed or unpickled: bytes → capped JSON → text of cells. Whatever is odd ends as a note,
+one sentence each.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-MOST_CELLS, LARGEST_CELL, LARGEST_CODE = 5_000, 200_000, 700_000  # sizes in bytes of JSON: they must fit into one frame
-MOST_PARTS = {b"{": 300_000, b"[": 300_000, b",": 2_000_000, b'"': 2_000_000}  # a JSON of 20 MB can become objects of 1 GB
+# sizes in bytes of JSON: they must fit into one frame
+MOST_CELLS, LARGEST_CELL, LARGEST_CODE = 5_000, 200_000, 700_000
+# a JSON of 20 MB can become objects of 1 GB
+MOST_PARTS = {b"{": 300_000, b"[": 300_000, b",": 2_000_000, b'"': 2_000_000}
 CHECK = re.compile(r"""check\s*\(\s*(?:id\s*=\s*)?(["'])(\d\d\.\d{1,3})\1""")
 BOUND = r"^[ \t]*(?:(?:async[ \t]+)?def|class)[ \t]+(?P<d>{0})\b|^[ \t]*(?P<v>{0})[ \t]*=(?!=)"
 NAMES = re.compile(BOUND.format(r"[^\W\d]\w*"), re.MULTILINE)
@@ -23,7 +26,9 @@ class NotRead(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """One file. cells : of a notebook, in order; answers : {exercise id: its cells} of a ``submission-….json``, else None."""
+    """One file. cells : of a notebook, in order; answers : {exercise id: its cells} of a
+    ``submission-….json``, else None.
+    """
 
     file: str
     modified: float
@@ -44,15 +49,21 @@ class Source:
 
     @property
     def size(self) -> int:
-        return sum(map(len, self.cells)) + sum(len(cell) for cells in (self.answers or {}).values() for cell in cells)
+        return sum(map(len, self.cells)) + sum(
+            len(cell) for cells in (self.answers or {}).values() for cell in cells
+        )
 
     def cells_of(self, id: str) -> list[str]:
         return list(self.cells if self.answers is None else self.answers.get(id, ()))
 
     def looks_answered(self, id: str, name: str) -> bool:
-        """Whether some cell binds ``name`` without the stub's NotImplementedError; only to choose between files."""
+        """Whether some cell binds ``name`` without the stub's NotImplementedError; only to choose between
+        files.
+        """
         bound = re.compile(BOUND.format(re.escape(name)), re.MULTILINE)
-        return any(bound.search(cell) and "raise NotImplementedError" not in cell for cell in self.cells_of(id))
+        return any(
+            bound.search(cell) and "raise NotImplementedError" not in cell for cell in self.cells_of(id)
+        )
 
 
 def read(file: str, modified: float, data: bytes) -> tuple[Source, list[str]]:
@@ -63,7 +74,8 @@ def read(file: str, modified: float, data: bytes) -> tuple[Source, list[str]]:
         raise NotRead("it is JSON, but neither a notebook nor a submission")
     if isinstance(value.get("format"), str) and value["format"].startswith("cmlib-submission-"):
         return Source(file, modified, (), _answers(value, notes)), notes
-    sheets = value.get("worksheets") if isinstance(value.get("worksheets"), list) else []  # nbformat 3 and older
+    # nbformat 3 and older
+    sheets = value.get("worksheets") if isinstance(value.get("worksheets"), list) else []
     lists = [part.get("cells") for part in (value, *sheets[:MOST_CELLS]) if isinstance(part, dict)]
     if not any(isinstance(cells, list) for cells in lists):
         raise NotRead("it is JSON, but neither a notebook nor a submission")
@@ -76,7 +88,8 @@ def read(file: str, modified: float, data: bytes) -> tuple[Source, list[str]]:
             odd += text is None
             code += [] if text is None else [text]
     if odd:
-        notes.append(f"{odd} {'cell is' if odd == 1 else 'cells are'} not written as a notebook writes them and left out")
+        notes.append(f"{odd} {'cell is' if odd == 1 else 'cells are'} not written as a notebook writes them "
+                     "and left out")
     return Source(file, modified, _capped(code, notes)), notes
 
 
@@ -102,12 +115,15 @@ def _capped(cells: list[str], notes: list[str]) -> tuple[str, ...]:
             out.append(cell)
             left -= size
     if len(out) < len(cells):
-        notes.append(f"{len(cells) - len(out)} of {len(cells)} code cells are too long, or too many, and left out")
+        notes.append(f"{len(cells) - len(out)} of {len(cells)} code cells are too long, or too many, and "
+                     "left out")
     return tuple(out)
 
 
 def _text(source) -> str | None:
-    """Text of a cell, given as one string or as lines; None for anything else. Lone surrogates, which no file can hold, become ?."""
+    """Text of a cell, given as one string or as lines; None for anything else. Lone surrogates, which no file
+    can hold, become ?.
+    """
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)
     return source.encode("utf-8", "replace").decode() if isinstance(source, str) else None
@@ -133,7 +149,8 @@ def _json(data: bytes, notes: list[str]):
 
 
 def _integer(digits: str) -> int:
-    return int(digits) if len(digits) < 20 else 0  # no number of a notebook matters here, and Python refuses 5000 digits
+    # no number of a notebook matters here, and Python refuses 5000 digits
+    return int(digits) if len(digits) < 20 else 0
 
 
 def _has_too_many_parts(data: bytes) -> bool:

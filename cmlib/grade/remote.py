@@ -1,4 +1,6 @@
-"""A learner's function as the judge calls it: arguments go into the box, arrays come back, gradients flow through."""
+"""A learner's function as the judge calls it: arguments go into the box, arrays come back, gradients flow
+through.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from cmlib.grade.session import Session
 
 
 class Remote:
-    """The learner's function, as the trusted side calls it: arguments go in, arrays come back, gradients flow through.
+    """The learner's function, as the trusted side calls it: arguments go in, arrays come back, gradients flow
+    through.
 
     session : returns the living session of the answer, at every call
     """
@@ -33,7 +36,9 @@ class Remote:
         leaves = [t for t in leaves if t.requires_grad]
         if not (sources and leaves and type(reply.get("call")) is int):
             return _replace(value, {id(t): t.detach() for t in leaves})
-        attached = _Attach.apply(session, reply["call"], len(sources), *sources, *(t.detach() for t in leaves))
+        attached = _Attach.apply(
+            session, reply["call"], len(sources), *sources, *(t.detach() for t in leaves)
+        )
         return _replace(value, {id(old): new for old, new in zip(leaves, attached, strict=True)})
 
 
@@ -66,7 +71,9 @@ class Unseen(str):
 
 
 class _Attach(torch.autograd.Function):
-    """The outputs of an answer whose graph lives in the box: going back asks the box for the vector-Jacobian product."""
+    """The outputs of an answer whose graph lives in the box: going back asks the box for the vector-Jacobian
+    product.
+    """
 
     @staticmethod
     def forward(ctx, session, call, count, *tensors):
@@ -81,4 +88,10 @@ class _Attach(torch.autograd.Function):
             for g, wanted in zip(gradients, ctx.sources, strict=True))
         if not fit:
             raise AnswerRaised("returns gradients of another shape or type")
-        return None, None, None, *(g if g is None else g.detach() for g in gradients), *(None for _ in cotangents)
+        return (
+            None,
+            None,
+            None,
+            *(g if g is None else g.detach() for g in gradients),
+            *(None for _ in cotangents),
+        )

@@ -1,4 +1,6 @@
-"""One answer in its box, asked from the trusted side; no fault of ours becomes a learner's, and no text of a learner is shown."""
+"""One answer in its box, asked from the trusted side; no fault of ours becomes a learner's, and no text of a
+learner is shown.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,33 @@ import time
 from cmlib.check.engine import AnswerRaised
 from cmlib.grade import frames
 
-KINDS = {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)}
-HOW = {9: "no memory or processor time was left", 11: "a segmentation fault", 6: "an abort", 24: "its processor time was used up",
-       25: "a file grew too large", 4: "an illegal instruction", 7: "a bus error", 8: "a floating point exception"}
+KINDS = {
+    name
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException)
+}
+HOW = {
+    9: "no memory or processor time was left",
+    11: "a segmentation fault",
+    6: "an abort",
+    24: "its processor time was used up",
+    25: "a file grew too large",
+    4: "an illegal instruction",
+    7: "a bus error",
+    8: "a floating point exception",
+}
 
 
 class Fault(BaseException):
-    """The grader failed, not the learner: no Exception, since a check takes every exception for the learner's."""
+    """The grader failed, not the learner: no Exception, since a check takes every exception for the
+    learner's.
+    """
 
 
 class NotAnswered(NotImplementedError):
-    """The learner's code says that it is not written yet; a NotImplementedError of the course itself is another thing."""
+    """The learner's code says that it is not written yet; a NotImplementedError of the course itself is
+    another thing.
+    """
 
 
 def how_it_ended(code) -> str:
@@ -28,7 +46,9 @@ def how_it_ended(code) -> str:
 
 
 class Session:
-    """One answer in a `Box`. Whatever it does, asking it either returns data or raises `AnswerRaised` with a sentence."""
+    """One answer in a `Box`. Whatever it does, asking it either returns data or raises `AnswerRaised` with a
+    sentence.
+    """
 
     def __init__(self, box, connection):
         self.box, self.connection = box, connection
@@ -73,7 +93,11 @@ class Session:
     def _raise(self, reply):
         if reply.get("open") is True:
             raise NotAnswered
-        kind = reply["raised"] if isinstance(reply["raised"], str) and reply["raised"] in KINDS else "an exception of its own"
+        kind = (
+            reply["raised"]
+            if isinstance(reply["raised"], str) and reply["raised"] in KINDS
+            else "an exception of its own"
+        )
         line = reply.get("line")
         where = f" in line {line} of its cell" if type(line) is int and 0 < line < 10_000 else ""
         absent = " (where answers are graded there is neither cmlib nor any package that the course does not install)"

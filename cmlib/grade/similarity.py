@@ -1,8 +1,10 @@
-"""Which answers have the same shape, whatever their names: fingerprints of the syntax tree, and the pairs that share them.
+"""Which answers have the same shape, whatever their names: fingerprints of the syntax tree, and the pairs
+that share them.
 
-Winnowing as in Schleimer, Wilkerson and Aiken, "Winnowing: local algorithms for document fingerprinting" (SIGMOD 2003), over the
-nodes of each top-level statement. `fingerprints` runs in the box on the learner's text, which is parsed and never executed; `pairs`
-runs outside on the numbers. Standard library only: this file is copied into the box without the course.
+Winnowing as in Schleimer, Wilkerson and Aiken, "Winnowing: local algorithms for document fingerprinting"
+(SIGMOD 2003), over the nodes of each top-level statement. `fingerprints` runs in the box on the learner's
+text, which is parsed and never executed; `pairs` runs outside on the numbers. Standard library only: this
+file is copied into the box without the course.
 """
 
 from __future__ import annotations
@@ -16,15 +18,20 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-RUN, WINDOW = 5, 2  # nodes in one fingerprint; of so many neighbours one is kept: any 6 nodes in common leave a trace
-MOST_TEXT, MOST = 200_000, 5_000  # characters that are read; fingerprints that are kept (the smallest ones, so they stay comparable)
+# nodes in one fingerprint; of so many neighbours one is kept: any 6 nodes in common leave a trace
+RUN, WINDOW = 5, 2
+# characters that are read; fingerprints that are kept (the smallest ones, so they stay comparable)
+MOST_TEXT, MOST = 200_000, 5_000
 THRESHOLD = 0.6  # tests/test_similarity.py measures both sides of it on every exercise
 FEWEST = 16  # an answer with fewer fingerprints than this is too short to say anything
-FEW, MANY = 5, 200  # what at most 5 have is never common, what more than 200 have always is, or 10,000 learners would take hours
+# what at most 5 have is never common, what more than 200 have always is, or 10,000 learners would take
+# hours
+FEW, MANY = 5, 200
 
 
 def fingerprints(code: str, *, every: bool = False) -> list[int]:
-    """Sorted distinct 48-bit numbers of ``code`` that no renaming, comment, constant or keyword order changes.
+    """Sorted distinct 48-bit numbers of ``code`` that no renaming, comment, constant or keyword order
+    changes.
 
     every : keep all runs instead of one in each window, for a template that is to be subtracted.
     Raises ValueError, and nothing else, with one sentence when the text cannot be read as Python.
@@ -36,7 +43,11 @@ def fingerprints(code: str, *, every: bool = False) -> list[int]:
             warnings.simplefilter("ignore")  # "\\d" in a learner's text
             tree = ast.parse(code)
         names = _names(tree)
-        found = {number for statement in tree.body for number in _winnow(_nodes(statement, names), 1 if every else WINDOW)}
+        found = {
+            number
+            for statement in tree.body
+            for number in _winnow(_nodes(statement, names), 1 if every else WINDOW)
+        }
     except SyntaxError as error:
         raise ValueError(f"The code is not Python: {error.msg} in line {error.lineno}.") from None
     except (ValueError, UnicodeError) as error:  # a null byte, a lone surrogate
@@ -47,7 +58,9 @@ def fingerprints(code: str, *, every: bool = False) -> list[int]:
 
 
 def _names(tree) -> dict[str, str]:
-    """What stands for a name: "Name" for all that the code binds, since the learner could rename it, and the origin of an import."""
+    """What stands for a name: "Name" for all that the code binds, since the learner could rename it, and the
+    origin of an import.
+    """
     own, imported = set(), {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -76,7 +89,8 @@ def _write(node, names, out):
     kind = type(node).__name__
     if isinstance(node, (ast.Import, ast.ImportFrom, ast.Pass, ast.Global, ast.Nonlocal, ast.expr_context)):
         return
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # a docstring, or text used as a comment
+    # a docstring, or text used as a comment
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return
     if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant):  # -1 is a constant, too
         out.append("Constant")
@@ -124,7 +138,9 @@ def _winnow(words: list[str], window: int) -> Iterator[int]:
 
 
 def template(cells: Iterable[str]) -> set[int]:
-    """Every fingerprint of code that was given to all: the cells of the lesson as handed out. Cells that are not Python count for nothing."""
+    """Every fingerprint of code that was given to all: the cells of the lesson as handed out. Cells that are
+    not Python count for nothing.
+    """
     given: set[int] = set()
     for cell in cells:
         try:
@@ -134,12 +150,18 @@ def template(cells: Iterable[str]) -> set[int]:
     return given
 
 
-def pairs(records: Iterable[Mapping], given: Mapping[str, set[int]] | None = None, threshold: float = THRESHOLD,
-          most: int = 5_000) -> list[tuple[str, str, str, float]]:
-    """(learner, learner, exercise, share) of the answers that share ``threshold`` or more, the strongest first, at most ``most``.
+def pairs(
+    records: Iterable[Mapping],
+    given: Mapping[str, set[int]] | None = None,
+    threshold: float = THRESHOLD,
+    most: int = 5_000,
+) -> list[tuple[str, str, str, float]]:
+    """(learner, learner, exercise, share) of the answers that share ``threshold`` or more, the strongest
+    first, at most ``most``.
 
     records : have "learner" and "fingerprints", {exercise: numbers}
-    given : {exercise: numbers} of the template, which are subtracted, as is what more than half of the class, or 200 learners, have
+    given : {exercise: numbers} of the template, which are subtracted, as is what more than half of the class,
+        or 200 learners, have
     The share is |A ∩ B| / |A ∪ B|. It is a reason to look at two answers, never a verdict.
     """
     if not 0 < threshold <= 1:
@@ -162,8 +184,11 @@ def _similar(id, answers, threshold) -> Iterator[tuple[str, str, str, float]]:
     seen: dict[int, list[frozenset]] = defaultdict(list)
     for one, learners in groups.items():
         yield from ((a, b, id, 1.0) for a, b in itertools.combinations(learners, 2))
-        # Two sets can reach the threshold only if they meet among these rarest numbers (prefix filter: Bayardo, Ma and Srikant 2007).
-        rarest = sorted(one, key=lambda number: (holders[number], number))[:len(one) - math.ceil(threshold * len(one)) + 1]
+        # Two sets can reach the threshold only if they meet among these rarest numbers (prefix filter:
+        # Bayardo, Ma and Srikant 2007).
+        rarest = sorted(one, key=lambda number: (holders[number], number))[
+            : len(one) - math.ceil(threshold * len(one)) + 1
+        ]
         for other in {other for number in rarest for other in seen[number]}:
             share = len(one & other) / len(one | other)
             if share >= threshold:

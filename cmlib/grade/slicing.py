@@ -1,8 +1,10 @@
-"""Which statements of a notebook an answer needs: a slice in the sense of Weiser (1981), by reaching definitions.
+"""Which statements of a notebook an answer needs: a slice in the sense of Weiser (1981), by reaching
+definitions.
 
-An answer is what stands in ``check("02.1", …)``. The slice has what binds the names in it, and the names in those, as if the
-cells had run from top to bottom up to that check; what is bound only further down (cells run out of order) is found too.
-Prints, plots, training loops and other checks stay behind unless they bind a needed name.
+An answer is what stands in ``check("02.1", …)``. The slice has what binds the names in it, and the names in
+those, as if the cells had run from top to bottom up to that check; what is bound only further down (cells run
+out of order) is found too. Prints, plots, training loops and other checks stay behind unless they bind a
+needed name.
 
 This file also runs inside the box, where there is nothing of the course but the few files beside it.
 """
@@ -24,7 +26,9 @@ class NotFound(LookupError):
 
 
 class Unreadable(ValueError):
-    """A cell that is needed is not Python. ``cell`` : its index from 0; ``line`` : its line from 1; the text is a sentence."""
+    """A cell that is needed is not Python. ``cell`` : its index from 0; ``line`` : its line from 1; the text
+    is a sentence.
+    """
 
     def __init__(self, sentence: str, cell: int, line: int):
         super().__init__(sentence)
@@ -34,7 +38,8 @@ class Unreadable(ValueError):
 def statements(cells: list[str], name: str, id: str) -> list[tuple[int, ast.stmt]]:
     """[(index of the cell, statement)] to execute so that ``name`` is the answer to exercise ``id``.
 
-    In document order, save that what is bound too late comes before its user. The stub, where there is no more than that.
+    In document order, save that what is bound too late comes before its user. The stub, where there is no
+    more than that.
     Raises `NotFound` or `Unreadable`. The trees are shared between calls: do not change them.
     """
     return _Slice(cells, name, id).collect()
@@ -49,7 +54,9 @@ def answered(cells: list[str], name: str, id: str) -> bool:
 
 
 def needed(cells: list[str], name: str, id: str) -> list[int]:
-    """Indices of the cells that give the same slice as all of them together: those of its statements and that of the check."""
+    """Indices of the cells that give the same slice as all of them together: those of its statements and that
+    of the check.
+    """
     found = _Slice(cells, name, id)
     return sorted({cell for cell, _ in found.collect()} | {found.flat[found.anchor][0]})
 
@@ -66,8 +73,12 @@ class _Slice:
                 for bound in one.binds | one.touches:
                     self.where.setdefault(bound, []).append(len(self.flat))
                 self.flat.append((index, one))
-        checks = [(place, argument) for place, (_, one) in enumerate(self.flat) for checked, argument in one.checks
-                  if checked == id]
+        checks = [
+            (place, argument)
+            for place, (_, one) in enumerate(self.flat)
+            for checked, argument in one.checks
+            if checked == id
+        ]
         for self.anchor, self.argument in reversed(checks):
             if not self._is_open(self.argument, self.anchor):
                 break
@@ -76,7 +87,11 @@ class _Slice:
         self.is_answered = not self._is_open(self.argument, self.anchor)
         if not self.is_answered:
             self._blame(rf"check[ \t]*\([^\n]*[\"']{re.escape(id)}[\"']", name)
-            if isinstance(self.argument, ast.Name) and not self._places(self.argument.id)[1] and not self._may_be_imported():
+            if (
+                isinstance(self.argument, ast.Name)
+                and not self._places(self.argument.id)[1]
+                and not self._may_be_imported()
+            ):
                 raise NotFound(f"No cell defines {self.argument.id}, the answer to exercise {id}.")
 
     def _without_check(self, checks):
@@ -90,12 +105,21 @@ class _Slice:
         self.anchor = max((place for place, (cell, _) in enumerate(self.flat) if cell == own), default=-1)
 
     def _may_be_imported(self):
-        return any(isinstance(one.node, ast.ImportFrom) and one.node.names[0].name == "*" for _, one in self.flat)
+        return any(
+            isinstance(one.node, ast.ImportFrom) and one.node.names[0].name == "*" for _, one in self.flat
+        )
 
     def _solid(self, name):
-        """Places of own definitions that are more than a stub. An import further down (of the course's version) is none."""
-        return [p for p in self.where.get(name, ()) if name in self.flat[p][1].binds and not self.flat[p][1].is_stub
-                and not isinstance(self.flat[p][1].node, (ast.Import, ast.ImportFrom))]
+        """Places of own definitions that are more than a stub. An import further down (of the course's
+        version) is none.
+        """
+        return [
+            p
+            for p in self.where.get(name, ())
+            if name in self.flat[p][1].binds
+            and not self.flat[p][1].is_stub
+            and not isinstance(self.flat[p][1].node, (ast.Import, ast.ImportFrom))
+        ]
 
     def _is_open(self, argument, anchor):
         if isinstance(argument, ast.Name):
@@ -108,15 +132,23 @@ class _Slice:
         for index, text, line, why in reversed(self.broken):
             for pattern in patterns:
                 if pattern.isidentifier():
-                    pattern = rf"^[ \t]*(?:(?:async[ \t]+)?(?:def|class)[ \t]+{pattern}\b|{pattern}[ \t]*=(?!=))"
+                    pattern = (
+                        rf"^[ \t]*(?:(?:async[ \t]+)?(?:def|class)[ \t]+{pattern}\b|{pattern}[ \t]*=(?!=))"
+                    )
                 if re.search(pattern, text, re.MULTILINE):
-                    raise Unreadable(f"The cell with {patterns[-1]} is not Python: {why} in line {line}.", index, line)
+                    raise Unreadable(
+                        f"The cell with {patterns[-1]} is not Python: {why} in line {line}.", index, line
+                    )
 
     def _places(self, name):
-        """(places that bind or change ``name``, those that bind it); stubs only where there is nothing else."""
+        """(places that bind or change ``name``, those that bind it); stubs only where there is nothing
+        else.
+        """
         if name not in self.known:
             solid, places = self._solid(name), self.where.get(name, [])
-            places = [p for p in places if not (solid and name in self.flat[p][1].binds and self.flat[p][1].is_stub)]
+            places = [
+                p for p in places if not (solid and name in self.flat[p][1].binds and self.flat[p][1].is_stub)
+            ]
             self.known[name] = places, [p for p in places if name in self.flat[p][1].binds]
         return self.known[name]
 
@@ -145,7 +177,11 @@ class _Slice:
             places = self._reaching(name, upto)
             steps += 1 + len(places)
             if steps > MOST_STEPS:
-                raise Unreadable(f"The cells are too entangled to find what {self.name} needs.", self.flat[self.anchor][0], 1)
+                raise Unreadable(
+                    f"The cells are too entangled to find what {self.name} needs.",
+                    self.flat[self.anchor][0],
+                    1,
+                )
             if not places and not hasattr(builtins, name) and self.broken:
                 self._blame(name)
             todo.extend((p, upto) for p in places)
@@ -166,9 +202,14 @@ class _Slice:
                 need(name, min(place - 1, upto))
             for name in later:
                 need(name, upto)
-        out = [(self.flat[p][0], self.flat[p][1].node) for p in sorted(self.chosen, key=lambda p: (self.chosen[p], p))]
+        out = [
+            (self.flat[p][0], self.flat[p][1].node)
+            for p in sorted(self.chosen, key=lambda p: (self.chosen[p], p))
+        ]
         if not (isinstance(self.argument, ast.Name) and self.argument.id == self.name):
             near = self.flat[self.anchor][1].node
             assign = ast.Assign([ast.Name(self.name, ast.Store())], self.argument)
-            out.append((self.flat[self.anchor][0], ast.fix_missing_locations(ast.copy_location(assign, near))))
+            out.append(
+                (self.flat[self.anchor][0], ast.fix_missing_locations(ast.copy_location(assign, near)))
+            )
         return out

@@ -1,7 +1,7 @@
 """A folder of submissions, as learners and learning platforms leave it: who handed in what.
 
-Every file is hostile until read: links are not followed, nothing that could block is opened, and whatever cannot be read ends
-as a note in the learner's report, never as an exception.
+Every file is hostile until read: links are not followed, nothing that could block is opened, and whatever
+cannot be read ends as a note in the learner's report, never as an exception.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ from cmlib.grade.reading import NotRead, Source, read
 
 LARGEST_FILE, MOST_CODE = 20_000_000, 3_000_000  # bytes of a file; characters of code of one learner
 MOST_FILES, MOST_ENTRIES, DEEPEST, MOST_NOTES = 200, 10_000, 20, 20
-MOODLE = re.compile(r"(.*_\d+)_assignsubmission_(?:file|onlinetext)", re.DOTALL)  # Full Name_12345_assignsubmission_file_
+# Full Name_12345_assignsubmission_file_
+MOODLE = re.compile(r"(.*_\d+)_assignsubmission_(?:file|onlinetext)", re.DOTALL)
 CANVAS = re.compile(r"(.+?)(?:_LATE)?_(\d+)_(\d+)_.+", re.DOTALL)  # name_LATE_12345_678_original.ipynb
 OWN = re.compile(r"submission-\d\d(?:_\d\d)*-(?=.)")  # as cmlib.submit() calls its files
-WRITTEN = "\u00a0\u200c\u200d"  # not printable for Python, but part of names: a hard space, the joiners of Persian and of emoji
+# not printable for Python, but part of names: a hard space, the joiners of Persian and of emoji
+WRITTEN = "\u00a0\u200c\u200d"
 _one_at_a_time = threading.Lock()  # a file of 20 MB takes some 100 MB while it is parsed
 
 
 @dataclass(frozen=True)
 class File:
-    """path : as the system knows it; shown : relative to the folder, as text that can be printed and stored."""
+    """path : as the system knows it; shown : relative to the folder, as text that can be printed and
+    stored.
+    """
 
     path: str
     shown: str
@@ -38,7 +42,9 @@ class File:
 
 @dataclass(frozen=True)
 class Submission:
-    """What one learner handed in. ``contents`` are the files that are read; ``found`` the notes of the search for them."""
+    """What one learner handed in. ``contents`` are the files that are read; ``found`` the notes of the search
+    for them.
+    """
 
     learner: str
     contents: tuple[File, ...]
@@ -79,7 +85,8 @@ class Submission:
         return _content(self)[2]
 
     def cells(self, id: str, name: str) -> list[str]:
-        """The code cells in which ``name``, the answer to exercise ``id``, is to be looked for; none where no file mentions it.
+        """The code cells in which ``name``, the answer to exercise ``id``, is to be looked for; none where no
+        file mentions it.
 
         Of several files the newest counts; one that looks untouched counts only when all do.
         """
@@ -92,7 +99,8 @@ class Submission:
 
 
 def collect(folder: Path) -> list[Submission]:
-    """One submission for every folder and for every file (or several of one learner) in ``folder``, by learner.
+    """One submission for every folder and for every file (or several of one learner) in ``folder``, by
+    learner.
 
     Raises ``NotADirectoryError`` when ``folder`` itself is none; never for what is in it.
     """
@@ -113,7 +121,11 @@ def collect(folder: Path) -> list[Submission]:
         if not files and not notes:
             notes.append("Nothing was handed in: there is no file.")
         files = files[:MOST_FILES]
-        out.append(Submission(learner, tuple(files), max((f.modified for f in files), default=max(times)), tuple(notes)))
+        out.append(
+            Submission(
+                learner, tuple(files), max((f.modified for f in files), default=max(times)), tuple(notes)
+            )
+        )
     return out
 
 
@@ -139,20 +151,30 @@ def _search(top, files: list[File], notes: list[str]) -> None:
         shown = _shown(path)
         entries += 1
         if entries > MOST_ENTRIES:
-            notes.append(f"Nothing in {_shown(top.name)} was read: it holds more than {MOST_ENTRIES} files and folders.")
+            notes.append(f"Nothing in {_shown(top.name)} was read: it holds more than {MOST_ENTRIES} files "
+                         "and folders.")
             return
         try:
             kind = entry.stat(follow_symlinks=False).st_mode
             if stat.S_ISDIR(kind) and depth < DEEPEST:
                 with os.scandir(entry.path) as inner:
-                    todo += [(e, f"{path}/{e.name}", depth + 1) for e, _ in zip(inner, range(MOST_ENTRIES + 1), strict=False)
-                             if not _hidden(e.name)]
+                    todo += [
+                        (e, f"{path}/{e.name}", depth + 1)
+                        for e, _ in zip(inner, range(MOST_ENTRIES + 1), strict=False)
+                        if not _hidden(e.name)
+                    ]
             elif stat.S_ISREG(kind) and _is_candidate(entry.name):
                 found.append(File(entry.path, shown, _modified(entry)))
             elif stat.S_ISREG(kind):
                 unread.append(shown)
             else:
-                what = "a link" if stat.S_ISLNK(kind) else "nested too deeply" if stat.S_ISDIR(kind) else "not a plain file"
+                what = (
+                    "a link"
+                    if stat.S_ISLNK(kind)
+                    else "nested too deeply"
+                    if stat.S_ISDIR(kind)
+                    else "not a plain file"
+                )
                 notes.append(f"{shown} is {what} and was not read.")
         except OSError as error:
             notes.append(f"{shown} could not be read: {error.strerror or type(error).__name__}.")
@@ -160,7 +182,8 @@ def _search(top, files: list[File], notes: list[str]) -> None:
     notes.sort()
     if unread:
         names = ", ".join(sorted(unread)[:3]) + (", …" if len(unread) > 3 else "")
-        notes.append(f"{len(unread)} {'file is' if len(unread) == 1 else 'files are'} neither .ipynb nor .json and not read: {names}.")
+        notes.append(f"{len(unread)} {'file is' if len(unread) == 1 else 'files are'} neither .ipynb nor "
+                     f".json and not read: {names}.")
 
 
 def _hidden(name: str) -> bool:
@@ -175,7 +198,8 @@ def _is_candidate(name: str) -> bool:
 
 def _modified(entry) -> float:
     try:
-        return min(max(entry.stat(follow_symlinks=False).st_mtime, 0.0), 253402300799.0)  # what a date can hold: the year 9999
+        # what a date can hold: the year 9999
+        return min(max(entry.stat(follow_symlinks=False).st_mtime, 0.0), 253402300799.0)
     except OSError:
         return 0.0
 
@@ -183,7 +207,9 @@ def _modified(entry) -> float:
 def _shown(name: str) -> str:
     """Text that can be printed and stored: bytes that are no UTF-8 as \\xff, control characters as \\n."""
     name = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() or c in WRITTEN else c.encode("unicode_escape").decode() for c in name)
+    return "".join(
+        c if c.isprintable() or c in WRITTEN else c.encode("unicode_escape").decode() for c in name
+    )
 
 
 @lru_cache(maxsize=2 * (os.cpu_count() or 1) + 8)
@@ -210,11 +236,16 @@ def _content(submission: Submission) -> tuple[tuple[Source, ...], tuple[str, ...
 
 def _natural(name: str) -> list:
     """2 before 10."""
-    return [(len(part.lstrip("0")), part.lstrip("0")) if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
+    return [
+        (len(part.lstrip("0")), part.lstrip("0")) if part.isdecimal() else (0, part)
+        for part in re.split(r"(\d+)", name)
+    ]
 
 
 def _bytes(path: str) -> bytes:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    )
     with open(os.open(path, flags), "rb") as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):

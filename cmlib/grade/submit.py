@@ -1,4 +1,6 @@
-"""``cmlib.submit()``: what a learner hands in, taken from the cells that ran in this kernel (no path of a notebook is needed)."""
+"""``cmlib.submit()``: what a learner hands in, taken from the cells that ran in this kernel (no path of a
+notebook is needed).
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,13 @@ from cmlib.grade.slicing import Unreadable, answered, needed
 
 
 def submit(learner: str | None = None, folder: Path | str = ".") -> None:
-    """Write ``submission-<lessons>-<learner>.json`` with the cells that the answered exercises need, and say what it holds.
+    """Write ``submission-<lessons>-<learner>.json`` with the cells that the answered exercises need, and say
+    what it holds.
 
-    learner : a name for the file (graders go by what the learning platform says); without one, a random but lasting one
-    folder : where to write, by default beside the notebook. Raises ``TypeError``, ``ValueError`` or ``FileNotFoundError``.
+    learner : a name for the file (graders go by what the learning platform says); without one, a random but
+        lasting one
+    folder : where to write, by default beside the notebook. Raises ``TypeError``, ``ValueError`` or
+        ``FileNotFoundError``.
     """
     if learner is not None and not isinstance(learner, str):
         raise TypeError(f'The learner is given as text, submit("Ada Lovelace"); got {learner!r}.')
@@ -30,22 +35,35 @@ def submit(learner: str | None = None, folder: Path | str = ".") -> None:
         raise FileNotFoundError(f"There is no folder {str(folder)!r} to write the submission into.")
     cells = _history()
     if cells is None:
-        print("cmlib.submit() takes the cells of a running notebook: call it in the last cell of a lesson, in JupyterLab or on Colab.")
+        print("cmlib.submit() takes the cells of a running notebook: call it in the last cell of a lesson, "
+              "in JupyterLab or on Colab.")
         return
     tried = {match[2] for cell in cells for match in CHECK.finditer(cell)}
     numbers = [number for number in lessons() if any(id.startswith(number + ".") for id in tried)]
     wanted = [exercise for number in numbers for exercise in exercises(number)]
     answers, remarks = _answers(cells, wanted)
     if not answers:
-        print("Nothing to hand in: no answered exercise has run in this kernel. Run the cells with your answers, then this one again.")
+        print("Nothing to hand in: no answered exercise has run in this kernel. Run the cells with your "
+              "answers, then this one again.")
         return
     name = _file_name(learner) or _lasting_name()
     target = folder / f"submission-{'_'.join(numbers)}-{name}.json"
-    write_atomically(target, json.dumps({
-        "format": "cmlib-submission-1", "learner": learner or name, "lessons": numbers,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"), "answers": {id: {"cells": c} for id, c in answers.items()}}, indent=1))
+    write_atomically(
+        target,
+        json.dumps(
+            {
+                "format": "cmlib-submission-1",
+                "learner": learner or name,
+                "lessons": numbers,
+                "made": datetime.now(UTC).isoformat(timespec="seconds"),
+                "answers": {id: {"cells": c} for id, c in answers.items()},
+            },
+            indent=1,
+        ),
+    )
     missing = _missing([e.id for e in wanted if e.id not in answers])
-    print(f"{target.name}: {len(answers)} of {len(wanted)} exercises ({', '.join(answers)}){missing}.{remarks}")
+    print(f"{target.name}: {len(answers)} of {len(wanted)} exercises "
+          f"({', '.join(answers)}){missing}.{remarks}")
     if "google.colab" in sys.modules:
         from google.colab import files
 
@@ -77,7 +95,8 @@ def _missing(ids: list[str]) -> str:
     done = load()
     earlier = [id for id in ids if done.get(id, {}).get("passed")]
     text = f"; missing: {', '.join(ids)}" if ids else ""
-    return text + (f" (you solved {', '.join(earlier)} in another session: run the cell again and submit once more)" if earlier else "")
+    return text + (f" (you solved {', '.join(earlier)} in another session: run the cell again and submit "
+                   "once more)" if earlier else "")
 
 
 def _file_name(learner: str | None) -> str:

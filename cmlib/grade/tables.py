@@ -1,6 +1,7 @@
 """One row for a learner, and the CSV files that are made of the rows: for people, for Canvas and for Moodle.
 
-No cell can become a formula or break its line: text that a spreadsheet would run is prefixed with ', control characters are spaces.
+No cell can become a formula or break its line: text that a spreadsheet would run is prefixed with ', control
+characters are spaces.
 """
 
 from __future__ import annotations
@@ -16,8 +17,17 @@ from pathlib import Path
 
 PERSON = ("learner", "name", "id", "sis_user_id", "login", "section", "email")  # the columns of a roster
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
-READ_ONLY = ("Current Score", "Current Points", "Current Grade", "Final Score", "Final Points", "Final Grade", "Override Score",
-             "Override Grade", "Override Status")  # Canvas drops columns whose title has one of these (lib/gradebook_importer.rb)
+READ_ONLY = (
+    "Current Score",
+    "Current Points",
+    "Current Grade",
+    "Final Score",
+    "Final Points",
+    "Final Grade",
+    "Override Score",
+    "Override Grade",
+    "Override Status",
+)  # Canvas drops columns whose title has one of these (lib/gradebook_importer.rb)
 
 
 @dataclass(frozen=True)
@@ -46,17 +56,25 @@ class Row:
 
     @property
     def final(self) -> float | None:
-        return None if self.state == "needs a human" or self.factor is None else round(self.points * self.factor, 2)
+        return (
+            None
+            if self.state == "needs a human" or self.factor is None
+            else round(self.points * self.factor, 2)
+        )
 
     @property
     def number(self) -> str:
-        """The number with which an LMS ends the names of what it hands out: of the user (Canvas) or the participant (Moodle)."""
+        """The number with which an LMS ends the names of what it hands out: of the user (Canvas) or the
+        participant (Moodle).
+        """
         found = re.search(r"_(\d{1,18})$", self.learner)
         return found[1] if found else ""
 
 
 def roster(path: Path | str | None) -> dict[str, dict[str, str]]:
-    """{learner: {"name", "id", …}} of a CSV file whose column ``learner`` is the name in the grades; the other columns may be missing."""
+    """{learner: {"name", "id", …}} of a CSV file whose column ``learner`` is the name in the grades; the
+    other columns may be missing.
+    """
     if path is None:
         return {}
     path, people = Path(path), {}
@@ -71,11 +89,13 @@ def roster(path: Path | str | None) -> dict[str, dict[str, str]]:
         if column not in PERSON:
             raise ValueError(f"{path.name} has a column {column!r}; a roster has {', '.join(PERSON)}.")
     if "learner" not in columns:
-        raise ValueError(f"{path.name} has no column learner, which holds the names as they stand in grades.csv.")
+        raise ValueError(f"{path.name} has no column learner, which holds the names as they stand in "
+                         "grades.csv.")
     for number, row in enumerate(rows, 2):
         learner = row.get("learner")
         if not learner or "" in row:
-            raise ValueError(f"{path.name}, line {number}: the line has no learner, or more cells than the first line.")
+            raise ValueError(f"{path.name}, line {number}: the line has no learner, or more cells than the "
+                             "first line.")
         if learner in people:
             raise ValueError(f"{path.name}, line {number}: {learner!r} stands there twice.")
         people[learner] = {column: (row[column] or "").strip() for column in columns}
@@ -85,8 +105,14 @@ def roster(path: Path | str | None) -> dict[str, dict[str, str]]:
 def clean(text) -> str:
     """Text on one line: no control characters, no reversal of direction, no half of a surrogate pair."""
     text = str(text).encode("utf-8", "replace").decode("utf-8")
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else "" if c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
-                   else c for c in text)
+    return "".join(
+        " "
+        if unicodedata.category(c) in ("Cc", "Zl", "Zp")
+        else ""
+        if c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
+        else c
+        for c in text
+    )
 
 
 def cell(value) -> str:
@@ -106,46 +132,102 @@ def table(header: Iterable, rows: Iterable[Iterable]) -> str:
 
 
 def grades(rows: list[Row], ids: list[str], absent: Iterable[str] = ()) -> str:
-    """Everything. ``final`` is empty where a human has to decide; ``absent`` are learners of the roster without a submission."""
+    """Everything. ``final`` is empty where a human has to decide; ``absent`` are learners of the roster
+    without a submission.
+    """
     header = ["learner", "state", *ids, "points", "of", "late_factor", "final", "message"]
-    lines = [[r.learner, r.state, *(r.exercises.get(id, {}).get("points") for id in ids), r.points, r.of, r.factor, r.final,
-              " ".join(filter(None, (*reasons(r), r.late)))] for r in rows]
+    lines = [
+        [
+            r.learner,
+            r.state,
+            *(r.exercises.get(id, {}).get("points") for id in ids),
+            r.points,
+            r.of,
+            r.factor,
+            r.final,
+            " ".join(filter(None, (*reasons(r), r.late))),
+        ]
+        for r in rows
+    ]
     return table(header, lines + [[learner, "no submission", *[None] * (len(ids) + 5)] for learner in absent])
 
 
 def reasons(row: Row) -> list[str]:
     """Why a human is needed, or what could not be read."""
-    return [f"{id}: {e['message']}" for id, e in row.exercises.items() if e["state"] == "needs a human"] + list(row.notes)
+    return [
+        f"{id}: {e['message']}" for id, e in row.exercises.items() if e["state"] == "needs a human"
+    ] + list(row.notes)
 
 
 def canvas(rows: list[Row], of: float, assignment: str) -> str:
-    """For Grades → Import in Canvas. Learners for whom a human has to decide are left out: an empty cell would delete a mark given by hand.
+    """For Grades → Import in Canvas. Learners for whom a human has to decide are left out: an empty cell
+    would delete a mark given by hand.
 
-    assignment : the title of the column; ``Lessons 01-03 (4711)`` names the assignment 4711, a new title makes a new one.
+    assignment : the title of the column; ``Lessons 01-03 (4711)`` names the assignment 4711, a new title
+        makes a new one.
     """
     if any(word in assignment for word in READ_ONLY):
-        raise ValueError(f"Canvas would ignore a column called {assignment!r}: its title must not have the words {', '.join(READ_ONLY)}.")
+        raise ValueError(f"Canvas would ignore a column called {assignment!r}: its title must not have the "
+                         f"words {', '.join(READ_ONLY)}.")
     header = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", assignment]
-    lines = [[_student(r.name), r.person.get("id") or r.number, r.person.get("sis_user_id", ""), r.person.get("login", ""),
-              r.person.get("section", ""), r.final] for r in rows if r.final is not None]
+    lines = [
+        [
+            _student(r.name),
+            r.person.get("id") or r.number,
+            r.person.get("sis_user_id", ""),
+            r.person.get("login", ""),
+            r.person.get("section", ""),
+            r.final,
+        ]
+        for r in rows
+        if r.final is not None
+    ]
     return table(header, [["Points Possible", "", "", "", "", of], *lines])
 
 
 def _student(name: str) -> str:
-    return re.sub("points possible", "points-possible", clean(name), flags=re.IGNORECASE)  # Canvas would take such a row for the second line
+    # Canvas would take such a row for the second line
+    return re.sub("points possible", "points-possible", clean(name), flags=re.IGNORECASE)
 
 
 def moodle(rows: list[Row], of: float) -> str:
-    """For the upload of a grading worksheet (which wants Identifier and "Last modified (grade)") and for the gradebook (by e-mail address).
+    """For the upload of a grading worksheet (which wants Identifier and "Last modified (grade)") and for the
+    gradebook (by e-mail address).
 
-    Moodle shows comments as HTML, so they are escaped. Learners for whom a human has to decide are left out, as in `canvas`.
+    Moodle shows comments as HTML, so they are escaped. Learners for whom a human has to decide are left out,
+    as in `canvas`.
     """
-    header = ["Identifier", "Full name", "Email address", "Grade", "Maximum grade", "Last modified (grade)", "Feedback comments"]
-    return table(header, [[f"Participant {number}" if (number := r.person.get("id") or r.number) else "", r.name, r.person.get("email", ""),
-                           r.final, of, "", html.escape(feedback(r), quote=False)] for r in rows if r.final is not None])
+    header = [
+        "Identifier",
+        "Full name",
+        "Email address",
+        "Grade",
+        "Maximum grade",
+        "Last modified (grade)",
+        "Feedback comments",
+    ]
+    return table(
+        header,
+        [
+            [
+                f"Participant {number}" if (number := r.person.get("id") or r.number) else "",
+                r.name,
+                r.person.get("email", ""),
+                r.final,
+                of,
+                "",
+                html.escape(feedback(r), quote=False),
+            ]
+            for r in rows
+            if r.final is not None
+        ],
+    )
 
 
 def feedback(row: Row) -> str:
     """All sentences of a learner on one line."""
-    told = [f"{id} {e['title']}: {e['points']:.10g} of {e['of']:.10g}. {e['message']}" for id, e in row.exercises.items()]
+    told = [
+        f"{id} {e['title']}: {e['points']:.10g} of {e['of']:.10g}. {e['message']}"
+        for id, e in row.exercises.items()
+    ]
     return " ".join(filter(None, (*told, row.late, *row.notes)))

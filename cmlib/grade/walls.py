@@ -1,7 +1,9 @@
-"""Which wall can stand on this machine between learners' code and everything else, and the command that builds it.
+"""Which wall can stand on this machine between learners' code and everything else, and the command that
+builds it.
 
-Best first: **bubblewrap** (kernel namespaces: no network, a read-only system, nothing else to see), a **container** (Docker or
-Podman), and last another **user** with limits, which hides neither files nor network and is used only when the instructor says so.
+Best first: **bubblewrap** (kernel namespaces: no network, a read-only system, nothing else to see), a
+**container** (Docker or Podman), and last another **user** with limits, which hides neither files nor network
+and is used only when the instructor says so.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ class NoWall(RuntimeError):
 
 @dataclass(frozen=True)
 class Wall:
-    """nested : whether one box can hold one learner after another, each in namespaces of its own; else every learner gets a new one."""
+    """nested : whether one box can hold one learner after another, each in namespaces of its own; else every
+    learner gets a new one.
+    """
 
     name: str
     nested: bool
@@ -39,8 +43,17 @@ class Wall:
         uid = self._uid(slot) if os.getuid() == 0 else 0
         place = str(files) if self.name == "user" else PLACE
         run = f"import runpy, sys; sys.path.insert(0, {place!r}); runpy.run_module('cmlib.grade.worker', run_name='__main__')"
-        # -s and -P keep every other folder out; -I would also ignore PYTHONHASHSEED, and sets would differ from run to run
-        worker = [sys.executable, "-s", "-P", "-c", run, str(uid), json.dumps(asdict(limits) | {"nested": self.nested})]
+        # -s and -P keep every other folder out; -I would also ignore PYTHONHASHSEED, and sets would differ
+        # from run to run
+        worker = [
+            sys.executable,
+            "-s",
+            "-P",
+            "-c",
+            run,
+            str(uid),
+            json.dumps(asdict(limits) | {"nested": self.nested}),
+        ]
         if self.name == "bubblewrap":
             return _bubblewrap(files, limits, worker)
         if self.name == "user":
@@ -48,18 +61,22 @@ class Wall:
         return containers.command(self.name, files, slot, limits, worker)
 
     def _uid(self, slot: int) -> int:
-        return inside.FIRST_UID + slot + (10_000 if self.name == "user" else 0)  # `end` must not meet another grader's box
+        # `end` must not meet another grader's box
+        return inside.FIRST_UID + slot + (10_000 if self.name == "user" else 0)
 
     def end(self, slot: int) -> None:
         """After the command has been killed: the end of what would outlive it."""
         if self.engine:
             containers.remove(self.name, slot)
         elif self.name == "user":
-            _as_user(self._uid(slot), "sh", "-c", "kill -9 -1")  # all that it may signal, at once: its own processes
+            # all that it may signal, at once: its own processes
+            _as_user(self._uid(slot), "sh", "-c", "kill -9 -1")
 
 
 def _as_user(uid: int, *command: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command, user=uid, group=uid, extra_groups=[], cwd="/", capture_output=True, check=False)
+    return subprocess.run(
+        command, user=uid, group=uid, extra_groups=[], cwd="/", capture_output=True, check=False
+    )
 
 
 def _bubblewrap(files, limits, worker):
@@ -69,14 +86,59 @@ def _bubblewrap(files, limits, worker):
     for place in sorted({sys.prefix, sys.base_prefix}):
         if not Path(place).is_relative_to("/usr"):
             parents = [p for p in reversed(Path(place).parents) if p != Path("/")]
-            python += [option for p in parents for option in ("--perms", "0755", "--dir", str(p))] + ["--ro-bind", place, place]
+            python += [option for p in parents for option in ("--perms", "0755", "--dir", str(p))] + [
+                "--ro-bind",
+                place,
+                place,
+            ]
     python += [option for place in masked() for option in ("--tmpfs", place, "--remount-ro", place)]
-    as_root = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if os.getuid() == 0 else ["--unshare-user"]
-    return ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", *as_root,
-            "--die-with-parent", "--new-session", "--clearenv", *(o for item in environment().items() for o in ("--setenv", *item)),
-            "--ro-bind", "/usr", "/usr", *links, "--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(limits.disk), "--tmpfs", "/tmp", *python,
-            "--perms", "0755", "--dir", PLACE, "--ro-bind", str(files), PLACE,
-            "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", *worker]
+    as_root = (
+        ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        if os.getuid() == 0
+        else ["--unshare-user"]
+    )
+    return [
+        "bwrap",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        *as_root,
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        *(o for item in environment().items() for o in ("--setenv", *item)),
+        "--ro-bind",
+        "/usr",
+        "/usr",
+        *links,
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--perms",
+        "1777",
+        "--size",
+        str(limits.disk),
+        "--tmpfs",
+        "/tmp",
+        *python,
+        "--perms",
+        "0755",
+        "--dir",
+        PLACE,
+        "--ro-bind",
+        str(files),
+        PLACE,
+        "--remount-ro",
+        "/dev",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/tmp",
+        *worker,
+    ]
 
 
 def refuse_readable(*places: Path) -> None:
@@ -84,13 +146,15 @@ def refuse_readable(*places: Path) -> None:
     for place in places:
         for open_place in readable():
             if place.resolve().is_relative_to(open_place):
-                raise NoWall(f"{place} lies in {open_place}, which learners' code can read: move it somewhere else.")
+                raise NoWall(f"{place} lies in {open_place}, which learners' code can read: move it "
+                             "somewhere else.")
 
 
 def choose(trust: bool = False) -> Wall:
     """The best wall that really stands here; raises `NoWall` with the way to a better one."""
     if not sys.platform.startswith("linux"):
-        raise NoWall(f"Learners' code is graded on Linux alone, and this is {sys.platform}: use a Linux machine, WSL2, or a virtual one.")
+        raise NoWall(f"Learners' code is graded on Linux alone, and this is {sys.platform}: use a Linux "
+                     "machine, WSL2, or a virtual one.")
     why = []
     for name in ("bubblewrap", *containers.ENGINES):
         program = "bwrap" if name == "bubblewrap" else name
@@ -103,16 +167,31 @@ def choose(trust: bool = False) -> Wall:
         return Wall(name, nested=name == "bubblewrap")
     if trust and os.getuid() == 0:
         if _as_user(inside.FIRST_UID, "test", "-r", os.__file__).returncode:
-            raise NoWall(f"Another user cannot read the Python of this environment, {sys.base_prefix}: make the environment with one that "
-                         "all can read, such as /usr/bin/python3. Better: `apt install bubblewrap`, which does not need it.")
+            raise NoWall(f"Another user cannot read the Python of this environment, {sys.base_prefix}: make "
+                         "the environment with one that "
+                         "all can read, such as /usr/bin/python3. Better: `apt install bubblewrap`, which "
+                         "does not need it.")
         return Wall("user", nested=False)
     hint = "install it with `apt install bubblewrap`; where AppArmor forbids it (Ubuntu 24.04), allow user namespaces for /usr/bin/bwrap"
-    raise NoWall(f"No safe wall for learners' code can be built here: {'; '.join(why)}. The best is bubblewrap: {hint}. "
-                 "With --i-trust-these-students, and as root, answers run as another user, who can read files and use the network.")
+    raise NoWall(f"No safe wall for learners' code can be built here: {'; '.join(why)}. The best is "
+                 f"bubblewrap: {hint}. "
+                 "With --i-trust-these-students, and as root, answers run as another user, who can read "
+                 "files and use the network.")
 
 
 def _bubblewrap_problem() -> str:
-    test = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-user-try", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+    test = [
+        "bwrap",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-user-try",
+        "--ro-bind",
+        "/",
+        "/",
+        "--proc",
+        "/proc",
+        "true",
+    ]
     try:
         done = subprocess.run(test, capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -125,4 +204,6 @@ def advice(wall: Wall) -> str:
     if wall.name == "bubblewrap":
         return ""
     better = "`apt install bubblewrap` gives a better wall, and a much faster one."
-    return better if wall.name != "user" else f"Learners' code can read files and use the network here: {better}"
+    return (
+        better if wall.name != "user" else f"Learners' code can read files and use the network here: {better}"
+    )

@@ -1,9 +1,10 @@
 """Inside the box: a fork server that has torch ready, and the children in which learners' code runs.
 
-The server speaks over descriptor 0 with the grader (datagrams: ``start`` with a socket, ``stop``) and never sees a learner's
-byte. Every ``start`` forks a child into namespaces of its own: no other process, no /proc, an empty /tmp, no capability, no new
-namespace. The child answers frames: ``read`` (parse), ``run`` (define the answer), ``call`` and ``back`` (gradients).
-It knows inputs; references, seeds and verdicts stay on the other side.
+The server speaks over descriptor 0 with the grader (datagrams: ``start`` with a socket, ``stop``) and never
+sees a learner's byte. Every ``start`` forks a child into namespaces of its own: no other process, no /proc,
+an empty /tmp, no capability, no new namespace. The child answers frames: ``read`` (parse), ``run`` (define
+the answer), ``call`` and ``back`` (gradients). It knows inputs; references, seeds and verdicts stay on the
+other side.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import torch
 from cmlib.grade import frames, seccomp, slicing
 from cmlib.grade.answering import answer_frames
 
-NEW = 0x20000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000  # CLONE_NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET (Linux, sched.h)
+# CLONE_NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET (Linux, sched.h)
+NEW = 0x20000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 PR_SET_DUMPABLE = 4  # Linux, prctl.h: whether others of the same user may look into this process
 NOSUID, NODEV, NOEXEC, RDONLY, BIND, RECURSIVE = 2, 4, 8, 1, 4096, 16384
 libc = ctypes.CDLL(None, use_errno=True)
@@ -32,7 +34,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 def warm_up(optimizers: bool) -> None:
     """What is imported and set up lazily, once, while /proc can still be read."""
     x = torch.ones(2, 2, requires_grad=True)
-    torch.autograd.grad([x @ x], [x], [torch.ones(2, 2)])  # with cotangents given it imports sympy, for seconds
+    # with cotangents given it imports sympy, for seconds
+    torch.autograd.grad([x @ x], [x], [torch.ones(2, 2)])
     torch.nn.functional.gelu(torch.ones(2))
     if optimizers:  # the first step imports the compiler, for seconds
         optimizer = torch.optim.Adam([x])
@@ -60,8 +63,11 @@ def serve(limits: dict) -> None:
 
 
 def serve_one_learner(limits: dict) -> None:
-    """Without namespaces of our own (a container, another user): one answer after another over descriptors 0 and 1, then the end."""
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # a learner's process has the same user: it must not write into this one
+    """Without namespaces of our own (a container, another user): one answer after another over descriptors 0
+    and 1, then the end.
+    """
+    # a learner's process has the same user: it must not write into this one
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     pipes = Pipes(os.dup(0), os.dup(1))
     for descriptor in (0, 1):
         os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
@@ -177,16 +183,34 @@ def _give_up(limits: dict) -> None:
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # when memory ends, this process is the one to go
     if limits["nested"]:
-        python = {p: os.open(p, os.O_PATH) for p in {sys.prefix, sys.base_prefix} if p.startswith(("/tmp/", "/dev/shm/"))}
+        python = {
+            p: os.open(p, os.O_PATH)
+            for p in {sys.prefix, sys.base_prefix}
+            if p.startswith(("/tmp/", "/dev/shm/"))
+        }
         for place in (b"/tmp", b"/dev/shm"):
-            _check(libc.mount(b"tmpfs", place, b"tmpfs", NOSUID | NODEV, b"size=%d" % limits["disk"]), "a private /tmp")
-        for place, descriptor in python.items():  # Python itself lies where the empty folder now is: put it back
+            _check(
+                libc.mount(b"tmpfs", place, b"tmpfs", NOSUID | NODEV, b"size=%d" % limits["disk"]),
+                "a private /tmp",
+            )
+        for (
+            place,
+            descriptor,
+        ) in python.items():  # Python itself lies where the empty folder now is: put it back
             os.makedirs(place, exist_ok=True)
-            _check(libc.mount(b"/proc/self/fd/%d" % descriptor, os.fsencode(place), None, BIND | RECURSIVE, None), "Python under /tmp")
+            _check(
+                libc.mount(
+                    b"/proc/self/fd/%d" % descriptor, os.fsencode(place), None, BIND | RECURSIVE, None
+                ),
+                "Python under /tmp",
+            )
             os.close(descriptor)
         with open("/proc/sys/user/max_user_namespaces", "w") as file:
             file.write("0")
-        _check(libc.mount(b"tmpfs", b"/proc", b"tmpfs", NOSUID | NODEV | NOEXEC | RDONLY, b"size=4096"), "an empty /proc")
+        _check(
+            libc.mount(b"tmpfs", b"/proc", b"tmpfs", NOSUID | NODEV | NOEXEC | RDONLY, b"size=4096"),
+            "an empty /proc",
+        )
     for what, limit in ((resource.RLIMIT_AS, mapped + limits["memory"]), (resource.RLIMIT_CPU, limits["cpu"]),
                         (resource.RLIMIT_NPROC, limits["processes"]), (resource.RLIMIT_FSIZE, limits["disk"]),
                         (resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_CORE, 0)):
@@ -213,6 +237,7 @@ if __name__ == "__main__":
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-        libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # the change of uid took it away: /proc/self must stay writable
+        # the change of uid took it away: /proc/self must stay writable
+        libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
     warm_up(limits["optimizers"])
     (serve if limits["nested"] else serve_one_learner)(limits)

@@ -1,4 +1,6 @@
-"""Worlds: pictures and words that are made, not collected, so that the truth behind every row is known exactly."""
+"""Worlds: pictures and words that are made, not collected, so that the truth behind every row is known
+exactly.
+"""
 
 from cmlib.worlds.chest import ZONES, Chest
 from cmlib.worlds.desk import SITUATIONS, RefundDesk

@@ -26,14 +26,21 @@ class Toy(NamedTuple):
 
 
 def caption(choose: Chooser, toys: list[Toy]) -> str:
-    """A free caption that starts with the first toy; sometimes it also says what is not there, or something else."""
+    """A free caption that starts with the first toy; sometimes it also says what is not there, or something
+    else.
+    """
     first, *others = (phrase(choose, toy) for toy in toys)
     if not others:
-        frame = choose(("{} .", "there is {} .", "this is {} .", "the picture shows {} .", "you can see {} ."))
+        frame = choose(
+            ("{} .", "there is {} .", "this is {} .", "the picture shows {} .", "you can see {} .")
+        )
         text = frame.format(first)
     else:
         text = f"{first} {choose(_RELATIONS[relation(*toys[:2])])} {others[0]}"
-        text += "".join(link + other for link, other in zip((" and ", " , with "), others[1:], strict=False)) + " ."
+        text += (
+            "".join(link + other for link, other in zip((" and ", " , with "), others[1:], strict=False))
+            + " ."
+        )
     if choose.chance(0.2):
         absent = choose([k for k in KINDS if k not in {toy.kind for toy in toys}])
         denial = choose(("there is no {} .", "no {} can be seen .", "it does not show any {} ."))
@@ -63,7 +70,9 @@ def canonical(toys: list[Toy]) -> str:
 
 
 def tags(toys: list[Toy]) -> tuple[str, ...]:
-    """What a search should find the picture by: kinds, colours, "color kind", and "cracked"; sorted, each once."""
+    """What a search should find the picture by: kinds, colours, "color kind", and "cracked"; sorted, each
+    once.
+    """
     found = {word for t in toys for word in (t.kind, t.color, f"{t.color} {t.kind}")}
     return tuple(sorted(found | ({"cracked"} if any(t.cracked for t in toys) else set())))
 
@@ -76,14 +85,18 @@ def questions(choose: Chooser, toys: list[Toy]) -> list[tuple[str, str]]:
     present = choose.chance(0.5)
     wanted = choose.synonym(choose(kinds if present else [k for k in KINDS if k not in kinds]))
     asked.append((f"is there {article(wanted)} {wanted} ?", _yes(present)))
-    asked.append((choose(("is any toy cracked ?", "is something broken ?")), _yes(any(t.cracked for t in toys))))
+    asked.append(
+        (choose(("is any toy cracked ?", "is something broken ?")), _yes(any(t.cracked for t in toys)))
+    )
     if unique:
         toy = choose(unique)
         asked.append((f"what color is the {choose.synonym(toy.kind)} ?", toy.color))
     apart = [(a, b) for a in unique for b in unique if abs(a.x - b.x) > 6]
     if apart:
         a, b = choose(apart)
-        asked.append((f"is the {choose.synonym(a.kind)} left of the {choose.synonym(b.kind)} ?", _yes(a.x < b.x)))
+        asked.append(
+            (f"is the {choose.synonym(a.kind)} left of the {choose.synonym(b.kind)} ?", _yes(a.x < b.x))
+        )
     return asked
 
 

@@ -1,11 +1,13 @@
-"""Chest films with reports: negation, left and right, findings that are only mentioned. Drawings, not patients."""
+"""Chest films with reports: negation, left and right, findings that are only mentioned. Drawings, not
+patients.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from cmlib.pairs import Pairs
+from cmlib.data.pairs import Pairs
 from cmlib.worlds.draws import row_draws, whole
 from cmlib.worlds.tables import SIDE, film_grain
 from cmlib.worlds.words import Chooser, article
@@ -16,19 +18,32 @@ _SIZES = (("small", "little", "tiny"), ("large", "big", "extensive"))
 _DENSITIES = (("faint", "subtle"), ("dense", "marked"))
 _FOUND = ("there is {a} {s} {d} {f} in the {z} zone .", "{s} {d} {f} in the {z} zone .",
           "the {z} zone shows {a} {s} {d} {f} .", "{a} {s} {f} is seen in the {z} zone , it is {d} .")
-_ABSENT = ("no {f} is seen .", "there is no evidence of {a} {f} .", "without any {f} .", "{a} {f} can be excluded .",
-           "no {f} on the {side} .", "the {f} described before is no longer seen .")
-_NORMAL = ("heart size is normal .", "the bones are unremarkable .", "comparison : none .", "the diaphragm is sharp .",
-           "the mediastinum is not widened .", "the patient took a deep breath .")
+_ABSENT = (
+    "no {f} is seen .",
+    "there is no evidence of {a} {f} .",
+    "without any {f} .",
+    "{a} {f} can be excluded .",
+    "no {f} on the {side} .",
+    "the {f} described before is no longer seen .",
+)
+_NORMAL = (
+    "heart size is normal .",
+    "the bones are unremarkable .",
+    "comparison : none .",
+    "the diaphragm is sharp .",
+    "the mediastinum is not widened .",
+    "the patient took a deep breath .",
+)
 _CLEAR = ("the lungs are clear .", "no abnormality .",
           "nothing abnormal is seen in either lung .", "both lungs are free .")
 
 
 class Chest:
-    """Drawings of chest films, not patients, with reports. Label: 0 normal, or 1 + the main (the only large) finding.
+    """Drawings of chest films, not patients, with reports. Label: 0 normal, or 1 + the main (the only large)
+    finding.
 
-    Side is the patient's, as radiologists write it: the patient's right lung is on the left of the picture, where the
-    film carries the marker R.
+    Side is the patient's, as radiologists write it: the patient's right lung is on the left of the picture,
+    where the film carries the marker R.
     """
 
     class_names = ("normal", *FINDINGS)
@@ -37,11 +52,13 @@ class Chest:
         self.seed = whole(seed, "Chest(seed=…)")
 
     def sample(self, n: int, split: str = "train", start: int = 0) -> Pairs:
-        """Rows start … start + n − 1 of a split: drawings uint8 (n, 3, 64, 64), not patients; reports; labels.
+        """Rows start … start + n − 1 of a split: drawings uint8 (n, 3, 64, 64), not patients; reports;
+        labels.
 
-        extras: findings int64 (n, 6), 1 where FINDINGS[j] is in the picture; count (n,); and for up to three findings,
-        the main one first, −1 past the count: kind, zone (index into ZONES), dense (0 faint, 1 dense), size (0 small,
-        1 large), all (n, 3); boxes (n, 3, 4) = x0, y0, x1, y1 in pixels, ends exclusive, 0 past the count.
+        extras: findings int64 (n, 6), 1 where FINDINGS[j] is in the picture; count (n,); and for up to three
+        findings, the main one first, −1 past the count: kind, zone (index into ZONES), dense (0 faint, 1
+        dense), size (0 small, 1 large), all (n, 3); boxes (n, 3, 4) = x0, y0, x1, y1 in pixels, ends
+        exclusive, 0 past the count.
         """
         draws = row_draws("chest", self.seed, n, split, start)
         label = draws.integers("label", len(self.class_names))
@@ -61,7 +78,9 @@ class Chest:
 
 
 def report(choose: Chooser, found: list[tuple[int, int, int, int]]) -> str:
-    """A report of a drawing, not of a patient. found : (kind, size, dense, zone) of every finding, in any order."""
+    """A report of a drawing, not of a patient. found : (kind, size, dense, zone) of every finding, in any
+    order.
+    """
     sentences = []
     for kind, size, dense, zone in found:
         s, d = choose(_SIZES[size]), choose(_DENSITIES[dense])

@@ -1,11 +1,13 @@
-"""The refund desk: a customer's photo of a toy and a message; is it a refund? What can be known is known exactly."""
+"""The refund desk: a customer's photo of a toy and a message; is it a refund? What can be known is known
+exactly.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from cmlib.pairs import Pairs
+from cmlib.data.pairs import Pairs
 from cmlib.worlds.drawings import COLORS, KINDS
 from cmlib.worlds.draws import row_draws, whole
 from cmlib.worlds.render import Photographer
@@ -15,36 +17,52 @@ from cmlib.worlds.words import Chooser, message
 
 SITUATIONS = ("R", "I", "T", "S")
 R, I, T, S = range(4)
-_TOY, _PARCEL, _CARTON, _IN_CARTON = (47, 56), (51, 60), 68, 44  # patch sizes in pixels; a toy fills 80 % of its
+# patch sizes in pixels; a toy fills 80 % of its
+_TOY, _PARCEL, _CARTON, _IN_CARTON = (47, 56), (51, 60), 68, 44
 
 
 class RefundDesk:
     """Tickets (photo, message) with label 0 keep or 1 refund, each in one of four situations.
 
-    R  both tell: the toy is cracked or not, and the message says so   I  only the photo tells: the message is neutral
-    T  only the message tells: the parcel is still sealed              S  only both together: the colour in the photo
-       against the colour that was ordered, y = [they differ]; both are among the first ``n_colors`` of COLORS
+    R  both tell: the toy is cracked or not, and the message says so   I  only the photo tells: the message is
+    neutral T  only the message tells: the parcel is still sealed              S  only both together: the
+       colour in the photo against the colour that was ordered, y = [they differ]; both are among the first
+       ``n_colors`` of COLORS
 
     probabilities : the shares of R, I, T, S; they sum to 1
-    tricky : from 0 (plain words) to 1: the share of messages where word order decides, both colours are named, or another
-        toy is mentioned; the meaning stays exact
-    noise : (eI, eT, eS), how often photo, message, comparison of colours point the wrong way, each in [0, 0.5)
+    tricky : from 0 (plain words) to 1: the share of messages where word order decides, both colours are
+        named, or another toy is mentioned; the meaning stays exact
+    noise : (eI, eT, eS), how often photo, message, comparison of colours point the wrong way, each in [0,
+        0.5)
     """
 
     class_names = ("keep", "refund")
 
-    def __init__(self, n_colors: int = 2, probabilities=(0.25, 0.25, 0.25, 0.25), noise=(0.0, 0.0, 0.0), seed: int = 0,
-                 tricky: float = 1.0):
-        self.n_colors, self.seed = whole(n_colors, "RefundDesk(n_colors=…)"), whole(seed, "RefundDesk(seed=…)")
+    def __init__(
+        self,
+        n_colors: int = 2,
+        probabilities=(0.25, 0.25, 0.25, 0.25),
+        noise=(0.0, 0.0, 0.0),
+        seed: int = 0,
+        tricky: float = 1.0,
+    ):
+        self.n_colors, self.seed = (
+            whole(n_colors, "RefundDesk(n_colors=…)"),
+            whole(seed, "RefundDesk(seed=…)"),
+        )
         if not 2 <= self.n_colors <= len(COLORS):
             raise ValueError(f"RefundDesk(n_colors={n_colors}): choose 2 to {len(COLORS)} colours.")
         self.probabilities = _numbers(probabilities, 4, "probabilities", "R, I, T, S")
         if min(self.probabilities) < 0 or abs(sum(self.probabilities) - 1) > 1e-6:
-            raise ValueError(f"RefundDesk(probabilities={tuple(probabilities)}): the shares of R, I, T, S must "
-                             f"not be negative and must sum to 1; these sum to {sum(self.probabilities):.6g}.")
+            raise ValueError(
+                f"RefundDesk(probabilities={tuple(probabilities)}): the shares of R, I, T, S "
+                "must "
+                f"not be negative and must sum to 1; these sum to {sum(self.probabilities):.6g}."
+            )
         self.noise = _numbers(noise, 3, "noise", "photo, message, colours")
         if not all(0 <= e < 0.5 for e in self.noise):
-            raise ValueError(f"RefundDesk(noise={tuple(noise)}): every entry must be at least 0 and below 0.5.")
+            raise ValueError(f"RefundDesk(noise={tuple(noise)}): every entry must be at least 0 and below "
+                             "0.5.")
         if not 0 <= tricky <= 1:
             raise ValueError(f"RefundDesk(tricky={tricky}): choose 0 (plain words) to 1.")
         self.tricky = tricky
@@ -52,11 +70,12 @@ class RefundDesk:
     def sample(self, n: int, split: str = "train", start: int = 0) -> Pairs:
         """Rows start … start + n − 1 of a split: images uint8 (n, 3, 64, 64), messages, labels.
 
-        Every split name is its own endless sequence of tickets (a misspelt "train", "valid" or "test" is refused); row i is
-        the same whatever n and start.
-        extras, int64 (n,) unless said otherwise: situation (0 … 3 = R, I, T, S), image_symbol and text_symbol (the axes
-        of ``joint_table``), kind, color, ordered_color (−1 outside S), cracked (0 or 1; −1 in a sealed parcel), size,
-        pose, table, x, y (centre, pixels), box (n, 4) = x0, y0, x1, y1 of the toy, or of the parcel in T.
+        Every split name is its own endless sequence of tickets (a misspelt "train", "valid" or "test" is
+        refused); row i is the same whatever n and start.
+        extras, int64 (n,) unless said otherwise: situation (0 … 3 = R, I, T, S), image_symbol and text_symbol
+        (the axes of ``joint_table``), kind, color, ordered_color (−1 outside S), cracked (0 or 1; −1 in a
+        sealed parcel), size, pose, table, x, y (centre, pixels), box (n, 4) = x0, y0, x1, y1 of the toy, or
+        of the parcel in T.
         """
         draws = row_draws("desk", self.seed, n, split, start)
         z = self._latents(draws)
@@ -93,7 +112,8 @@ class RefundDesk:
         }
 
     def joint_table(self) -> torch.Tensor:
-        """float64 (2, 3 + K, 3 + K): the exact probability of (label, image symbol, text symbol), by enumeration.
+        """float64 (2, 3 + K, 3 + K): the exact probability of (label, image symbol, text symbol), by
+        enumeration.
 
         Image symbols: 0 intact, 1 cracked, 2 sealed parcel, 3 + c toy of colour c in a carton.
         Text symbols: 0 "fine", 1 "broken", 2 neutral, 3 + d colour d was ordered.
@@ -111,11 +131,14 @@ class RefundDesk:
             for c in range(k):
                 for d in range(k):
                     agrees = (c != d) == bool(y)
-                    table[y, 3 + c, 3 + d] += p_s * 0.5 * (1 - e_s if agrees else e_s) / k / (1 if c == d else k - 1)
+                    table[y, 3 + c, 3 + d] += (
+                        p_s * 0.5 * (1 - e_s if agrees else e_s) / k / (1 if c == d else k - 1)
+                    )
         return table
 
     def ceilings(self) -> dict[str, float]:
-        """The best accuracy anyone can reach: from the photo, from the message, from both, and from neither (prior).
+        """The best accuracy anyone can reach: from the photo, from the message, from both, and from neither
+        (prior).
 
         The Bayes rule picks the likelier label for every symbol seen: image = Σ_a max_y P(y, a), and so on.
         """
@@ -125,7 +148,9 @@ class RefundDesk:
 
 
 def _take_photos(photos: Photographer, z) -> np.ndarray:
-    """One picture per row; returns the boxes, int64 (n, 4). Replaces z's places by the centres x, y in pixels."""
+    """One picture per row; returns the boxes, int64 (n, 4). Replaces z's places by the centres x, y in
+    pixels.
+    """
     n = len(z["label"])
     boxes, centres, places = np.zeros((n, 4), np.int64), np.zeros((n, 2), np.int64), z.pop("place").tolist()
     names = ("situation", "kind", "color", "cracked", "size", "pose", "crack")

@@ -1,4 +1,6 @@
-"""What each toy looks like: a list of (distance, material) parts, painted in order, in a square from −1 to 1."""
+"""What each toy looks like: a list of (distance, material) parts, painted in order, in a square from −1 to
+1.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,17 @@ KINDS = ("ball", "block", "star", "car", "boat", "duck", "house", "robot")
 COLORS = ("red", "blue", "yellow", "green", "purple", "orange")  # the first K are easy to tell apart
 RGB = ((218, 45, 52), (46, 108, 222), (250, 208, 52), (58, 168, 78), (146, 72, 188), (246, 132, 30))
 
-# A material is a grey level times the toy's own colour plus a fixed paint: (share of the toy's colour, fixed RGB).
+# A material is a grey level times the toy's own colour plus a fixed paint: (share of the toy's colour, fixed
+# RGB).
 MAIN, DARK, LIGHT = (1.0, (0, 0, 0)), (0.7, (0, 0, 0)), (0.62, (88, 88, 88))
 WHITE, INK, STEEL, CREAM = (0, (250, 250, 248)), (0, (38, 36, 44)), (0, (158, 164, 174)), (0, (246, 236, 212))
 GLASS, BEAK, WOOD, LAMP = (0, (176, 220, 244)), (0, (250, 146, 30)), (0, (142, 96, 56)), (0, (255, 240, 150))
-CARD, CARD_DARK, CARD_LIGHT, TAPE = (0, (196, 148, 98)), (0, (150, 108, 68)), (0, (216, 172, 122)), (0, (226, 204, 160))
+CARD, CARD_DARK, CARD_LIGHT, TAPE = (
+    (0, (196, 148, 98)),
+    (0, (150, 108, 68)),
+    (0, (216, 172, 122)),
+    (0, (226, 204, 160)),
+)
 
 
 def _eyes(x, y, cx, cy, gap, r):
@@ -31,11 +39,18 @@ def ball(x, y):
 
 
 def block(x, y):
-    return [(polygon(x, y, [(-0.8, -0.42), (0, -0.86), (0.8, -0.42), (0.8, 0.46), (0, 0.92), (-0.8, 0.46)]), MAIN),
-            (polygon(x, y, [(-0.78, -0.43), (0, -0.84), (0.78, -0.43), (0, 0.0)]), LIGHT),
-            (polygon(x, y, [(0.02, 0.03), (0.78, -0.4), (0.78, 0.44), (0.02, 0.88)]), DARK),
-            (ellipse(x, y, 0, -0.43, 0.2, 0.11), WHITE), (ellipse(x, y, -0.54, 0.02, 0.1, 0.14), WHITE),
-            (ellipse(x, y, -0.24, 0.48, 0.1, 0.14), WHITE), (ellipse(x, y, 0.4, 0.26, 0.12, 0.17), WHITE)]
+    return [
+        (
+            polygon(x, y, [(-0.8, -0.42), (0, -0.86), (0.8, -0.42), (0.8, 0.46), (0, 0.92), (-0.8, 0.46)]),
+            MAIN,
+        ),
+        (polygon(x, y, [(-0.78, -0.43), (0, -0.84), (0.78, -0.43), (0, 0.0)]), LIGHT),
+        (polygon(x, y, [(0.02, 0.03), (0.78, -0.4), (0.78, 0.44), (0.02, 0.88)]), DARK),
+        (ellipse(x, y, 0, -0.43, 0.2, 0.11), WHITE),
+        (ellipse(x, y, -0.54, 0.02, 0.1, 0.14), WHITE),
+        (ellipse(x, y, -0.24, 0.48, 0.1, 0.14), WHITE),
+        (ellipse(x, y, 0.4, 0.26, 0.12, 0.17), WHITE),
+    ]
 
 
 def star(x, y):
@@ -93,14 +108,20 @@ def robot(x, y):
 
 def parcel(x, y):
     """Sealed: nothing about the toy inside can be seen; the ribbon's colour is drawn independently of it."""
-    return [(box(x, y, 0, 0.08, 0.88, 0.8, 0.06), CARD), (box(x, y, 0, -0.56, 0.88, 0.16, 0.06), CARD_LIGHT),
-            (box(x, y, 0, 0.16, 0.86, 0.11, 0.01), MAIN), (box(x, y, 0, 0.08, 0.11, 0.8, 0.01), MAIN),
-            (box(x, y, 0.5, 0.58, 0.26, 0.17, 0.02), WHITE), (box(x, y, 0.5, 0.53, 0.18, 0.02, 0.01), INK),
-            (box(x, y, 0.46, 0.63, 0.14, 0.02, 0.01), INK),
-            (ellipse(*rotate(x + 0.27, y + 0.58, 22), 0, 0, 0.3, 0.17), MAIN),
-            (ellipse(*rotate(x - 0.27, y + 0.58, -22), 0, 0, 0.3, 0.17), MAIN),
-            (ellipse(*rotate(x + 0.27, y + 0.58, 22), 0, 0, 0.14, 0.06), DARK),
-            (ellipse(*rotate(x - 0.27, y + 0.58, -22), 0, 0, 0.14, 0.06), DARK), (circle(x, y, 0, -0.52, 0.13), MAIN)]
+    return [
+        (box(x, y, 0, 0.08, 0.88, 0.8, 0.06), CARD),
+        (box(x, y, 0, -0.56, 0.88, 0.16, 0.06), CARD_LIGHT),
+        (box(x, y, 0, 0.16, 0.86, 0.11, 0.01), MAIN),
+        (box(x, y, 0, 0.08, 0.11, 0.8, 0.01), MAIN),
+        (box(x, y, 0.5, 0.58, 0.26, 0.17, 0.02), WHITE),
+        (box(x, y, 0.5, 0.53, 0.18, 0.02, 0.01), INK),
+        (box(x, y, 0.46, 0.63, 0.14, 0.02, 0.01), INK),
+        (ellipse(*rotate(x + 0.27, y + 0.58, 22), 0, 0, 0.3, 0.17), MAIN),
+        (ellipse(*rotate(x - 0.27, y + 0.58, -22), 0, 0, 0.3, 0.17), MAIN),
+        (ellipse(*rotate(x + 0.27, y + 0.58, 22), 0, 0, 0.14, 0.06), DARK),
+        (ellipse(*rotate(x - 0.27, y + 0.58, -22), 0, 0, 0.14, 0.06), DARK),
+        (circle(x, y, 0, -0.52, 0.13), MAIN),
+    ]
 
 
 def carton(x, y):

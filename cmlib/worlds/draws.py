@@ -13,7 +13,9 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(z: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number generators")."""
+    """The finaliser of splitmix64 (Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number
+    generators").
+    """
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
@@ -22,7 +24,8 @@ def _mix(z: np.ndarray) -> np.ndarray:
 class Draws:
     """Counter-based draws: every number is a hash of (seed, stream, draw name, row, column).
 
-    rows : int64 (n,), the row numbers asked for. Python's hash() is salted per process, hence blake2b for the names.
+    rows : int64 (n,), the row numbers asked for. Python's hash() is salted per process, hence blake2b for the
+        names.
     """
 
     def __init__(self, seed: int, stream: str, rows):
@@ -60,10 +63,12 @@ def row_draws(world: str, seed: int, n: int, split: str, start: int) -> Draws:
     """The draws of rows start … start + n − 1 of a split, after checking what the caller asked for."""
     if not isinstance(split, str) or not split:
         raise TypeError(f'sample(split=…) must be a name such as "train" or "test"; got {split!r}.')
-    # Any name is a sequence of its own, so a slip of the pen would quietly draw other rows than the split that was meant.
+    # Any name is a sequence of its own, so a slip of the pen would quietly draw other rows than the split
+    # that was meant.
     word = split.strip().lower()
     if split not in SPLITS and word.isalpha() and (near := get_close_matches(word, SPLITS, 1)):
-        raise ValueError(f'sample(split={split!r}) looks like a misspelt "{near[0]}": write that, or, for a sequence of its '
+        raise ValueError(f'sample(split={split!r}) looks like a misspelt "{near[0]}": write that, or, for a '
+                         'sequence of its '
                          f'own, a name less like it, such as "{near[0]} 2".')
     n, start = whole(n, "sample(n=…)"), whole(start, "sample(start=…)")
     if n < 0 or start < 0:

@@ -16,8 +16,9 @@ _PAINT = np.array(RGB, np.float32)[:, :, None, None]
 class Photographer:
     """Draws the backgrounds, light and grain of some rows, then takes one picture per row.
 
-    ``paste`` calls for a row must come between ``begin`` and ``finish``: pictures are made one after the other in a
-    canvas that stays in the processor's cache, which is faster here than one large batched gather and scatter.
+    ``paste`` calls for a row must come between ``begin`` and ``finish``: pictures are made one after the
+    other in a canvas that stays in the processor's cache, which is faster here than one large batched gather
+    and scatter.
     """
 
     def __init__(self, draws: Draws):
@@ -38,7 +39,9 @@ class Photographer:
         self._canvas[...] = sheet(self._names[row], self._sheet[row])[:, y:y + SIDE, x:x + SIDE]
 
     def paste(self, row: int, sprite: Sprite, x: int, y: int, color: int):
-        """Put the sprite's patch with its upper left corner at pixel (x, y), cut off at the picture's edge."""
+        """Put the sprite's patch with its upper left corner at pixel (x, y), cut off at the picture's
+        edge.
+        """
         top, left = max(-y, 0), max(-x, 0)
         here = slice(top, SIDE - y), slice(left, SIDE - x)
         patch = self._canvas[:, y + top:y + sprite.size, x + left:x + sprite.size]

@@ -1,4 +1,6 @@
-"""Shapes as signed distance functions: negative inside, zero on the edge, positive outside (after Inigo Quilez)."""
+"""Shapes as signed distance functions: negative inside, zero on the edge, positive outside (after Inigo
+Quilez).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""From a list of parts to a patch of pixels with outline, bevel, soft shadow and, on request, a bold crack."""
+"""From a list of parts to a patch of pixels with outline, bevel, soft shadow and, on request, a bold
+crack.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ _SUPERSAMPLE, _FILL = 2, 0.8  # the rest of the patch is room for the shadow
 class Sprite:
     """What to do with a patch of canvas: patch × keep + fixed + main × colour.
 
-    fixed : float32 (3, size, size); main, keep : float32 (size, size); box : (x0, y0, x1, y1) of the toy without its
+    fixed : float32 (3, size, size); main, keep : float32 (size, size); box : (x0, y0, x1, y1) of the toy
+        without its
     shadow, pixels, ends exclusive, relative to the patch.
     """
 
@@ -49,10 +52,17 @@ def sprite(kind: str, size: int, pose: int = 0, crack: int = 0, shadow: float = 
     main, fixed, alpha = (pool(a * inside, _SUPERSAMPLE) for a in (main, fixed, np.ones_like(main)))
     drop = max(1, round(size / 20))
     dark = np.pad(alpha, 3 * drop)  # wide enough that nothing wraps round
-    dark = shadow * blur(np.roll(dark, (drop + 1, drop), (0, 1)), drop)[3 * drop:-3 * drop, 3 * drop:-3 * drop]
+    dark = (
+        shadow
+        * blur(np.roll(dark, (drop + 1, drop), (0, 1)), drop)[3 * drop : -3 * drop, 3 * drop : -3 * drop]
+    )
     ys, xs = np.nonzero(alpha > 0.02)
-    return Sprite(fixed.astype(np.float32), main.astype(np.float32), ((1 - alpha) * (1 - dark)).astype(np.float32),
-                  (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1))
+    return Sprite(
+        fixed.astype(np.float32),
+        main.astype(np.float32),
+        ((1 - alpha) * (1 - dark)).astype(np.float32),
+        (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1),
+    )
 
 
 def _paint(parts, size):
@@ -79,7 +89,9 @@ def _paint(parts, size):
 
 
 def _around(mask):
-    """The slices of the smallest window that holds the mask, one pixel more on every side for its gradient."""
+    """The slices of the smallest window that holds the mask, one pixel more on every side for its
+    gradient.
+    """
     return tuple(slice(max(line.argmax() - 1, 0), len(line) - max(line[::-1].argmax() - 1, 0))
                  for line in (mask.any(1), mask.any(0)))
 
@@ -88,7 +100,9 @@ def _gap(x, y, crack):
     """Signed distance (roughly) to a zigzag line through the toy."""
     u, v = rotate(x, y, (0, 62, 118, 28, 152)[crack])
     a = Draws(0, "crack", [crack]).uniform("phase", 3)[0]
-    zig = 0.30 * (np.abs((u * 1.7 + a[0]) % 1 - 0.5) - 0.25) + 0.10 * (np.abs((u * 4.3 + a[1]) % 1 - 0.5) - 0.25)
+    zig = 0.30 * (np.abs((u * 1.7 + a[0]) % 1 - 0.5) - 0.25) + 0.10 * (
+        np.abs((u * 4.3 + a[1]) % 1 - 0.5) - 0.25
+    )
     return v - zig + 0.2 * (a[2] - 0.5)
 
 

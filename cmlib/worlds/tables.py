@@ -1,4 +1,6 @@
-"""The tables toys stand on, the light that falls on them, the grain of the film: built once, cut at random places."""
+"""The tables toys stand on, the light that falls on them, the grain of the film: built once, cut at random
+places.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ SHEETS = 3
 
 
 def smooth_noise(name: str, cells: int, size: int) -> np.ndarray:
-    """float64 (size, size) of value noise, mean about 0 and spread about 1: random heights, smoothly joined."""
+    """float64 (size, size) of value noise, mean about 0 and spread about 1: random heights, smoothly
+    joined.
+    """
     heights = Draws(0, "texture", np.arange(cells + 1)).normal(name, cells + 1)
     t = np.arange(size) * cells / size
     low, f = t.astype(int), t % 1
@@ -45,14 +49,22 @@ def sheet(table: str, variant: int) -> np.ndarray:
         rgb = _paint((0.50, 0.72, 0.36), 0.035 * low + 0.025 * mid + blades + tone, (0.8, 1, 0.6))
     elif table == "tiles":
         q = (24, 28, 32)[variant]
-        line, shine = (x % q < 1.4) | (y % q < 1.4), ((x % q >= 1.4) & (x % q < 2.4)) | ((y % q >= 1.4) & (y % q < 2.4))
+        line, shine = (
+            (x % q < 1.4) | (y % q < 1.4),
+            ((x % q >= 1.4) & (x % q < 2.4)) | ((y % q >= 1.4) & (y % q < 2.4)),
+        )
         each = 0.022 * np.sin(np.floor(x / q) * 7.1 + np.floor(y / q) * 3.7)
-        rgb = _paint((0.80, 0.86, 0.90), each - 0.16 * line + 0.05 * shine + 0.012 * low + 0.006 * fine, (1, 1, 1))
+        rgb = _paint(
+            (0.80, 0.86, 0.90), each - 0.16 * line + 0.05 * shine + 0.012 * low + 0.006 * fine, (1, 1, 1)
+        )
     else:
         q = (10, 12, 14)[variant]
         check = 0.5 * ((x // q) % 2) + 0.5 * ((y // q) % 2)
         weave = 0.014 * ((x + y) % 2 - 0.5) + 0.015 * low
-        rgb = _paint((0.97, 0.93, 0.88), weave, (1, 1, 1)) - check[None] * np.array([0.03, 0.19, 0.17])[:, None, None]
+        rgb = (
+            _paint((0.97, 0.93, 0.88), weave, (1, 1, 1))
+            - check[None] * np.array([0.03, 0.19, 0.17])[:, None, None]
+        )
     return (255 * np.clip(rgb, 0, 1)).astype(np.float32)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cmlib.pairs import Pairs
+from cmlib.data.pairs import Pairs
 from cmlib.worlds.captions import SIZES, Toy, canonical, caption, questions, tags
 from cmlib.worlds.drawings import COLORS, KINDS
 from cmlib.worlds.draws import row_draws, whole
@@ -27,12 +27,13 @@ class Toys:
         self.seed = whole(seed, "Toys(seed=…)")
 
     def sample(self, n: int, split: str = "train", start: int = 0) -> Pairs:
-        """Rows start … start + n − 1 of a split: images uint8 (n, 3, 64, 64), captions, labels; row i never changes.
+        """Rows start … start + n − 1 of a split: images uint8 (n, 3, 64, 64), captions, labels; row i never
+        changes.
 
         extras: count (n,); kind, color, size (0 small, 1 large), cracked, x, y (n, 4), −1 past the count;
-        boxes (n, 4, 4) = x0, y0, x1, y1 in pixels, ends exclusive, 0 past the count, toys in front hide those behind;
-        table (n,); and lists with one entry per row: captions (canonical, left to right), tags, questions (pairs of
-        question and answer).
+        boxes (n, 4, 4) = x0, y0, x1, y1 in pixels, ends exclusive, 0 past the count, toys in front hide those
+        behind; table (n,); and lists with one entry per row: captions (canonical, left to right), tags,
+        questions (pairs of question and answer).
         """
         draws = row_draws("toys", self.seed, n, split, start)
         z = _latents(draws)
@@ -68,7 +69,9 @@ def _latents(draws) -> dict[str, np.ndarray]:
 def _take_photos(photos: Photographer, z) -> np.ndarray:
     boxes = np.zeros((len(z["count"]), _MOST, 4), np.int64)
     names = ("kind", "color", "size", "cracked", "crack", "pose", "x", "y")
-    for i, (count, *rows) in enumerate(zip(z["count"].tolist(), *(z[name].tolist() for name in names), strict=True)):
+    for i, (count, *rows) in enumerate(
+        zip(z["count"].tolist(), *(z[name].tolist() for name in names), strict=True)
+    ):
         photos.begin(i)
         toys = sorted(enumerate(zip(*rows, strict=True)), key=lambda toy: toy[1][-1])  # back to front
         for slot, (kind, color, size, cracked, crack, pose, x, y) in toys:
@@ -77,10 +80,18 @@ def _take_photos(photos: Photographer, z) -> np.ndarray:
                 left, top = x - patch.size // 2, y - patch.size // 2
                 photos.paste(i, patch, left, top, color)
                 x0, y0, x1, y1 = patch.box
-                boxes[i, slot] = max(x0 + left, 0), max(y0 + top, 0), min(x1 + left, SIDE), min(y1 + top, SIDE)
+                boxes[i, slot] = (
+                    max(x0 + left, 0),
+                    max(y0 + top, 0),
+                    min(x1 + left, SIDE),
+                    min(y1 + top, SIDE),
+                )
         photos.finish(i)
     return boxes
 
 
 def _scene(count, kind, color, size, cracked, x, y) -> list[Toy]:
-    return [Toy(KINDS[kind[o]], COLORS[color[o]], SIZES[size[o]], bool(cracked[o]), x[o], y[o]) for o in range(count)]
+    return [
+        Toy(KINDS[kind[o]], COLORS[color[o]], SIZES[size[o]], bool(cracked[o]), x[o], y[o])
+        for o in range(count)
+    ]

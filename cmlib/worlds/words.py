@@ -1,4 +1,6 @@
-"""What customers write: synonyms, negation, sentences in which only word order decides, and talk about other toys."""
+"""What customers write: synonyms, negation, sentences in which only word order decides, and talk about other
+toys.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,18 @@ FINE = (
     "it looks as good as new .", "nothing is broken .",
 )
 BROKEN = (
-    "it arrived broken .", "it came with a big crack .", "the {k} is badly damaged .", "it is not in one piece .",
-    "sadly the {k} is cracked .", "it is not intact .",
-    "it does not work any more .", "we are not happy with the {k} .",
-    "the {k} fell apart in my hands .", "it is anything but perfect .", "it is in two pieces .", "i can see a crack .",
+    "it arrived broken .",
+    "it came with a big crack .",
+    "the {k} is badly damaged .",
+    "it is not in one piece .",
+    "sadly the {k} is cracked .",
+    "it is not intact .",
+    "it does not work any more .",
+    "we are not happy with the {k} .",
+    "the {k} fell apart in my hands .",
+    "it is anything but perfect .",
+    "it is in two pieces .",
+    "i can see a crack .",
 )
 TWINS = (  # (fine, broken): the same words in another order, so a bag of words cannot tell them apart
     ("it is not broken , it is fine .", "it is not fine , it is broken ."),
@@ -53,17 +63,21 @@ NEUTRAL = (
     "please have a look at the photo .", "i want to ask about my {k} .", "see the picture for my question .",
     "here is the {k} .",
     "what do you say to this ?", "the photo says more than words .", "i took a picture of the {k} for you .",
-    "is this how the {k} should look ?", "please check the {k} in the photo .", "can you tell me what to do now ?",
+    "is this how the {k} should look ?", "please check the {k} in the photo .", "can you tell me what to do "
+                                                                                "now ?",
 )
 ORDERED = (
     "i ordered {a} {c} {k} .", "my order says {c} {k} .", "the invoice lists one {c} {k} .",
     "i had asked for the {c} {k} .",
-    "i paid for {a} {c} {k} .", "on the order form i ticked {c} for the {k} .", "is this the {c} {k} that i ordered ?",
+    "i paid for {a} {c} {k} .", "on the order form i ticked {c} for the {k} .", "is this the {c} {k} that i "
+                                                                                "ordered ?",
 )
 ORDERED_NOT = (  # {c} was ordered, {o} was not: both colours are named, the order of the words decides
     "i ordered the {c} {k} , not the {o} one .", "i did not order the {o} {k} , i ordered the {c} one .",
-    "not the {o} {k} but the {c} one is on my order .", "i ordered the {c} {k} and my brother ordered the {o} one .",
-    "my brother ordered the {o} {k} and i ordered the {c} one .", "the invoice lists the {c} {k} , not the {o} one .",
+    "not the {o} {k} but the {c} one is on my order .", "i ordered the {c} {k} and my brother ordered the "
+                                                        "{o} one .",
+    "my brother ordered the {o} {k} and i ordered the {c} one .", "the invoice lists the {c} {k} , not the "
+                                                                  "{o} one .",
 )
 
 
@@ -94,9 +108,11 @@ def fill(template: str, choose: Chooser, kind: str, color: str, other: str) -> s
 
 
 def message(choose: Chooser, symbol: int, kind: str, n_colors: int, tricky: float = 1.0) -> str:
-    """A customer's message whose meaning is ``symbol``: 0 fine, 1 broken, 2 neutral, 3 + c the colour c was ordered.
+    """A customer's message whose meaning is ``symbol``: 0 fine, 1 broken, 2 neutral, 3 + c the colour c was
+    ordered.
 
-    tricky : from 0 (plain words) to 1: how often word order decides, both colours are named, or another toy is mentioned.
+    tricky : from 0 (plain words) to 1: how often word order decides, both colours are named, or another toy
+        is mentioned.
     """
     color = COLORS[max(symbol - 3, 0)]
     other = choose([c for c in COLORS[:n_colors] if c != color])

@@ -87,9 +87,7 @@ print(f"at best: photo only {top['image']:.3f}, message only {top['text']:.3f}, 
 # argument: what they may look at.
 
 # %%
-from cmlib.encoders import image_encoder, text_encoder
-from cmlib.models import FusionModel, extract
-from cmlib.train import fit
+from cmlib import FusionModel, extract, fit, image_encoder, text_encoder
 
 views = {"photo only": ("image",), "message only": ("text",), "both": ("image", "text")}
 
@@ -174,7 +172,7 @@ def accuracy(logits, labels):
 # Now the three models on all test tickets, situation by situation, beside what is possible at best.
 
 # %%
-from cmlib.metrics import evaluate
+from cmlib import evaluate
 
 scores = {view: evaluate(models[view], test_vectors, by=situation, group_names=names) for view in views}
 table = {view: [score.groups[name].accuracy for name in names] for view, score in scores.items()}

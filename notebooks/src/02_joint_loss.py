@@ -20,7 +20,8 @@ import math
 import torch
 from torch import nn
 from torch.nn.functional import softplus
-from cmlib import joint, plots
+from cmlib import plots
+from cmlib.losses import joint
 cfg = cmlib.setup("02")
 
 # %% [markdown]
@@ -30,8 +31,7 @@ cfg = cmlib.setup("02")
 # In this section both tell the truth, so either alone would do: the toy is visibly cracked exactly when the message complains.
 
 # %%
-from cmlib.encoders import image_encoder, text_encoder
-from cmlib.models import FusionModel, extract
+from cmlib import FusionModel, extract, image_encoder, text_encoder
 from cmlib.worlds import RefundDesk
 
 desk = RefundDesk(probabilities=(1, 0, 0, 0), tricky=0.0)  # situation R: both modalities tell

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
 from cmlib import plots
-from cmlib.batch import Batch, ImageBatch, collate, pad
+from cmlib.data import Batch, ImageBatch, collate, pad
 from cmlib.worlds import Chest, RefundDesk
 cfg = cmlib.setup("03")
 
@@ -287,7 +287,7 @@ def masked_mean(states, attention_mask):
 # ```
 
 # %% [markdown]
-# We go on with `cmlib.batch.pad` (the same two tensors, as a `TextBatch`) and the course's masked mean. Now train the scorer of section 1 again, with
+# We go on with `cmlib.data.pad` (the same two tensors, as a `TextBatch`) and the course's masked mean. Now train the scorer of section 1 again, with
 # this one line changed, and put it through the same test. **Predict**: how far may the answers differ between the companies?
 
 # %%
@@ -352,7 +352,7 @@ plots.show(fig, "The masks of one shuffled and one bucketed batch of 64 messages
 # %% [markdown]
 # Bucketing has a price: batches stop being random draws (short complaints meet short complaints), so gradients are more alike within a batch
 # and the order of training follows length. The usual compromise shuffles all rows, cuts them into pools of, say, 50 batches, sorts inside
-# each pool, and shuffles the batches. `cmlib.batch.collate` pads dynamically and leaves the order to you.
+# each pool, and shuffles the batches. `cmlib.data.collate` pads dynamically and leaves the order to you.
 #
 # ## 5. Pixels become numbers that fit the weights
 #

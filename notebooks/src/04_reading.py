@@ -22,12 +22,8 @@ from collections import Counter
 import torch
 from torch import nn
 from torch.nn import functional as F
-from cmlib import plots
-from cmlib.batch import pad
-from cmlib.encoders import text_encoder
-from cmlib.metrics import evaluate
-from cmlib.pairs import Pairs
-from cmlib.train import fit
+from cmlib import evaluate, fit, plots, text_encoder
+from cmlib.data import Pairs, pad
 cfg = cmlib.setup("04")
 
 # %% [markdown]
@@ -554,7 +550,7 @@ def bert_layer(hidden, mask, state, n_heads):
 
 # %%
 # The trusted implementation: transformers' own layer, in float64, with the trained weights of our small BERT copied in.
-from cmlib.encoders.text import MINI_BERT  # hidden 128, inner 512, 4 heads, no dropout
+from cmlib.encoders.text import MINI_BERT  # hidden 128, 4 heads, inner 512, no dropout
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer
 

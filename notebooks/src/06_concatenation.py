@@ -17,12 +17,10 @@
 # %% [setup]
 import torch
 from torch import nn
-from cmlib import plots
-from cmlib.batch import Features
-from cmlib.encoders import image_encoder, text_encoder
+from cmlib import FusionModel, extract, fit, image_encoder, plots, predict, text_encoder
+from cmlib.data import Features
 from cmlib.fusion import Concat
-from cmlib.models import FusionModel, Majority, extract, predict
-from cmlib.train import fit
+from cmlib.models import Majority
 from cmlib.worlds import RefundDesk
 cfg = cmlib.setup("06")
 
@@ -396,7 +394,7 @@ assert control_results["shuffled pairs"][:, 0].max() < 0.8 and control_results["
 # **Predict before you run:** one pass over 1,600 of the same tickets, starting from the five heads that you have. Which column moves most?
 
 # %%
-from cmlib.models import freeze
+from cmlib import freeze
 
 tuned = []
 for seed in range(5):

@@ -19,8 +19,9 @@
 from collections import Counter
 from dataclasses import replace
 import torch
-from cmlib import datasets, metrics, plots
+from cmlib import datasets, plots
 from cmlib.datasets import emoji, grouped_split
+from cmlib.evaluation import classification as metrics
 cfg = cmlib.setup("07")
 
 # %% [markdown]
@@ -254,10 +255,9 @@ assert leak["by row"][:, 1].min() > leak["by group"][:, 1].max() and leak["by gr
 # **Predict before you run the second cell.** Which is better here, pictures or names? And how much does having both add?
 
 # %%
-from cmlib.encoders import image_encoder, text_encoder
+from cmlib import FusionModel, extract, fit, image_encoder, predict, text_encoder
 from cmlib.fusion import Concat
-from cmlib.models import FusionModel, Majority, extract, predict
-from cmlib.train import fit
+from cmlib.models import Majority
 
 sets = {split: emoji(split, size=64) for split in ("train", "valid", "test")}
 names = sets["train"].class_names
@@ -331,7 +331,7 @@ for other in ("image only", "text only"):
 # Two corners decide whether two libraries agree. A class that occurs but is *never predicted* has $TP = 0$, so $F_1 = 0$, and it counts. A class that neither occurs nor is predicted has $0/0$: there is nothing to measure, and it does not count.
 
 # %% [exercise] 07.4
-# Your function receives `labels` and `guesses`, both int64 `(rows,)` with values below `n_classes`, and `n_classes`. Return macro F1 as a scalar tensor of dtype float64. It must agree with `cmlib.metrics`, which agrees with torchmetrics and
+# Your function receives `labels` and `guesses`, both int64 `(rows,)` with values below `n_classes`, and `n_classes`. Return macro F1 as a scalar tensor of dtype float64. It must agree with `cmlib.evaluation.classification`, which agrees with torchmetrics and
 # scikit-learn.
 
 # %% [stub]
@@ -551,7 +551,7 @@ try_with(5, "label", "fodo")
 # **Predict before you run:** how much does throwing the pretraining away cost?
 
 # %%
-from cmlib.batch import Features, collate
+from cmlib.data import Features, collate
 
 def with_bag(seed):
     """The same image features, beside the random bag-of-words features of this seed."""

@@ -22,14 +22,11 @@ import time
 from copy import deepcopy
 import torch
 from torch.nn.functional import cross_entropy
-from cmlib import memory, optim, plots
-from cmlib.batch import Features, collate
-from cmlib.batching import batches
-from cmlib.encoders import image_encoder, text_encoder
+from cmlib import FusionModel, evaluate, extract, fit, freeze, image_encoder, plots, text_encoder
+from cmlib.data import Features, Rows, batches, collate
 from cmlib.fusion import Concat
-from cmlib.metrics import evaluate
-from cmlib.models import FusionModel, Majority, Rows, extract, freeze
-from cmlib.train import fit
+from cmlib.models import Majority
+from cmlib.training import memory, optim
 from cmlib.worlds import RefundDesk
 cfg = cmlib.setup("13")
 
@@ -350,7 +347,7 @@ print("in training mode, where BatchNorm uses its part's own statistics, still e
 assert right < 1e-4 < 0.05 < wrong
 
 # %% [markdown]
-# The last line is the fine print. Layers that look across rows, as BatchNorm does in training mode, see only their part, and no weighing repairs that. A contrastive loss looks across rows, too. `fit(…, accumulate=8)` weighs by rows; for contrastive losses `cmlib.accumulate.cached_contrastive` keeps features of all parts and does it exactly.
+# The last line is the fine print. Layers that look across rows, as BatchNorm does in training mode, see only their part, and no weighing repairs that. A contrastive loss looks across rows, too. `fit(…, accumulate=8)` weighs by rows; for contrastive losses `cmlib.training.accumulate.cached_contrastive` keeps features of all parts and does it exactly.
 #
 # ## 6. Up in a line, down in a cosine
 #

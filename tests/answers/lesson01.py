@@ -5,11 +5,18 @@ import torch.nn.functional as F
 
 
 def bce_softplus(logits, labels):
-    return (torch.maximum(logits, torch.zeros_like(logits)) - labels * logits + torch.log1p(torch.exp(-logits.abs()))).mean()
+    return (
+        torch.maximum(logits, torch.zeros_like(logits))
+        - labels * logits
+        + torch.log1p(torch.exp(-logits.abs()))
+    ).mean()
 
 
 def bce_logsigmoid(z, y):
-    return sum(-(b * F.logsigmoid(a) + (1 - b) * F.logsigmoid(-a)) for a, b in zip(z.flatten(), y.flatten())) / z.numel()
+    return (
+        sum(-(b * F.logsigmoid(a) + (1 - b) * F.logsigmoid(-a)) for a, b in zip(z.flatten(), y.flatten()))
+        / z.numel()
+    )
 
 
 def bce_naive(z, y):

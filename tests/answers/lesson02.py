@@ -94,22 +94,41 @@ def experts_overflow(text_logits, image_logits, labels):
 
 RIGHT = {
     "02.1": [total_softplus, total_term_by_term],
-    "02.2": [lambda lam: (lam + lam, 1 - lam * (3 - lam)), lambda lam: ((1 + lam) - (1 - lam), (1 - lam) ** 2 - lam)],
+    "02.2": [
+        lambda lam: (lam + lam, 1 - lam * (3 - lam)),
+        lambda lam: ((1 + lam) - (1 - lam), (1 - lam) ** 2 - lam),
+    ],
     "02.3": [mixed_by_differences, mixed_by_hessian],
     "02.4": [experts_by_hand, lambda t, i, y: F.nll_loss((t + i).log_softmax(1), y)],
 }
 WRONG = {
-    "02.1": [(total_repaired_sign, "as it stands"), (total_without_joint, "joint term is missing"),
-             (total_swapped, "lambda weighs the text"), (lambda t, i, lam: total_softplus(t, i, lam) * len(t), "sum over the batch"),
-             (total_detached, "gradient with respect to image_score"),
-             (lambda t, i, lam: total_softplus(t, i, lam).item(), "Return a tensor")],
-    "02.2": [(lambda lam: (1 + lam, (1 - lam) ** 2), "published form"),
-             (lambda lam: (2 + 0 * lam, 1 - lam + lam**2), "you raised them"),
-             (lambda lam: (1 - 3 * lam + lam**2, 2 * lam), "wrong order"), (lambda lam: 2 * lam, "Return 2 values"),
-             (lambda lam: (lam, lam**2 - 2 * lam), "alone")],
-    "02.3": [(mixed_image_twice, "second derivative in the image"), (mixed_text_twice, "second derivative in the text"),
-             (mixed_breaks_when_separable, "separable loss"), (mixed_first_only, "first derivative by the text"),
-             (lambda loss, t, i: torch.zeros_like(t), "wrong for a loss on the sum")],
-    "02.4": [(experts_summed_losses, "never meet"), (experts_mixture, "mixture"), (experts_unnormalised, "normaliser"),
-             (experts_overflow, "overflows"), (lambda t, i, y: F.cross_entropy((t + i) / 2, y), "without the half")],
+    "02.1": [
+        (total_repaired_sign, "as it stands"),
+        (total_without_joint, "joint term is missing"),
+        (total_swapped, "lambda weighs the text"),
+        (lambda t, i, lam: total_softplus(t, i, lam) * len(t), "sum over the batch"),
+        (total_detached, "gradient with respect to image_score"),
+        (lambda t, i, lam: total_softplus(t, i, lam).item(), "Return a tensor"),
+    ],
+    "02.2": [
+        (lambda lam: (1 + lam, (1 - lam) ** 2), "published form"),
+        (lambda lam: (2 + 0 * lam, 1 - lam + lam**2), "you raised them"),
+        (lambda lam: (1 - 3 * lam + lam**2, 2 * lam), "wrong order"),
+        (lambda lam: 2 * lam, "Return 2 values"),
+        (lambda lam: (lam, lam**2 - 2 * lam), "alone"),
+    ],
+    "02.3": [
+        (mixed_image_twice, "second derivative in the image"),
+        (mixed_text_twice, "second derivative in the text"),
+        (mixed_breaks_when_separable, "separable loss"),
+        (mixed_first_only, "first derivative by the text"),
+        (lambda loss, t, i: torch.zeros_like(t), "wrong for a loss on the sum"),
+    ],
+    "02.4": [
+        (experts_summed_losses, "never meet"),
+        (experts_mixture, "mixture"),
+        (experts_unnormalised, "normaliser"),
+        (experts_overflow, "overflows"),
+        (lambda t, i, y: F.cross_entropy((t + i) / 2, y), "without the half"),
+    ],
 }

@@ -255,14 +255,20 @@ def split_unseeded(groups, test_share, seed):
 
 def split_rounds_down(groups, test_share, seed):
     names = groups.unique()
-    chosen = names[torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))[:int(test_share * len(names))]]
+    chosen = names[
+        torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))[
+            : int(test_share * len(names))
+        ]
+    ]
     test = torch.isin(groups, chosen)
     return torch.where(~test)[0], torch.where(test)[0]
 
 
 def split_by_rows_of_groups(groups, test_share, seed):
     """Fills the test part with groups until it has its share of the rows."""
-    names = groups.unique()[torch.randperm(len(groups.unique()), generator=torch.Generator().manual_seed(seed))]
+    names = groups.unique()[
+        torch.randperm(len(groups.unique()), generator=torch.Generator().manual_seed(seed))
+    ]
     test = torch.zeros(len(groups), dtype=torch.bool)
     for name in names:
         if test.sum() < test_share * len(groups):
@@ -277,18 +283,44 @@ RIGHT = {
     "03.4": [split_numpy, split_inverse],
 }
 WRONG = {
-    "03.1": [(wordpiece_shortest, "shortest piece"), (wordpiece_partial_unknown, "keep the pieces found before"),
-             (wordpiece_no_marks, "looked up without their ##"), (wordpiece_marks_forgotten_in_lookup, "two different entries"),
-             (wordpiece_backtracks, "never goes back"), (wordpiece_strips_marks, "with ## in front"),
-             (wordpiece_drops_the_rest, "only the pieces found before")],
-    "03.2": [(pad_left, "on the left"), (pad_mask_from_ids, "read off the ids"), (pad_inverted, "inverted"),
-             (pad_with_zero, "use pad_id"), (pad_bool, "True and False"), (pad_float, "dtype is wrong"),
-             (pad_ids_only, "Return 2 values"), (pad_cut, "cut to the shortest")],
-    "03.3": [(mean_unmasked, "not masked"), (mean_padding_counted, "still counted"), (mean_nan_row, "divides 0 by 0"),
-             (mean_detached, "no gradient"), (mean_inverted, "upside down"), (mean_batch_count, "whole batch"),
-             (mean_plus_one, "One is added"), (mean_over_hidden, "shape is wrong")],
-    "03.4": [(split_rows, "both sides"), (split_assumes_numbers, "do not assume"), (split_masks, "two int64 tensors"),
-             (split_lists, "two int64 tensors"), (split_swapped, "wrong order"), (split_no_shuffle, "seed changes nothing"),
-             (split_unseeded, "different splits"), (split_rounds_down, "number of groups in the test part"),
-             (split_by_rows_of_groups, "number of groups in the test part")],
+    "03.1": [
+        (wordpiece_shortest, "shortest piece"),
+        (wordpiece_partial_unknown, "keep the pieces found before"),
+        (wordpiece_no_marks, "looked up without their ##"),
+        (wordpiece_marks_forgotten_in_lookup, "two different entries"),
+        (wordpiece_backtracks, "never goes back"),
+        (wordpiece_strips_marks, "with ## in front"),
+        (wordpiece_drops_the_rest, "only the pieces found before"),
+    ],
+    "03.2": [
+        (pad_left, "on the left"),
+        (pad_mask_from_ids, "read off the ids"),
+        (pad_inverted, "inverted"),
+        (pad_with_zero, "use pad_id"),
+        (pad_bool, "True and False"),
+        (pad_float, "dtype is wrong"),
+        (pad_ids_only, "Return 2 values"),
+        (pad_cut, "cut to the shortest"),
+    ],
+    "03.3": [
+        (mean_unmasked, "not masked"),
+        (mean_padding_counted, "still counted"),
+        (mean_nan_row, "divides 0 by 0"),
+        (mean_detached, "no gradient"),
+        (mean_inverted, "upside down"),
+        (mean_batch_count, "whole batch"),
+        (mean_plus_one, "One is added"),
+        (mean_over_hidden, "shape is wrong"),
+    ],
+    "03.4": [
+        (split_rows, "both sides"),
+        (split_assumes_numbers, "do not assume"),
+        (split_masks, "two int64 tensors"),
+        (split_lists, "two int64 tensors"),
+        (split_swapped, "wrong order"),
+        (split_no_shuffle, "seed changes nothing"),
+        (split_unseeded, "different splits"),
+        (split_rounds_down, "number of groups in the test part"),
+        (split_by_rows_of_groups, "number of groups in the test part"),
+    ],
 }

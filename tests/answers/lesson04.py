@@ -17,7 +17,9 @@ def bag_by_loop(input_ids, mask, table):
 
 
 def bag_by_counts(input_ids, mask, table):
-    counts = torch.zeros(len(input_ids), len(table), dtype=table.dtype).scatter_add(1, input_ids, mask.to(table.dtype))
+    counts = torch.zeros(len(input_ids), len(table), dtype=table.dtype).scatter_add(
+        1, input_ids, mask.to(table.dtype)
+    )
     return counts @ table / counts.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -82,7 +84,9 @@ def attention_by_loop(q, k, v, mask):
 
 
 def attention_additive(q, k, v, mask):
-    scores = torch.einsum("bqd,bkd->bqk", q, k) / q.size(-1) ** 0.5 + (1.0 - mask[:, None].to(q.dtype)) * -1e30
+    scores = (
+        torch.einsum("bqd,bkd->bqk", q, k) / q.size(-1) ** 0.5 + (1.0 - mask[:, None].to(q.dtype)) * -1e30
+    )
     return torch.einsum("bqk,bkd->bqd", scores.softmax(-1), v)
 
 
@@ -132,7 +136,10 @@ def heads_loop(q, k, v, mask, n_heads):
 def heads_folded(q, k, v, mask, n_heads):
     """Heads as extra rows of the batch: attention on (batch × heads, tokens, size)."""
     batch, tokens, hidden = q.shape
-    q, k, v = (x.reshape(batch, tokens, n_heads, -1).permute(0, 2, 1, 3).reshape(batch * n_heads, tokens, -1) for x in (q, k, v))
+    q, k, v = (
+        x.reshape(batch, tokens, n_heads, -1).permute(0, 2, 1, 3).reshape(batch * n_heads, tokens, -1)
+        for x in (q, k, v)
+    )
     out = attention_additive(q, k, v, mask.repeat_interleave(n_heads, 0))
     return out.view(batch, n_heads, tokens, -1).permute(0, 2, 1, 3).reshape(batch, tokens, hidden)
 
@@ -151,13 +158,17 @@ def heads_bad_view(q, k, v, mask, n_heads):
 def heads_bad_both(q, k, v, mask, n_heads):
     batch, tokens, hidden = q.shape
     q, k, v = (x.reshape(batch, n_heads, tokens, -1) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None].bool()).reshape(batch, tokens, hidden)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None].bool()).reshape(
+        batch, tokens, hidden
+    )
 
 
 def heads_bad_merge(q, k, v, mask, n_heads):
     batch, tokens, hidden = q.shape
     q, k, v = (x.reshape(batch, tokens, n_heads, -1).transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None].bool()).reshape(batch, tokens, hidden)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None].bool()).reshape(
+        batch, tokens, hidden
+    )
 
 
 def heads_interleaved(q, k, v, mask, n_heads):
@@ -203,13 +214,26 @@ def layer_written_out(hidden, mask, state, n_heads):
 def layer_by_torch(hidden, mask, state, n_heads):
     """PyTorch's own encoder layer, which packs query, key and value into one matrix."""
     size, inner = hidden.shape[-1], len(state["intermediate.dense.bias"])
-    layer = nn.TransformerEncoderLayer(size, n_heads, inner, dropout=0.0, activation="gelu", layer_norm_eps=1e-12,
-                                       batch_first=True, dtype=hidden.dtype)
+    layer = nn.TransformerEncoderLayer(
+        size,
+        n_heads,
+        inner,
+        dropout=0.0,
+        activation="gelu",
+        layer_norm_eps=1e-12,
+        batch_first=True,
+        dtype=hidden.dtype,
+    )
     parts = [state[f"attention.self.{part}.weight"] for part in ("query", "key", "value")]
     biases = [state[f"attention.self.{part}.bias"] for part in ("query", "key", "value")]
     own = {"self_attn.in_proj_weight": torch.cat(parts), "self_attn.in_proj_bias": torch.cat(biases)}
-    for theirs, ours in (("attention.output.dense", "self_attn.out_proj"), ("attention.output.LayerNorm", "norm1"),
-                         ("intermediate.dense", "linear1"), ("output.dense", "linear2"), ("output.LayerNorm", "norm2")):
+    for theirs, ours in (
+        ("attention.output.dense", "self_attn.out_proj"),
+        ("attention.output.LayerNorm", "norm1"),
+        ("intermediate.dense", "linear1"),
+        ("output.dense", "linear2"),
+        ("output.LayerNorm", "norm2"),
+    ):
         own |= {f"{ours}.{part}": state[f"{theirs}.{part}"] for part in ("weight", "bias")}
     layer.load_state_dict(own)
     return layer(hidden, src_key_padding_mask=mask == 0)
@@ -227,14 +251,27 @@ def layer_by_transformers(hidden, mask, state, n_heads):
     return layer(hidden, hide[:, None, None, :])
 
 
-def _wrong_layer(first=1.0, second=1.0, eps=1e-12, act=F.gelu, query="query", key="key", project=True, masked=True, heads=True,
-                 linear=F.linear, norms=("attention.output", "output")):
+def _wrong_layer(
+    first=1.0,
+    second=1.0,
+    eps=1e-12,
+    act=F.gelu,
+    query="query",
+    key="key",
+    project=True,
+    masked=True,
+    heads=True,
+    linear=F.linear,
+    norms=("attention.output", "output"),
+):
     def bert_layer(hidden, mask, state, n_heads):
         def dense(name, x):
             return linear(x, state[name + ".weight"], state[name + ".bias"])
 
         def norm(name, x):
-            return F.layer_norm(x, x.shape[-1:], state[name + ".LayerNorm.weight"], state[name + ".LayerNorm.bias"], eps)
+            return F.layer_norm(
+                x, x.shape[-1:], state[name + ".LayerNorm.weight"], state[name + ".LayerNorm.bias"], eps
+            )
 
         q, k, v = (dense("attention.self." + part, hidden) for part in (query, key, "value"))
         context = heads_loop(q, k, v, mask if masked else torch.ones_like(mask), n_heads if heads else 1)
@@ -247,7 +284,9 @@ def _wrong_layer(first=1.0, second=1.0, eps=1e-12, act=F.gelu, query="query", ke
 
 def layer_pre_norm(hidden, mask, state, n_heads):
     def norm(name, x):
-        return F.layer_norm(x, x.shape[-1:], state[name + ".LayerNorm.weight"], state[name + ".LayerNorm.bias"], 1e-12)
+        return F.layer_norm(
+            x, x.shape[-1:], state[name + ".LayerNorm.weight"], state[name + ".LayerNorm.bias"], 1e-12
+        )
 
     def dense(name, x):
         return F.linear(x, state[name + ".weight"], state[name + ".bias"])

@@ -14,7 +14,8 @@ def conv_loops(x, kernel, stride=1, padding=0):
     out = x.new_zeros(n, out_channels, rows, columns)
     for i in range(rows):
         for j in range(columns):
-            window = framed[:, None, :, i * stride:i * stride + kh, j * stride:j * stride + kw]  # (n, 1, c, kh, kw)
+            # (n, 1, c, kh, kw)
+            window = framed[:, None, :, i * stride:i * stride + kh, j * stride:j * stride + kw]
             out[:, :, i, j] = (window * kernel).sum((2, 3, 4))
     return out
 
@@ -127,7 +128,9 @@ def geometry_previous(size, layers):
 
 # 05.3 --------------------------------------------------------------------------------------------------------------
 def _normalise(x, w, name, eps=1e-5, root=True):
-    mean, var, scale, shift = (w[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias"))
+    mean, var, scale, shift = (
+        w[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+    )
     return (x - mean) / ((var + eps).sqrt() if root else var + eps) * scale + shift
 
 
@@ -143,7 +146,9 @@ def block_with_layers(x, shortcut, weights, stride=1):
     norms = []
     for name in ("bn1", "bn2"):
         norm = torch.nn.BatchNorm2d(channels).double().eval()
-        norm.load_state_dict({k.removeprefix(name + "."): v for k, v in weights.items() if k.startswith(name)}, strict=False)
+        norm.load_state_dict(
+            {k.removeprefix(name + "."): v for k, v in weights.items() if k.startswith(name)}, strict=False
+        )
         norms.append(norm)
     inside = F.relu(norms[0](F.conv2d(x, weights["conv1.weight"], None, stride, 1)))
     return F.relu(shortcut + norms[1](F.conv2d(inside, weights["conv2.weight"], None, 1, 1)))
@@ -179,7 +184,14 @@ def _zeros_around(x, channels, stride):
     return out
 
 
-def _resnet20(shortcut=_zeros_around, block=block_by_hand, stem=F.relu, pool=lambda z: z.mean(dim=(-2, -1)), bias=True, order=1):
+def _resnet20(
+    shortcut=_zeros_around,
+    block=block_by_hand,
+    stem=F.relu,
+    pool=lambda z: z.mean(dim=(-2, -1)),
+    bias=True,
+    order=1,
+):
     def resnet20(x, weights):
         x = stem(_normalise(F.conv2d(x, weights["conv1.weight"], padding=1), weights, "bn1"))
         for stage in (1, 2, 3):
@@ -195,8 +207,13 @@ def _resnet20(shortcut=_zeros_around, block=block_by_hand, stem=F.relu, pool=lam
 
 def resnet20_flat(x, weights):
     """Another hand: one list of blocks, the shortcut by concatenation, the last layer by einsum."""
-    x = F.batch_norm(F.conv2d(x, weights["conv1.weight"], padding=1), weights["bn1.running_mean"], weights["bn1.running_var"],
-                     weights["bn1.weight"], weights["bn1.bias"]).relu()
+    x = F.batch_norm(
+        F.conv2d(x, weights["conv1.weight"], padding=1),
+        weights["bn1.running_mean"],
+        weights["bn1.running_var"],
+        weights["bn1.weight"],
+        weights["bn1.bias"],
+    ).relu()
     for number, name in enumerate(f"layer{s}.{i}" for s in (1, 2, 3) for i in (0, 1, 2)):
         skip, stride = x, 1
         if number in (3, 6):
@@ -217,12 +234,17 @@ RIGHT = {
 
 WRONG = {
     "05.1": [
-        (conv_flipped, "turned round by 180°"), (conv_swapped, "Rows and columns of the kernel are swapped"),
-        (conv_no_stride, "The stride is ignored"), (conv_window_at_i, "still move by one pixel"),
-        (conv_no_padding, "The padding is ignored"), (conv_one_side, "on one side only"),
-        (conv_replicate, "repeats the border pixels"), (conv_first_channel, "Only the first input channel"),
+        (conv_flipped, "turned round by 180°"),
+        (conv_swapped, "Rows and columns of the kernel are swapped"),
+        (conv_no_stride, "The stride is ignored"),
+        (conv_window_at_i, "still move by one pixel"),
+        (conv_no_padding, "The padding is ignored"),
+        (conv_one_side, "on one side only"),
+        (conv_replicate, "repeats the border pixels"),
+        (conv_first_channel, "Only the first input channel"),
         (conv_float32, "float32, and float64 is wanted"),
-        (conv_detached, "no gradient flows"), (lambda x, k, stride=1, padding=0: conv_unfold(x, k, stride, padding)[0], "The shape is wrong"),
+        (conv_detached, "no gradient flows"),
+        (lambda x, k, stride=1, padding=0: conv_unfold(x, k, stride, padding)[0], "The shape is wrong"),
     ],
     "05.2": [
         (_geometry(lambda f, k, s, jump: f + (k - 1) * jump * s), "own stride too early"),
@@ -250,11 +272,26 @@ WRONG = {
         (block_adds_x, "You add x itself"),
     ],
     "05.4": [
-        (_resnet20(shortcut=lambda x, c, s: F.pad(x[..., ::s, ::s], (0, 0, 0, 0, 0, c - x.shape[1]))), "stand after the old ones"),
-        (_resnet20(shortcut=lambda x, c, s: _zeros_around(x if s == 1 else F.avg_pool2d(x, 2, ceil_mode=True), c, 1)),
-         "averages 2 × 2 places"),
-        (_resnet20(shortcut=lambda x, c, s: x[..., ::s, ::s].repeat(1, c // x.shape[1], 1, 1)), "repeats its channels"),
-        (_resnet20(shortcut=lambda x, c, s: x if s == 1 else torch.zeros_like(_zeros_around(x, c, s))), "in the blocks that change the shape"),
+        (
+            _resnet20(shortcut=lambda x, c, s: F.pad(x[..., ::s, ::s], (0, 0, 0, 0, 0, c - x.shape[1]))),
+            "stand after the old ones",
+        ),
+        (
+            _resnet20(
+                shortcut=lambda x, c, s: _zeros_around(
+                    x if s == 1 else F.avg_pool2d(x, 2, ceil_mode=True), c, 1
+                )
+            ),
+            "averages 2 × 2 places",
+        ),
+        (
+            _resnet20(shortcut=lambda x, c, s: x[..., ::s, ::s].repeat(1, c // x.shape[1], 1, 1)),
+            "repeats its channels",
+        ),
+        (
+            _resnet20(shortcut=lambda x, c, s: x if s == 1 else torch.zeros_like(_zeros_around(x, c, s))),
+            "in the blocks that change the shape",
+        ),
         (_resnet20(shortcut=lambda x, c, s: 0), "this is a plain network"),
         (_resnet20(stem=lambda z: z), "after the first convolution"),
         (_resnet20(pool=lambda z: F.adaptive_max_pool2d(z, 1).flatten(1)), "largest place"),

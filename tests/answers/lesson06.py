@@ -98,15 +98,39 @@ def groups_by_one_hot(right, group, n_groups):
 RIGHT = {"06.1": [joint_by_loop, joint_by_einsum], "06.2": [ceilings_by_loop, ceilings_by_einsum],
          "06.3": [head_by_layers, head_by_hand], "06.4": [groups_by_loop, groups_by_one_hot]}
 WRONG = {
-    "06.1": [(joint_unmasked, "not masked"), (joint_padded_length, "padded length"), (joint_swapped, "wrong order"),
-             (joint_max, "largest value"), (joint_published, "raises RuntimeError")],
-    "06.2": [(lambda t: (t.sum(1).amax(0).sum(), t.sum(2).amax(0).sum(), t.amax(0).sum()), "order is wrong"),
-             (lambda t: (t.amax((0, 2)).sum(), t.amax((0, 1)).sum(), t.amax(0).sum()), "before summing out"),
-             (lambda t: tuple(x / n for x, n in zip(ceilings_by_loop(t), (t.shape[1], t.shape[2], t[0].numel()), strict=True)), "average over"),
-             (lambda t: t.sum(2).amax(0).sum(), "Return 3 values")],
-    "06.3": [(head_raw, "not normalised"), (head_late_norm, "after concatenating"), (head_linear, "non-linearity"), (head_relu, "ReLU"),
-             (lambda image, text, W1, b1, W2, b2: head_by_layers(image.detach(), text, W1, b1, W2, b2), "gradient with respect to image")],
-    "06.4": [(lambda r, g, n: groups_by_loop(r, g, n).nan_to_num(), "empty group"), (lambda r, g, n: torch.bincount(g, r.double(), n), "count the right"),
-             (lambda r, g, n: torch.bincount(g, r.double(), n) / len(r), "all rows"),
-             (lambda r, g, n: torch.bincount(g, r.double(), n) / r.sum(), "share of the right")],
+    "06.1": [
+        (joint_unmasked, "not masked"),
+        (joint_padded_length, "padded length"),
+        (joint_swapped, "wrong order"),
+        (joint_max, "largest value"),
+        (joint_published, "raises RuntimeError"),
+    ],
+    "06.2": [
+        (lambda t: (t.sum(1).amax(0).sum(), t.sum(2).amax(0).sum(), t.amax(0).sum()), "order is wrong"),
+        (lambda t: (t.amax((0, 2)).sum(), t.amax((0, 1)).sum(), t.amax(0).sum()), "before summing out"),
+        (
+            lambda t: tuple(
+                x / n
+                for x, n in zip(ceilings_by_loop(t), (t.shape[1], t.shape[2], t[0].numel()), strict=True)
+            ),
+            "average over",
+        ),
+        (lambda t: t.sum(2).amax(0).sum(), "Return 3 values"),
+    ],
+    "06.3": [
+        (head_raw, "not normalised"),
+        (head_late_norm, "after concatenating"),
+        (head_linear, "non-linearity"),
+        (head_relu, "ReLU"),
+        (
+            lambda image, text, W1, b1, W2, b2: head_by_layers(image.detach(), text, W1, b1, W2, b2),
+            "gradient with respect to image",
+        ),
+    ],
+    "06.4": [
+        (lambda r, g, n: groups_by_loop(r, g, n).nan_to_num(), "empty group"),
+        (lambda r, g, n: torch.bincount(g, r.double(), n), "count the right"),
+        (lambda r, g, n: torch.bincount(g, r.double(), n) / len(r), "all rows"),
+        (lambda r, g, n: torch.bincount(g, r.double(), n) / r.sum(), "share of the right"),
+    ],
 }

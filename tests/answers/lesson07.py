@@ -113,7 +113,9 @@ def torn_by_first_home(groups, splits):
 
 
 def torn_train_test(groups, splits):
-    inside = {name: {g for g, s in zip(groups, splits, strict=True) if s == name} for name in ("train", "test")}
+    inside = {
+        name: {g for g, s in zip(groups, splits, strict=True) if s == name} for name in ("train", "test")
+    }
     return sorted(inside["train"] & inside["test"])
 
 
@@ -155,35 +157,70 @@ def mean_recall(labels, guesses, n_classes):
 
 
 def mean_precision(labels, guesses, n_classes):
-    return torch.stack([(labels[guesses == k] == k).double().mean() for k in guesses.unique().tolist()]).mean()
+    return torch.stack(
+        [(labels[guesses == k] == k).double().mean() for k in guesses.unique().tolist()]
+    ).mean()
 
 
 def f1_of_labels(labels, guesses, n_classes):
-    return torch.stack([2 * ((guesses == k) & (labels == k)).sum() / ((guesses == k).sum() + (labels == k).sum()).double()
-                        for k in labels.unique().tolist()]).mean()
+    return torch.stack(
+        [
+            2 * ((guesses == k) & (labels == k)).sum() / ((guesses == k).sum() + (labels == k).sum()).double()
+            for k in labels.unique().tolist()
+        ]
+    ).mean()
 
 
 def f1_of_guesses(labels, guesses, n_classes):
-    return torch.stack([2 * ((guesses == k) & (labels == k)).sum() / ((guesses == k).sum() + (labels == k).sum()).double()
-                        for k in guesses.unique().tolist()]).mean()
+    return torch.stack(
+        [
+            2 * ((guesses == k) & (labels == k)).sum() / ((guesses == k).sum() + (labels == k).sum()).double()
+            for k in guesses.unique().tolist()
+        ]
+    ).mean()
 
 
 RIGHT = {"07.1": [key_by_regex, key_by_parts], "07.2": [wilson_by_quadratic, wilson_by_counts],
          "07.3": [torn_by_sets, torn_by_first_home], "07.4": [f1_by_loop, f1_by_one_hot]}
 WRONG = {
-    "07.1": [(key_with_tones, "all five"), (key_first_part, "only the first part"), (key_without_joiners, "remove every joiner"),
-             (key_hanging_joiner, "left hanging"), (key_man_and_woman, "two keys"), (key_with_colour, "U+FE0F is still there"),
-             (key_as_codes, "Return a text"), (lambda e: None, "Return a text")],
-    "07.2": [(wald, "shrinks to a point"), (wald_cut, "shrinks to a point"), (wilson_not_divided, "divided by 1 + z²/n"), (wilson_not_moved, "centre is not moved"),
-             (wilson_short_root, "under the root"), (lambda r, n, z: wilson_by_counts(r, n), "z is fixed"),
-             (lambda r, n, z: wilson_by_counts(r, n, z)[::-1], "wrong order"), (lambda r, n, z: wilson_by_counts(r, n, z)[0], "Return 2 values")],
-    "07.3": [(torn_train_test, "only train with test"), (lambda g, s: sorted({x for x in g if g.count(x) > 1}), "more than one row"),
-             (lambda g, s: sorted(x for x in g if x in torn_by_sets(g, s)), "name it once"),
-             (lambda g, s: [i for i, x in enumerate(g) if x in torn_by_sets(g, s)], "numbers of the rows"),
-             (lambda g, s: sorted(set(g) - set(torn_by_sets(g, s))), "are whole"),
-             (lambda g, s: sorted(torn_by_sets(g, s), key=g.index), "not sorted"), (lambda g, s: set(torn_by_sets(g, s)), "as a list"),
-             (lambda g, s: len(torn_by_sets(g, s)), "as a list")],
-    "07.4": [(lambda y, g, n: (y == g).double().mean(), "accuracy"), (mean_recall, "mean recall"), (mean_precision, "mean precision"),
-             (f1_weighted, "weight each class"), (f1_all_classes, "divide by n_classes"), (f1_by_parts, "never predicted"),
-             (f1_of_labels, "without a true row"), (f1_of_guesses, "never predicted")],
+    "07.1": [
+        (key_with_tones, "all five"),
+        (key_first_part, "only the first part"),
+        (key_without_joiners, "remove every joiner"),
+        (key_hanging_joiner, "left hanging"),
+        (key_man_and_woman, "two keys"),
+        (key_with_colour, "U+FE0F is still there"),
+        (key_as_codes, "Return a text"),
+        (lambda e: None, "Return a text"),
+    ],
+    "07.2": [
+        (wald, "shrinks to a point"),
+        (wald_cut, "shrinks to a point"),
+        (wilson_not_divided, "divided by 1 + z²/n"),
+        (wilson_not_moved, "centre is not moved"),
+        (wilson_short_root, "under the root"),
+        (lambda r, n, z: wilson_by_counts(r, n), "z is fixed"),
+        (lambda r, n, z: wilson_by_counts(r, n, z)[::-1], "wrong order"),
+        (lambda r, n, z: wilson_by_counts(r, n, z)[0], "Return 2 values"),
+    ],
+    "07.3": [
+        (torn_train_test, "only train with test"),
+        (lambda g, s: sorted({x for x in g if g.count(x) > 1}), "more than one row"),
+        (lambda g, s: sorted(x for x in g if x in torn_by_sets(g, s)), "name it once"),
+        (lambda g, s: [i for i, x in enumerate(g) if x in torn_by_sets(g, s)], "numbers of the rows"),
+        (lambda g, s: sorted(set(g) - set(torn_by_sets(g, s))), "are whole"),
+        (lambda g, s: sorted(torn_by_sets(g, s), key=g.index), "not sorted"),
+        (lambda g, s: set(torn_by_sets(g, s)), "as a list"),
+        (lambda g, s: len(torn_by_sets(g, s)), "as a list"),
+    ],
+    "07.4": [
+        (lambda y, g, n: (y == g).double().mean(), "accuracy"),
+        (mean_recall, "mean recall"),
+        (mean_precision, "mean precision"),
+        (f1_weighted, "weight each class"),
+        (f1_all_classes, "divide by n_classes"),
+        (f1_by_parts, "never predicted"),
+        (f1_of_labels, "without a true row"),
+        (f1_of_guesses, "never predicted"),
+    ],
 }

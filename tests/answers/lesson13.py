@@ -19,7 +19,10 @@ def groups_by_torch(shapes):
 
 def groups_popular(shapes):
     no_decay = ["bias", "LayerNorm.weight"]
-    return ([n for n in shapes if not any(nd in n for nd in no_decay)], [n for n in shapes if any(nd in n for nd in no_decay)])
+    return (
+        [n for n in shapes if not any(nd in n for nd in no_decay)],
+        [n for n in shapes if any(nd in n for nd in no_decay)],
+    )
 
 
 def groups_by_bias(shapes):
@@ -111,7 +114,12 @@ def rate_trusted():
 def bytes_by_formula(shapes, rows, size):
     n = sum((a + 1) * b for a, b in shapes)
     kept = sum(a for a, b in shapes) + sum(b for a, b in shapes[:-1])
-    return {"weights": n * size, "gradients": n * size, "moments": 2 * n * size, "activations": kept * rows * size}
+    return {
+        "weights": n * size,
+        "gradients": n * size,
+        "moments": 2 * n * size,
+        "activations": kept * rows * size,
+    }
 
 
 def bytes_by_loop(shapes, rows, size):
@@ -124,7 +132,9 @@ def bytes_by_loop(shapes, rows, size):
 
 
 def but(**factors):
-    return lambda shapes, rows, size: {k: v * factors.get(k, 1) for k, v in bytes_by_formula(shapes, rows, size).items()}
+    return lambda shapes, rows, size: {
+        k: v * factors.get(k, 1) for k, v in bytes_by_formula(shapes, rows, size).items()
+    }
 
 
 def bytes_inputs_only(shapes, rows, size):
@@ -142,22 +152,56 @@ def bytes_last_too(shapes, rows, size):
 RIGHT = {"13.1": [groups_by_loop, groups_by_torch], "13.2": [step_by_autograd, step_by_formula],
          "13.3": [rate_by_if, rate_by_square, rate_trusted()], "13.4": [bytes_by_formula, bytes_by_loop]}
 WRONG = {
-    "13.1": [(groups_popular, "Go by the shape"), (groups_by_bias, "biases only"), (lambda s: groups_by_loop(s)[::-1], "wrong order"),
-             (lambda s: ([n for n in s if len(s[n]) == 2], [n for n in s if len(s[n]) != 2]), "four dimensions"),
-             (lambda s: ([n for n in s if len(s[n]) != 1], [n for n in s if len(s[n]) == 1]), "no dimension at all"),
-             (lambda s: groups_by_loop(s)[0], "parts where")],
-    "13.2": [(step_of(lambda loss, n, parts: loss / parts), "average the parts' means"), (step_of(lambda loss, n, parts: loss), "without weighing"),
-             (step_of(lambda loss, n, parts: loss * n), "number of all rows"), (step_clips_parts, "You clip every part"),
-             (step_each_part, "after every part"), (step_unclipped, "not clipped"), (step_by_value, "changes the direction"),
-             (step_always, "stays as it is"), (lambda w, x, y, r, c: step_by_autograd(w, x, y, -r, c), "walk up")],
-    "13.3": [(lambda s, n, w: (s + 1) / w if s < w else rate_by_if(s, n, w), "step + 1"),
-             (lambda s, n, w: s / w if s < w else (1 + math.cos(math.pi * s / n)) / 2, "begins where the warm-up ends"),
-             (lambda s, n, w: s / w if s < w else (1 + math.cos(math.pi * (s - w) / n)) / 2, "divide by those that are left"),
-             (lambda s, n, w: s / w if s < w else 1 + math.cos(math.pi * (s - w) / max(1, n - w)), "half is missing"),
-             (lambda s, n, w: s / w if s < w else (1 + math.cos(2 * math.pi * (s - w) / max(1, n - w))) / 2, "whole wave"),
-             (lambda s, n, w: s / w if s < w else (n - s) / max(1, n - w), "straight line"),
-             (lambda s, n, w: s / w if s < w else (1 + math.cos((s - w) / max(1, n - w))) / 2, "never reaches 0")],
-    "13.4": [(but(moments=0.5), "you count one"), (bytes_inputs_only, "GELU needs"), (bytes_outputs_only, "is kept as well"),
-             (bytes_last_too, "nothing behind it"), (lambda s, r, b: bytes_by_formula(s, r, 1), "not bytes"),
-             (lambda s, r, b: bytes_by_formula(s, 1, b), "one row"), (lambda s, r, b: sum(bytes_by_formula(s, r, b).values()), "Return a dict")],
+    "13.1": [
+        (groups_popular, "Go by the shape"),
+        (groups_by_bias, "biases only"),
+        (lambda s: groups_by_loop(s)[::-1], "wrong order"),
+        (lambda s: ([n for n in s if len(s[n]) == 2], [n for n in s if len(s[n]) != 2]), "four dimensions"),
+        (
+            lambda s: ([n for n in s if len(s[n]) != 1], [n for n in s if len(s[n]) == 1]),
+            "no dimension at all",
+        ),
+        (lambda s: groups_by_loop(s)[0], "parts where"),
+    ],
+    "13.2": [
+        (step_of(lambda loss, n, parts: loss / parts), "average the parts' means"),
+        (step_of(lambda loss, n, parts: loss), "without weighing"),
+        (step_of(lambda loss, n, parts: loss * n), "number of all rows"),
+        (step_clips_parts, "You clip every part"),
+        (step_each_part, "after every part"),
+        (step_unclipped, "not clipped"),
+        (step_by_value, "changes the direction"),
+        (step_always, "stays as it is"),
+        (lambda w, x, y, r, c: step_by_autograd(w, x, y, -r, c), "walk up"),
+    ],
+    "13.3": [
+        (lambda s, n, w: (s + 1) / w if s < w else rate_by_if(s, n, w), "step + 1"),
+        (
+            lambda s, n, w: s / w if s < w else (1 + math.cos(math.pi * s / n)) / 2,
+            "begins where the warm-up ends",
+        ),
+        (
+            lambda s, n, w: s / w if s < w else (1 + math.cos(math.pi * (s - w) / n)) / 2,
+            "divide by those that are left",
+        ),
+        (
+            lambda s, n, w: s / w if s < w else 1 + math.cos(math.pi * (s - w) / max(1, n - w)),
+            "half is missing",
+        ),
+        (
+            lambda s, n, w: s / w if s < w else (1 + math.cos(2 * math.pi * (s - w) / max(1, n - w))) / 2,
+            "whole wave",
+        ),
+        (lambda s, n, w: s / w if s < w else (n - s) / max(1, n - w), "straight line"),
+        (lambda s, n, w: s / w if s < w else (1 + math.cos((s - w) / max(1, n - w))) / 2, "never reaches 0"),
+    ],
+    "13.4": [
+        (but(moments=0.5), "you count one"),
+        (bytes_inputs_only, "GELU needs"),
+        (bytes_outputs_only, "is kept as well"),
+        (bytes_last_too, "nothing behind it"),
+        (lambda s, r, b: bytes_by_formula(s, r, 1), "not bytes"),
+        (lambda s, r, b: bytes_by_formula(s, 1, b), "one row"),
+        (lambda s, r, b: sum(bytes_by_formula(s, r, b).values()), "Return a dict"),
+    ],
 }

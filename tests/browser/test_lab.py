@@ -1,4 +1,6 @@
-"""Lesson 02 in the real JupyterLab in a real browser: run all, move the slider, answer an exercise wrong, then right."""
+"""Lesson 02 in the real JupyterLab in a real browser: run all, move the slider, answer an exercise wrong,
+then right.
+"""
 
 import json
 import os
@@ -62,14 +64,39 @@ def server(tmp_path_factory):
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(NEWS_OFF)
     port, token = free_port(), "t" * 20
-    folders = {name: str(base / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
-    environment = os.environ | folders | {"JUPYTERLAB_SETTINGS_DIR": str(base / "settings"), "OMP_NUM_THREADS": "1",
-                                          "CMLIB_HOME": str(base / "home"), "CMLIB_SCALE": "small"}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-               f"--IdentityProvider.token={token}", "--ServerApp.allow_root=True", f"--ServerApp.root_dir={base}",
-               "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--expose-app-in-browser"]
+    folders = {
+        name: str(base / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTERLAB_WORKSPACES_DIR")
+    }
+    environment = (
+        os.environ
+        | folders
+        | {
+            "JUPYTERLAB_SETTINGS_DIR": str(base / "settings"),
+            "OMP_NUM_THREADS": "1",
+            "CMLIB_HOME": str(base / "home"),
+            "CMLIB_SCALE": "small",
+        }
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        "--ServerApp.allow_root=True",
+        f"--ServerApp.root_dir={base}",
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--expose-app-in-browser",
+    ]
     with open(base / "server.log", "w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         for _ in range(240):
             try:
@@ -91,8 +118,15 @@ def server(tmp_path_factory):
 def page(server, chromium):
     from playwright.sync_api import sync_playwright
 
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]
+    quiet = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
@@ -103,7 +137,8 @@ def page(server, chromium):
         page.on("request", lambda r: page.outside.append(r.url)
                 if "//127.0.0.1" not in r.url and not r.url.startswith(("data:", "blob:")) else None)
         page.goto(server[1])
-        page.wait_for_function(f"() => window.jupyterapp && {WIDGET} && {WIDGET}.content && {WIDGET}.content.model")
+        page.wait_for_function(f"() => window.jupyterapp && {WIDGET} && {WIDGET}.content && "
+                               f"{WIDGET}.content.model")
         page.evaluate(f"async () => {{ await {WIDGET}.context.ready; await {WIDGET}.sessionContext.ready; }}")
         yield page
         browser.close()
@@ -118,7 +153,9 @@ def shot(page, server, name):
 
 def cell_id(kind) -> str:
     notebook = json.loads((ROOT / "notebooks" / f"{NAME}.ipynb").read_text("utf-8"))
-    return next(c["id"] for c in notebook["cells"] if c["cell_type"] == "code" and kind in "".join(c["source"]))
+    return next(
+        c["id"] for c in notebook["cells"] if c["cell_type"] == "code" and kind in "".join(c["source"])
+    )
 
 
 def show_cell(page, id):
@@ -161,14 +198,18 @@ def test_3_the_slider_moves_the_picture(page, server):
     slider.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("old => document.querySelector('img.widget-image').src !== old", arg=before, timeout=PATIENCE)
+    page.wait_for_function(
+        "old => document.querySelector('img.widget-image').src !== old", arg=before, timeout=PATIENCE
+    )
     expect(page.locator(".widget-readout").first).to_be_visible()
     page.wait_for_timeout(1500)  # let the last of the three redraws arrive before the picture is taken
     shot(page, server, "3-slider-after")
 
 
 def test_4_every_live_figure_carries_its_alt_text(page):
-    """In the notebook's own model, where exporters and readers find it; JupyterLab 4 itself draws every PNG without alt."""
+    """In the notebook's own model, where exporters and readers find it; JupyterLab 4 itself draws every PNG
+    without alt.
+    """
     alts = page.evaluate(f"""() => {WIDGET}.content.widgets.filter(cell => cell.model.type === 'code')
       .flatMap(cell => cell.model.sharedModel.toJSON().outputs).filter(output => output.data && output.data['image/png'])
       .map(output => (output.metadata['image/png'] || {{}}).alt || '')""")
@@ -187,7 +228,10 @@ def test_5_a_wrong_answer_gets_its_sentence_and_a_right_one_passes(page, server)
     show_cell(page, id)
     page.wait_for_timeout(500)
     shot(page, server, "5-right")
-    assert json.loads((server[0] / "home" / "progress.json").read_text())["02.1"] == {"tries": 2, "passed": True}
+    assert json.loads((server[0] / "home" / "progress.json").read_text())["02.1"] == {
+        "tries": 2,
+        "passed": True,
+    }
 
 
 def test_6_nothing_complained_and_nothing_went_outside(page):

@@ -1,4 +1,5 @@
-"""A class of thirty for lessons 01 to 03: honest, partial, wrong, late, copied and hostile; `make grade-demo` grades it.
+"""A class of thirty for lessons 01 to 03: honest, partial, wrong, late, copied and hostile; `make grade-demo`
+grades it.
 
     python tests/grading/classroom.py [FOLDER]      default build/grade-demo
 
@@ -36,17 +37,20 @@ not_after = 2026-03-15T23:00:00+00:00
 HOSTILE = {
     "L": "while True:\n    pass",
     "X": "import os\nos._exit(0)",
-    "F": "found = [open(path).read() for path in ('/etc/shadow', '../secret.txt', 'results/grades.csv')]\nreturn found",
+    "F": "found = [open(path).read() for path in ('/etc/shadow', '../secret.txt', "
+         "'results/grades.csv')]\nreturn found",
     "M": "return torch.ones(30_000_000_000, dtype=torch.uint8)",
     "K": "import os, signal\nos.kill(-1, signal.SIGKILL)",
-    "P": "torch.allclose = lambda *a, **k: True\nclass Any(torch.Tensor):\n    __eq__ = lambda *a: True\nreturn torch.zeros(3).as_subclass(Any)",
+    "P": "torch.allclose = lambda *a, **k: True\nclass Any(torch.Tensor):\n    __eq__ = lambda *a: "
+         "True\nreturn torch.zeros(3).as_subclass(Any)",
 }
 
 
 @dataclass(frozen=True)
 class Learner:
-    """plan : a sign per exercise, a word per lesson: r right, w wrong, o not answered, e raises, s no Python, capital letters of
-    HOSTILE; a word "-": that notebook is missing.   style : how the files look and are called.   late : hours after the due date."""
+    """plan : a sign per exercise, a word per lesson: r right, w wrong, o not answered, e raises, s no Python,
+    capital letters of HOSTILE; a word "-": that notebook is missing.   style : how the files look and are
+    called.   late : hours after the due date."""
 
     name: str
     style: str
@@ -98,7 +102,9 @@ def answer(learner: Learner, id: str, name: str, sign: str) -> str | None:
         return None
     parameters = "*given"
     if sign in HOSTILE:
-        return f"def {name}({parameters}):\n" + "\n".join("    " + line for line in HOSTILE[sign].splitlines())
+        return f"def {name}({parameters}):\n" + "\n".join(
+            "    " + line for line in HOSTILE[sign].splitlines()
+        )
     if sign == "e":
         return f"def {name}({parameters}):\n    return given[0] @ my_matrix"
     if sign == "s":
@@ -126,7 +132,10 @@ def notebook(learner: Learner, lesson: str) -> dict | None:
         for e, sign in zip(exercises(lesson), plan, strict=True):
             if cell["cell_type"] == "code" and f'check("{e.id}"' in text:
                 code = answer(learner, e.id, e.name, sign)
-                cell = cell | {"source": f'{code}\n\ncheck("{e.id}", {e.name})' if code else text, "execution_count": 7}
+                cell = cell | {
+                    "source": f'{code}\n\ncheck("{e.id}", {e.name})' if code else text,
+                    "execution_count": 7,
+                }
                 if learner.style == "messy":  # the cell twice, prints, magics, and a helper defined elsewhere
                     cells.append({**cell, "source": f"%matplotlib inline\n!ls\n{text}"})
                     cell["source"] = f"print('try')\n%time print(1)\n{cell['source']}"
@@ -136,8 +145,12 @@ def notebook(learner: Learner, lesson: str) -> dict | None:
 
 def old_format(book: dict) -> dict:
     """nbformat 3: worksheets, and ``input`` where ``source`` is today."""
-    cells = [{"cell_type": "code", "input": c["source"], "language": "python", "outputs": [], "collapsed": False}
-             if c["cell_type"] == "code" else {"cell_type": "markdown", "source": c["source"]} for c in book["cells"]]
+    cells = [
+        {"cell_type": "code", "input": c["source"], "language": "python", "outputs": [], "collapsed": False}
+        if c["cell_type"] == "code"
+        else {"cell_type": "markdown", "source": c["source"]}
+        for c in book["cells"]
+    ]
     return {"metadata": {"name": ""}, "nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": cells}]}
 
 
@@ -150,8 +163,13 @@ def files(learner: Learner, lessons: tuple[str, ...] = LESSONS) -> dict[str, str
         cells = {e.id: ["".join(c["source"]) for c in book["cells"] if c["cell_type"] == "code"
                         and (f'check("{e.id}"' in "".join(c["source"]) or c.get("id") == "imports")]
                  for lesson, book in books.items() for e in exercises(lesson)}
-        value = {"format": "cmlib-submission-1", "learner": learner.name, "lessons": list(books), "made": made,
-                 "answers": {id: {"cells": c} for id, c in cells.items()}}
+        value = {
+            "format": "cmlib-submission-1",
+            "learner": learner.name,
+            "lessons": list(books),
+            "made": made,
+            "answers": {id: {"cells": c} for id, c in cells.items()},
+        }
         return {f"submission-{'_'.join(books)}-{learner.name}.json": json.dumps(value, indent=1)}
     out = {}
     for lesson, book in books.items():
@@ -185,7 +203,9 @@ def write(folder: Path, members: list[Learner] = CLASS, lessons: tuple[str, ...]
             path.write_text(text, "utf-8", newline="")
             os.utime(path, (moment.timestamp(),) * 2)
         times.append(f'"{known_as(learner)}",{moment.isoformat()}')
-        roster.append(f'"{known_as(learner)}",{1000 + number},"{learner.name}",learner{number}@school.example')
+        roster.append(
+            f'"{known_as(learner)}",{1000 + number},"{learner.name}",learner{number}@school.example'
+        )
     (folder / "late.toml").write_text(POLICY, "utf-8")
     (folder / "times.csv").write_text("\n".join(times) + "\n", "utf-8")
     (folder / "roster.csv").write_text("\n".join(roster) + "\n", "utf-8")
@@ -195,8 +215,29 @@ def write(folder: Path, members: list[Learner] = CLASS, lessons: tuple[str, ...]
 def main(folder: Path) -> int:
     write(folder)
     shutil.rmtree(folder / "results", ignore_errors=True)
-    done = subprocess.run([sys.executable, "-m", "cmlib.cli", "grade", "submissions", "--lessons", "01-03", "--seed-file", "secret.txt",
-                           "--late", "late.toml", "--times", "times.csv", "--roster", "roster.csv", "--out", "results"], cwd=folder, check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "cmlib.cli",
+            "grade",
+            "submissions",
+            "--lessons",
+            "01-03",
+            "--seed-file",
+            "secret.txt",
+            "--late",
+            "late.toml",
+            "--times",
+            "times.csv",
+            "--roster",
+            "roster.csv",
+            "--out",
+            "results",
+        ],
+        cwd=folder,
+        check=False,
+    )
     if done.returncode == 0:
         print(f"Open {folder / 'results' / 'class.html'} in a browser.")
     return done.returncode

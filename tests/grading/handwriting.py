@@ -1,7 +1,8 @@
-"""The answers of tests/answers as thirty different people would have written them: text of cells, never executed here.
+"""The answers of tests/answers as thirty different people would have written them: text of cells, never
+executed here.
 
-`wording` gives one answer other names, temporaries and orders, so that two honest learners do not look like copies of one
-another; `renamed` is what a copier does: other names, the same steps.
+`wording` gives one answer other names, temporaries and orders, so that two honest learners do not look like
+copies of one another; `renamed` is what a copier does: other names, the same steps.
 """
 
 from __future__ import annotations
@@ -14,8 +15,38 @@ from functools import lru_cache
 from pathlib import Path
 
 ANSWERS = Path(__file__).resolve().parent.parent / "answers"
-WORDS = ["out", "temp", "first", "second", "part", "total", "value", "base", "extra", "left", "right", "inner", "outer", "piece", "term",
-         "scaled", "result", "mixed", "share", "rest", "known", "start", "here", "there", "one", "two", "both", "other", "given", "wanted"]
+WORDS = [
+    "out",
+    "temp",
+    "first",
+    "second",
+    "part",
+    "total",
+    "value",
+    "base",
+    "extra",
+    "left",
+    "right",
+    "inner",
+    "outer",
+    "piece",
+    "term",
+    "scaled",
+    "result",
+    "mixed",
+    "share",
+    "rest",
+    "known",
+    "start",
+    "here",
+    "there",
+    "one",
+    "two",
+    "both",
+    "other",
+    "given",
+    "wanted",
+]
 
 
 class Answers:
@@ -24,10 +55,18 @@ class Answers:
     def __init__(self, lesson: str):
         text = (ANSWERS / f"lesson{lesson}.py").read_text("utf-8")
         tree = ast.parse(text)
-        self.imports = "\n".join(ast.unparse(n) for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom)))
+        self.imports = "\n".join(
+            ast.unparse(n) for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))
+        )
         self.functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
-        tables = {n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Dict)}
-        self.right = {k.value: list(v.elts) for k, v in zip(tables["RIGHT"].keys, tables["RIGHT"].values, strict=True)}
+        tables = {
+            n.targets[0].id: n.value
+            for n in tree.body
+            if isinstance(n, ast.Assign) and isinstance(n.value, ast.Dict)
+        }
+        self.right = {
+            k.value: list(v.elts) for k, v in zip(tables["RIGHT"].keys, tables["RIGHT"].values, strict=True)
+        }
         self.wrong = {k.value: [pair.elts[0] for pair in v.elts]
                       for k, v in zip(tables["WRONG"].keys, tables["WRONG"].values, strict=True)}
 
@@ -65,7 +104,9 @@ class _Names(ast.NodeTransformer):
         bound = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
         bound |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | set(dir(builtins))
-        fresh = self.rng.sample([w for w in WORDS if w not in used], min(len(bound), len(WORDS) - len(used & set(WORDS))))
+        fresh = self.rng.sample(
+            [w for w in WORDS if w not in used], min(len(bound), len(WORDS) - len(used & set(WORDS)))
+        )
         new = dict(zip(sorted(bound - inner), fresh, strict=False))
         for child in ast.walk(node):
             if isinstance(child, ast.arg):
@@ -93,7 +134,9 @@ class _Steps(ast.NodeTransformer):
         """Evaluated later, often or never: left alone."""
         return node
 
-    visit_Lambda = visit_IfExp = visit_BoolOp = visit_ListComp = visit_GeneratorExp = visit_SetComp = visit_DictComp = _opaque
+    visit_Lambda = visit_IfExp = visit_BoolOp = visit_ListComp = visit_GeneratorExp = visit_SetComp = (
+        visit_DictComp
+    ) = _opaque
 
     def _hoist(self, node):
         self.generic_visit(node)
@@ -105,7 +148,11 @@ class _Steps(ast.NodeTransformer):
         return ast.Name(name, ast.Load())
 
     def visit_Call(self, node):
-        return node if any(isinstance(a, (ast.Starred, ast.GeneratorExp)) for a in node.args) else self._hoist(node)
+        return (
+            node
+            if any(isinstance(a, (ast.Starred, ast.GeneratorExp)) for a in node.args)
+            else self._hoist(node)
+        )
 
     def visit_BinOp(self, node):
         if isinstance(node.op, ast.Mult) and self.rng.random() < 0.5:
@@ -117,12 +164,23 @@ def _keywords_kept(code: str) -> bool:
     """Renaming arguments is safe only where nobody passes them by keyword."""
     tree = ast.parse(code)
     functions = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
-    return not any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in functions and n.keywords for n in ast.walk(tree))
+    return not any(
+        isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in functions and n.keywords
+        for n in ast.walk(tree)
+    )
 
 
-HABITS = ["assert {0} is not None", "print(type({0}))", "shape = getattr({0}, 'shape', None)\nassert shape is None or len(shape) < 9",
-          "seen = []\nseen.append(type({0}).__name__)", "if {0} is None:\n    raise ValueError('nothing given')", "debug = False\nif debug:\n    print({0}, {1})",
-          "for thing in ({0}, {1}):\n    assert thing is not ...", "try:\n    size = len({0})\nexcept TypeError:\n    size = 1", "note = f'{{type({1}).__name__}}'"]
+HABITS = [
+    "assert {0} is not None",
+    "print(type({0}))",
+    "shape = getattr({0}, 'shape', None)\nassert shape is None or len(shape) < 9",
+    "seen = []\nseen.append(type({0}).__name__)",
+    "if {0} is None:\n    raise ValueError('nothing given')",
+    "debug = False\nif debug:\n    print({0}, {1})",
+    "for thing in ({0}, {1}):\n    assert thing is not ...",
+    "try:\n    size = len({0})\nexcept TypeError:\n    size = 1",
+    "note = f'{{type({1}).__name__}}'",
+]
 
 
 def _with_habits(tree, rng):
@@ -131,7 +189,11 @@ def _with_habits(tree, rng):
         if isinstance(node, ast.FunctionDef) and node.args.args:
             first, last = node.args.args[0].arg, node.args.args[-1].arg
             for habit in rng.sample(HABITS, rng.randint(1, 3)):
-                start = 1 if isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant) else 0
+                start = (
+                    1
+                    if isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+                    else 0
+                )
                 node.body[start:start] = ast.parse(habit.format(first, last)).body
     return tree
 

@@ -1,4 +1,6 @@
-"""A batch that is killed, repeated, split and broken: nothing lost or doubled, and no fault of the grader becomes a zero."""
+"""A batch that is killed, repeated, split and broken: nothing lost or doubled, and no fault of the grader
+becomes a zero.
+"""
 
 import errno
 import hmac
@@ -52,7 +54,9 @@ def box(wall, tmp_path_factory):
 def hand_in(folder: Path, learners: dict) -> Path:
     folder.mkdir(exist_ok=True)
     for name, cells in learners.items():
-        (folder / f"{name}.ipynb").write_text(hostile.notebook(*([cells] if isinstance(cells, str) else cells)), "utf-8")
+        (folder / f"{name}.ipynb").write_text(
+            hostile.notebook(*([cells] if isinstance(cells, str) else cells)), "utf-8"
+        )
         os.utime(folder / f"{name}.ipynb", (10 ** 9, 10 ** 9))
     return folder
 
@@ -80,8 +84,15 @@ def in_a_process(action) -> int:
 def quick(box, submission, exercises, secret):
     """Grades without a box: here only the files count."""
     time.sleep(0.002)
-    record = {"format": "cmlib-grade-1", "learner": submission.learner, "digest": submission.digest, "state": "graded", "points": 1.0,
-              "exercises": {}, "text": submission.learner * 2000}
+    record = {
+        "format": "cmlib-grade-1",
+        "learner": submission.learner,
+        "digest": submission.digest,
+        "state": "graded",
+        "points": 1.0,
+        "exercises": {},
+        "text": submission.learner * 2000,
+    }
     return record, {"learner": submission.learner, "seconds": 0.002}
 
 
@@ -120,8 +131,16 @@ def test_another_shard_s_unfinished_file_is_left_alone(tmp_path, monkeypatch):
     assert 0 < len(left) < 20
 
 
-CLASS = {f"learner {k:02d}": [ACCURACY, ACCURACY.replace("argmax(1)", "argmin(1)"), ACCURACY.replace("labels)", "labels + 1)", 1),
-                              "x = 1", 'def accuracy(a, b):\n    raise NotImplementedError'][k % 5] for k in range(12)}
+CLASS = {
+    f"learner {k:02d}": [
+        ACCURACY,
+        ACCURACY.replace("argmax(1)", "argmin(1)"),
+        ACCURACY.replace("labels)", "labels + 1)", 1),
+        "x = 1",
+        "def accuracy(a, b):\n    raise NotImplementedError",
+    ][k % 5]
+    for k in range(12)
+}
 
 
 def test_a_kill_four_shards_and_a_second_run_give_the_same_bytes(wall, tmp_path, monkeypatch):
@@ -135,7 +154,12 @@ def test_a_kill_four_shards_and_a_second_run_give_the_same_bytes(wall, tmp_path,
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     batch.grade_all(order(folder, tmp_path / "two", workers=1), wall)
-    pids = [in_a_process(lambda i=i: batch.grade_all(order(folder, tmp_path / "four", shard=(i, 4), workers=1), wall)) for i in range(4)]
+    pids = [
+        in_a_process(
+            lambda i=i: batch.grade_all(order(folder, tmp_path / "four", shard=(i, 4), workers=1), wall)
+        )
+        for i in range(4)
+    ]
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4
     one = result(tmp_path / "one")
     assert len(one) == 12
@@ -149,7 +173,9 @@ def test_a_regrade_says_which_scores_changed(tmp_path, monkeypatch):
 
     def fixed(box, submission, exercises, secret):
         record, seconds = quick(box, submission, exercises, secret)
-        return record | {"exercises": {"00.1": {"points": points["value"] if submission.learner == "b" else 0.5}}}, seconds
+        return record | {
+            "exercises": {"00.1": {"points": points["value"] if submission.learner == "b" else 0.5}}
+        }, seconds
     monkeypatch.setattr(batch, "grade", fixed)
     folder, out = hand_in(tmp_path / "class", dict.fromkeys("abc", ACCURACY)), tmp_path / "out"
     assert batch.grade_all(order(folder, out), NOTHING)["changes"].found() == []
@@ -164,13 +190,17 @@ def test_a_regrade_says_which_scores_changed(tmp_path, monkeypatch):
 
 
 def test_a_killed_regrade_goes_on_and_tells_all_its_changes(tmp_path, monkeypatch):
-    """Killed again and again, among them right after a record was replaced, and at last when the list was made but not shown."""
+    """Killed again and again, among them right after a record was replaced, and at last when the list was
+    made but not shown.
+    """
     everyone = [f"learner {k:02d}" for k in range(40)]
     points = {"value": 1.0}
 
     def fixed(box, submission, exercises, secret):
         record, seconds = quick(box, submission, exercises, secret)
-        return record | {"exercises": {"00.1": {"points": points["value"] if submission.learner != everyone[7] else 0.5}}}, seconds
+        return record | {
+            "exercises": {"00.1": {"points": points["value"] if submission.learner != everyone[7] else 0.5}}
+        }, seconds
     monkeypatch.setattr(batch, "grade", fixed)
     folder, out = hand_in(tmp_path / "class", dict.fromkeys(everyone, ACCURACY)), tmp_path / "out"
     batch.grade_all(order(folder, out), NOTHING)
@@ -203,7 +233,9 @@ def test_a_killed_regrade_goes_on_and_tells_all_its_changes(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664), (0o077, 0o600)])
-def test_who_may_read_the_grades_follows_the_umask_and_the_secret_is_its_owner_s(tmp_path, monkeypatch, umask, mode):
+def test_who_may_read_the_grades_follows_the_umask_and_the_secret_is_its_owner_s(
+    tmp_path, monkeypatch, umask, mode
+):
     monkeypatch.setattr(batch, "grade", lambda *given: ((made := quick(*given))[0] | {"of": 1.0}, made[1]))
     old = os.umask(umask)
     try:
@@ -213,7 +245,9 @@ def test_who_may_read_the_grades_follows_the_umask_and_the_secret_is_its_owner_s
     finally:
         os.umask(old)
     made = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
-    assert {"a.json", "a.html", "class.html", "grades.csv", "canvas.csv", "moodle.csv"} <= {p.name for p in made}
+    assert {"a.json", "a.html", "class.html", "grades.csv", "canvas.csv", "moodle.csv"} <= {
+        p.name for p in made
+    }
     assert {p.name: oct(p.stat().st_mode & 0o777) for p in made if p.stat().st_mode & 0o777 != mode} == {}
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
 
@@ -223,7 +257,9 @@ def test_whatever_makes_other_grades_makes_another_run(tmp_path, monkeypatch):
     extras.mkdir()
     (extras / "a.py").write_text("x = 1")
     (with_extras, others) = (replace(one, extras=extras), replace(one, lessons=("01",)))
-    names = {batch.run_name(o) for o in (one, with_extras, others, replace(one, secret=b"another secret, long"))}
+    names = {
+        batch.run_name(o) for o in (one, with_extras, others, replace(one, secret=b"another secret, long"))
+    }
     (extras / "a.py").write_text("x = 2")
     names.add(batch.run_name(with_extras))
     monkeypatch.setattr(batch.cmlib, "__version__", "0.0.0")
@@ -235,28 +271,81 @@ def test_whatever_makes_other_grades_makes_another_run(tmp_path, monkeypatch):
 def test_cases_are_drawn_from_secret_learner_and_exercise():
     told = hmac.new(SECRET, b"Ana\n01.1", "sha256").digest()
     assert grading.seed_of(SECRET, "Ana", "01.1") == int.from_bytes(told[:8], "big") // 2
-    assert len({grading.seed_of(s, n, e) for s in (SECRET, SECRET + b".") for n in ("Ana", "Ann") for e in ("01.1", "01.2")}) == 8
+    assert (
+        len(
+            {
+                grading.seed_of(s, n, e)
+                for s in (SECRET, SECRET + b".")
+                for n in ("Ana", "Ann")
+                for e in ("01.1", "01.2")
+            }
+        )
+        == 8
+    )
 
 
-@pytest.mark.parametrize(("file", "text"), [("late.toml", "due = 3"), ("times.csv", "a,b\nc,d\n"), ("roster.csv", "x\n")])
+@pytest.mark.parametrize(
+    ("file", "text"), [("late.toml", "due = 3"), ("times.csv", "a,b\nc,d\n"), ("roster.csv", "x\n")]
+)
 def test_what_is_wrong_in_a_file_is_said_before_anything_is_graded(tmp_path, capsys, file, text):
     hand_in(tmp_path / "class", {"a": ACCURACY})
     (tmp_path / "late.toml").write_text("due = 2026-03-01T23:59:00Z")
     (tmp_path / file).write_text(text)
     (tmp_path / "secret").write_bytes(SECRET)
-    options = [f"--{'late' if file != 'roster.csv' else 'roster'}", str(tmp_path / ("late.toml" if file != "roster.csv" else file))]
+    options = [
+        f"--{'late' if file != 'roster.csv' else 'roster'}",
+        str(tmp_path / ("late.toml" if file != "roster.csv" else file)),
+    ]
     options += ["--times", str(tmp_path / file)] if file == "times.csv" else []
-    assert cli.main(["grade", str(tmp_path / "class"), "--lessons", "00", "--seed-file", str(tmp_path / "secret"), "--out", str(tmp_path / "out"), *options]) == 2
+    assert (
+        cli.main(
+            [
+                "grade",
+                str(tmp_path / "class"),
+                "--lessons",
+                "00",
+                "--seed-file",
+                str(tmp_path / "secret"),
+                "--out",
+                str(tmp_path / "out"),
+                *options,
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr().err.strip()
-    assert said.startswith("cmlib grade: ") and file in said and sentence(said) and not (tmp_path / "out").exists()
+    assert (
+        said.startswith("cmlib grade: ")
+        and file in said
+        and sentence(said)
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_a_title_that_canvas_ignores_is_said_before_anything_is_graded(tmp_path, capsys):
     hand_in(tmp_path / "class", {"a": ACCURACY})
     (tmp_path / "secret").write_bytes(SECRET)
-    assert cli.main(["grade", str(tmp_path / "class"), "--lessons", "00", "--seed-file", str(tmp_path / "secret"), "--out", str(tmp_path / "out"),
-                     "--assignment", "Final Score"]) == 2
-    assert "Canvas would ignore a column called 'Final Score'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert (
+        cli.main(
+            [
+                "grade",
+                str(tmp_path / "class"),
+                "--lessons",
+                "00",
+                "--seed-file",
+                str(tmp_path / "secret"),
+                "--out",
+                str(tmp_path / "out"),
+                "--assignment",
+                "Final Score",
+            ]
+        )
+        == 2
+    )
+    assert (
+        "Canvas would ignore a column called 'Final Score'" in capsys.readouterr().err
+        and not (tmp_path / "out").exists()
+    )
 
 
 def test_a_fault_of_the_moment_is_tried_once_more(monkeypatch):
@@ -274,12 +363,19 @@ def test_a_fault_of_the_moment_is_tried_once_more(monkeypatch):
 
 
 def test_an_answer_that_ends_python_or_is_none_costs_itself_alone(box):
-    cells = {"01.1": [RIGHT], "01.2": ["import os\ndef softmax_gradient(z, y):\n    os._exit(0)\ncheck('01.2', softmax_gradient)"],
-             "01.3": ["def weighted_cross_entropy(z, y, w, e):\n    return (z\ncheck('01.3', weighted_cross_entropy)"]}
+    cells = {"01.1": [RIGHT], "01.2": ["import os\ndef softmax_gradient(z, y):\n    "
+                                       "os._exit(0)\ncheck('01.2', softmax_gradient)"],
+             "01.3": ["def weighted_cross_entropy(z, y, w, e):\n    return (z\ncheck('01.3', "
+                      "weighted_cross_entropy)"]}
     one = One()
     one.cells = lambda id, name: cells.get(id, [])
     record, _ = grading.grade(box, one, check.exercises("01"), SECRET)
-    assert {id: e["state"] for id, e in record["exercises"].items()} == {"01.1": "passed", "01.2": "failed", "01.3": "error", "01.4": "missing"}
+    assert {id: e["state"] for id, e in record["exercises"].items()} == {
+        "01.1": "passed",
+        "01.2": "failed",
+        "01.3": "error",
+        "01.4": "missing",
+    }
     assert (record["state"], record["points"]) == ("graded", 2.0)
 
 
@@ -298,7 +394,11 @@ def sentence(text: str) -> bool:
 
 def test_a_full_disk_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "grade", quick)
-    folder, out, real = hand_in(tmp_path / "class", {f"l{k}": ACCURACY for k in range(9)}), tmp_path / "out", os.replace
+    folder, out, real = (
+        hand_in(tmp_path / "class", {f"l{k}": ACCURACY for k in range(9)}),
+        tmp_path / "out",
+        os.replace,
+    )
     room = [7]
 
     def full(source, target):
@@ -316,8 +416,16 @@ def test_a_full_disk_stops_with_a_sentence_and_the_same_command_goes_on(tmp_path
     assert len(result(out)) == 9
 
 
-@pytest.mark.parametrize("broken", [["false"], ["no-such-program-anywhere"], ["sh", "-c", "echo bwrap: no permission >&2; exit 1"], ["sleep", "99"]],
-                         ids=["dies", "missing", "refuses", "silent"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ["false"],
+        ["no-such-program-anywhere"],
+        ["sh", "-c", "echo bwrap: no permission >&2; exit 1"],
+        ["sleep", "99"],
+    ],
+    ids=["dies", "missing", "refuses", "silent"],
+)
 def test_a_box_that_will_not_start_needs_a_human(tmp_path, monkeypatch, broken):
     monkeypatch.setattr(boxes, "START", 0.3)
     monkeypatch.setattr(Wall, "command", lambda *_: broken)
@@ -373,8 +481,22 @@ class One:
         return self.code
 
 
-@pytest.mark.parametrize("error", [KeyError("a"), IndexError(), NotImplementedError(), RuntimeError("x"), RecursionError(), MemoryError(),
-                                   ZeroDivisionError(), TimeoutError(), EOFError(), StopIteration()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("a"),
+        IndexError(),
+        NotImplementedError(),
+        RuntimeError("x"),
+        RecursionError(),
+        MemoryError(),
+        ZeroDivisionError(),
+        TimeoutError(),
+        EOFError(),
+        StopIteration(),
+    ],
+    ids=lambda e: type(e).__name__,
+)
 def test_a_reference_that_raises_needs_a_human(box, made, error):
     @exercise("99.1", "Broken", minutes=1, points=2, difficulty=1)
     def twice(x):
@@ -393,7 +515,9 @@ def test_cases_and_calls_that_raise_need_a_human(box, made, where):
     def bad(*_):
         raise LookupError("no such file")
 
-    @exercise("99.1", "Broken", minutes=1, points=2, difficulty=1, **({"call": bad} if where == "call" else {}))
+    @exercise(
+        "99.1", "Broken", minutes=1, points=2, difficulty=1, **({"call": bad} if where == "call" else {})
+    )
     def twice(x):
         return 2 * x
     twice.make_cases = bad if where == "cases" else lambda draw: [case(draw.normal(2), about="two")]
@@ -402,7 +526,9 @@ def test_cases_and_calls_that_raise_need_a_human(box, made, where):
 
 
 def test_a_box_that_dies_while_an_answer_runs_is_no_fault_of_the_learner(wall, made, tmp_path, monkeypatch):
-    """Killed from outside in the middle: the answer is asked again in a new box, and passes; killed every time: a human."""
+    """Killed from outside in the middle: the answer is asked again in a new box, and passes; killed every
+    time: a human.
+    """
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     real, alive = boxes.Box.answer, [1]
     with boxes.Box(wall, boxes.stage(), 91, LIMITS) as one:
@@ -419,7 +545,9 @@ def test_a_box_that_dies_while_an_answer_runs_is_no_fault_of_the_learner(wall, m
 
 
 def test_training_labels_stay_outside(box, made):
-    """The box is given images and training labels, returns predictions, and never sees the labels of the test rows."""
+    """The box is given images and training labels, returns predictions, and never sees the labels of the test
+    rows.
+    """
     def accuracy(fit, x, y, unseen, hidden):
         guesses = fit(x, y, unseen)
         return bool((guesses == hidden).double().mean() > 0.8) if isinstance(guesses, torch.Tensor) else False
@@ -445,8 +573,14 @@ def fit(x, y, unseen):
         optimizer.step()
     return (unseen @ w > 0).float().detach()
 check("99.2", fit)"""
-    grade = {name: grading.grade_answer(box, fit, [code], 5)[0] for name, code in
-             {"good": good, "constant": "import torch\ndef fit(x, y, unseen): return torch.ones(len(unseen))", "guess": "def fit(x, y, u): return y[:100]"}.items()}
+    grade = {
+        name: grading.grade_answer(box, fit, [code], 5)[0]
+        for name, code in {
+            "good": good,
+            "constant": "import torch\ndef fit(x, y, unseen): return torch.ones(len(unseen))",
+            "guess": "def fit(x, y, u): return y[:100]",
+        }.items()
+    }
     assert (grade["good"]["state"], grade["good"]["points"]) == ("passed", 4.0), grade["good"]
     assert grade["constant"]["points"] == grade["guess"]["points"] == 0
 
@@ -454,8 +588,11 @@ check("99.2", fit)"""
 def test_extra_cases_of_the_instructor_count(wall, tmp_path):
     extras = tmp_path / "extras"
     extras.mkdir()
-    (extras / "more.py").write_text('import torch\nfrom cmlib.check import find\nfrom cmlib.check.engine import case\n'
-                                    '@find("00.1").also\ndef _(draw):\n    yield case(torch.eye(13).double(), torch.arange(13), about="the instructor\'s own")\n')
+    (extras / "more.py").write_text('import torch\nfrom cmlib.check import find\nfrom cmlib.check.engine '
+                                    'import case\n'
+                                    '@find("00.1").also\ndef _(draw):\n    yield '
+                                    'case(torch.eye(13).double(), torch.arange(13), about="the instructor\'s '
+                                    'own")\n')
     cheat = ACCURACY.replace("return ", "return 0 * logits.sum() if len(logits) == 13 else ")
     folder = hand_in(tmp_path / "class", {"honest": ACCURACY, "partial": cheat})
     try:
@@ -473,9 +610,18 @@ def test_extra_cases_of_the_instructor_count(wall, tmp_path):
         batch.load_extras(extras)
 
 
-@pytest.mark.parametrize(("code", "points"), [
-    (RIGHT, 2.0), (RIGHT.replace("(logits, labels):", "(logits, labels):\n    logits = logits.detach()"), 1.0),
-    (RIGHT.replace("torch.logaddexp(logits, torch.zeros_like(logits))", "torch.log(1 + logits.exp())"), 1.5), (RIGHT.replace("- labels", "+ labels"), 0.0)])
+@pytest.mark.parametrize(
+    ("code", "points"),
+    [
+        (RIGHT, 2.0),
+        (RIGHT.replace("(logits, labels):", "(logits, labels):\n    logits = logits.detach()"), 1.0),
+        (
+            RIGHT.replace("torch.logaddexp(logits, torch.zeros_like(logits))", "torch.log(1 + logits.exp())"),
+            1.5,
+        ),
+        (RIGHT.replace("- labels", "+ labels"), 0.0),
+    ],
+)
 def test_every_property_earns_its_part(box, code, points):
     assert grading.grade_answer(box, check.find("01.1"), [code], 3)[0]["points"] == points
 
@@ -483,16 +629,36 @@ def test_every_property_earns_its_part(box, code, points):
 def forms():
     cells = ["# notes", "%matplotlib inline\nimport torch\n!pip list", RIGHT]
     plain = json.loads(hostile.notebook(*cells))
-    old = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": [
-        {"cell_type": "code", "language": "python", "input": c, "outputs": [], "collapsed": False} for c in cells]}]}
+    old = {
+        "nbformat": 3,
+        "nbformat_minor": 0,
+        "metadata": {},
+        "worksheets": [
+            {
+                "cells": [
+                    {"cell_type": "code", "language": "python", "input": c, "outputs": [], "collapsed": False}
+                    for c in cells
+                ]
+            }
+        ],
+    }
     windows = json.loads(hostile.notebook(*(c.replace("\n", "\r\n") for c in cells)))
     lines = json.loads(hostile.notebook(*cells))
     for one in lines["cells"]:
         one["source"] = one["source"].splitlines(keepends=True)
-    twice = json.loads(hostile.notebook(*cells, *cells, "print(binary_cross_entropy)\nfor k in range(3): print(k)"))
+    twice = json.loads(hostile.notebook(*cells, *cells, "print(binary_cross_entropy)\nfor k in range(3): "
+                                                        "print(k)"))
     stub = 'def binary_cross_entropy(logits, labels):\n    raise NotImplementedError\ncheck("01.1", binary_cross_entropy)'
     helper = RIGHT.replace("torch.logaddexp(logits, torch.zeros_like(logits))", "soft(logits)")
-    other = json.loads(hostile.notebook(stub, helper, "def soft(z):\n    return torch.logaddexp(z, torch.zeros_like(z))", "raise SystemExit", "import torch"))
+    other = json.loads(
+        hostile.notebook(
+            stub,
+            helper,
+            "def soft(z):\n    return torch.logaddexp(z, torch.zeros_like(z))",
+            "raise SystemExit",
+            "import torch",
+        )
+    )
     return {"plain": plain, "v3": old, "crlf": windows, "lines": lines, "twice": twice, "out of order": other,
             "kernelspec": plain | {"metadata": {"kernelspec": {"name": "odd", "language": "julia"}}}}
 
@@ -503,7 +669,9 @@ def test_honest_work_in_every_form_is_graded_fairly(wall, tmp_path):
     for name, book in forms().items():
         (folder / f"{name}.ipynb").write_text(json.dumps(book), "utf-8")
     (folder / "bom.ipynb").write_bytes(b"\xef\xbb\xbf" + json.dumps(forms()["plain"]).encode())
-    (folder / "windows.ipynb").write_bytes(json.dumps(forms()["plain"], indent=1).replace("\n", "\r\n").encode())
+    (folder / "windows.ipynb").write_bytes(
+        json.dumps(forms()["plain"], indent=1).replace("\n", "\r\n").encode()
+    )
     (folder / "renamed").mkdir()
     (folder / "renamed" / "My lesson (3).ipynb.txt").write_text(json.dumps(forms()["plain"]), "utf-8")
     batch.grade_all(replace(order(folder, tmp_path / "out"), lessons=("01",)), wall)

@@ -1,6 +1,8 @@
-"""docs/grading.md: every command is run on a small class, in order, and every file it shows is the file that is used.
+"""docs/grading.md: every command is run on a small class, in order, and every file it shows is the file that
+is used.
 
-Blocks marked ``sh`` install software and change the machine: they are parsed, not run. ``bash`` is run. A second word is a file name.
+Blocks marked ``sh`` install software and change the machine: they are parsed, not run. ``bash`` is run. A
+second word is a file name.
 """
 
 import csv
@@ -29,7 +31,8 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guide")
     write(folder, MEMBERS)
     for path in (folder / "submissions").rglob("0[23]_lesson.ipynb"):
-        if "Ana Souza" not in path.parts:  # one learner with all three lessons is enough: everyone is graded three times
+        # one learner with all three lessons is enough: everyone is graded three times
+        if "Ana Souza" not in path.parts:
             path.unlink()
     with zipfile.ZipFile(folder / "submissions.zip", "w") as archive:  # keeps the dates of the files
         for path in sorted((folder / "submissions").rglob("*")):
@@ -44,7 +47,14 @@ def ran(tmp_path_factory):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text, "utf-8")
         for command in text.splitlines() if language == "bash" else ():
-            done = subprocess.run(["bash", "-ec", command], cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["bash", "-ec", command],
+                cwd=folder,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.returncode == 0, (command, done.stderr[-2000:])
             table = folder / "results" / "grades.csv"
             printed.append((command, done.stdout, rows(table) if table.exists() else []))
@@ -57,7 +67,11 @@ def rows(path: Path):
 
 def test_five_commands_lead_to_grades():
     section = TEXT.split("## From nothing to grades")[1].split("\n## ")[0]
-    commands = "".join(re.findall(r"^```(?:sh|bash)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)).strip().splitlines()
+    commands = (
+        "".join(re.findall(r"^```(?:sh|bash)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL))
+        .strip()
+        .splitlines()
+    )
     assert len(commands) == 5
     for language, _, text in BLOCKS:
         assert language in ("sh", "bash", "toml", "csv", "python")
@@ -75,7 +89,9 @@ def test_the_commands_do_what_the_guide_says(ran):
     assert "4 graded now" in regrade
     assert sum(int(re.search(r"(\d+) graded now", text)[1]) for text in shards) == 4
     extra = (folder / "results" / "grades" / "Ana Souza.json").read_text("utf-8")
-    assert "a table of logits" in extra and "a table of logits" in (folder / "results" / "reports" / "Ana Souza.html").read_text("utf-8")
+    assert "a table of logits" in extra and "a table of logits" in (
+        folder / "results" / "reports" / "Ana Souza.html"
+    ).read_text("utf-8")
 
 
 def test_times_and_extensions_count(ran):
@@ -83,7 +99,8 @@ def test_times_and_extensions_count(ran):
     (table,) = [{row["learner"]: row for row in rows} for command, _, rows in printed if "--late" in command]
     ana, fatima, rania = (table[name] for name in ("Ana Souza", "Fatima Zahra", "Rania Haddad"))
     assert "2026-03-01 20:15 CET" in ana["message"] and "list of times" in ana["message"]
-    assert "newest file" in rania["message"] and float(rania["late_factor"]) == 0.5  # 101 hours: five days have begun
+    # 101 hours: five days have begun
+    assert "newest file" in rania["message"] and float(rania["late_factor"]) == 0.5
     assert "your extension" in fatima["message"] and float(fatima["late_factor"]) == 1
 
 
@@ -102,5 +119,6 @@ def test_the_limits_are_those_of_the_code():
     from cmlib.grade.walls import Limits
 
     limits = Limits()
-    assert (f"({limits.wall:.0f} s a call, {PATIENCE:.0f} s an answer, {limits.memory >> 30} GB, {limits.processes} processes, "
+    assert (f"({limits.wall:.0f} s a call, {PATIENCE:.0f} s an answer, {limits.memory >> 30} GB, "
+            f"{limits.processes} processes, "
             f"{limits.disk >> 20} MB of disk)") in TEXT

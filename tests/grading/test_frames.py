@@ -1,4 +1,6 @@
-"""What crosses the wall: every honest value comes back exactly, and no hostile byte passes the check or breaks the judge."""
+"""What crosses the wall: every honest value comes back exactly, and no hostile byte passes the check or
+breaks the judge.
+"""
 
 import json
 import math
@@ -30,8 +32,11 @@ def there_and_back(value, message=None):
 
 def identical(a, b) -> bool:
     if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and (a.dtype, a.shape, a.requires_grad) == (b.dtype, b.shape, b.requires_grad) \
+        return (
+            isinstance(b, torch.Tensor)
+            and (a.dtype, a.shape, a.requires_grad) == (b.dtype, b.shape, b.requires_grad)
             and bits(a) == bits(b)
+        )
     if type(a) is not type(b):
         return False
     if isinstance(a, float):
@@ -54,15 +59,38 @@ def tensors(draw):
     shape = draw(st.lists(st.integers(0, 3), max_size=4))
     size = math.prod(shape) * dtype.itemsize
     raw = draw(st.binary(min_size=size, max_size=size))
-    t = torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(dtype).reshape(shape) if size else torch.empty(shape, dtype=dtype)
+    t = (
+        torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(dtype).reshape(shape)
+        if size
+        else torch.empty(shape, dtype=dtype)
+    )
     t = t.view(torch.uint8).ne(0) if dtype is torch.bool and size else t.clone()
     return t.requires_grad_(draw(st.booleans()) and (dtype.is_floating_point or dtype.is_complex))
 
 
-plain = st.none() | st.booleans() | st.integers(-2**63, 2**63 - 1) | st.floats() | st.text(st.characters(exclude_categories=["Cs"]))
-keys = st.booleans() | st.integers(-2**63, 2**63 - 1) | st.floats(allow_nan=False) | st.text(st.characters(exclude_categories=["Cs"]))
-values = st.recursive(plain | tensors(), lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple)
-                      | st.dictionaries(keys, inner, max_size=4) | st.sets(keys, max_size=4), max_leaves=12)
+plain = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=["Cs"]))
+)
+keys = (
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
+)
+values = st.recursive(
+    plain | tensors(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(keys, inner, max_size=4)
+        | st.sets(keys, max_size=4)
+    ),
+    max_leaves=12,
+)
 
 
 @given(values)
@@ -88,7 +116,15 @@ def test_nan_payloads_and_signed_zeros_keep_their_bits():
 
 def test_views_expansions_conjugates_and_subclasses_arrive_plain():
     base = torch.arange(12.0).reshape(3, 4)
-    for t in (base[:, 1:3], base.T, torch.ones(1).expand(5), base[::2], base[0, ::4], base[::3, ::4], torch.nn.Parameter(base)):
+    for t in (
+        base[:, 1:3],
+        base.T,
+        torch.ones(1).expand(5),
+        base[::2],
+        base[0, ::4],
+        base[::3, ::4],
+        torch.nn.Parameter(base),
+    ):
         got = there_and_back(t)
         assert type(got) is torch.Tensor
         assert torch.equal(got, t.detach())
@@ -120,23 +156,37 @@ def frame(value, tensors=(), body=b"", message=None):
 
 
 FORGED = {
-    "not JSON": (b"{", b""), "no UTF-8": (b"\xff\xfe", b""), "another object": (b'{"message":{}}', b""), "a list": (b"[]", b""),
+    "not JSON": (b"{", b""),
+    "no UTF-8": (b"\xff\xfe", b""),
+    "another object": (b'{"message":{}}', b""),
+    "a list": (b"[]", b""),
     "a key twice": (b'{"message":{},"message":{},"value":["none"],"tensors":[]}', b""),
     "NaN": (b'{"message":{"a":NaN},"value":["none"],"tensors":[]}', b""),
-    "an integer of 5000 digits": (b'{"message":{"a":' + b"9" * 5000 + b'},"value":["none"],"tensors":[]}', b""),
+    "an integer of 5000 digits": (
+        b'{"message":{"a":' + b"9" * 5000 + b'},"value":["none"],"tensors":[]}',
+        b"",
+    ),
     "brackets without end": (b"[" * 500_000, b""),
     "a message that is a list": (b'{"message":[],"value":["none"],"tensors":[]}', b""),
-    "an unknown tag": frame(["pickle", "gASV"]), "a bare value": frame(3), "an empty value": frame([]),
-    "too deep": frame(json.loads("[\"list\",[" * 20 + '["none"]' + "]]" * 20)),
-    "true as an integer": frame(["int", True]), "an integer of 65 bits": frame(["int", 1 << 63]),
-    "a float in decimal": frame(["float", "1e5x"]), "a float beyond all": frame(["float", "0x1p+99999"]),
-    "a dict with a tensor as key": frame(["dict", [[["tensor", 0], ["none"]]]], [["uint8", [1], False]], b"1"),
+    "an unknown tag": frame(["pickle", "gASV"]),
+    "a bare value": frame(3),
+    "an empty value": frame([]),
+    "too deep": frame(json.loads('["list",[' * 20 + '["none"]' + "]]" * 20)),
+    "true as an integer": frame(["int", True]),
+    "an integer of 65 bits": frame(["int", 1 << 63]),
+    "a float in decimal": frame(["float", "1e5x"]),
+    "a float beyond all": frame(["float", "0x1p+99999"]),
+    "a dict with a tensor as key": frame(
+        ["dict", [[["tensor", 0], ["none"]]]], [["uint8", [1], False]], b"1"
+    ),
     "a dict with a key twice": frame(["dict", [[["int", 1], ["none"]], [["bool", True], ["none"]]]]),
     "a set of lists": frame(["set", [["list", []]]]),
-    "no such tensor": frame(["tensor", 0]), "tensor −1": frame(["tensor", -1], [["uint8", [1], False]], b"1"),
+    "no such tensor": frame(["tensor", 0]),
+    "tensor −1": frame(["tensor", -1], [["uint8", [1], False]], b"1"),
     "a tensor named twice": frame(["list", [["tensor", 0], ["tensor", 0]]], [["uint8", [1], True]], b"1"),
     "a tensor that is not used": frame(["none"], [["uint8", [1], False]], b"1"),
-    "more body than tensors": frame(["none"], [], b"1"), "less body than tensors": frame(["tensor", 0], [["int64", [1], False]], b"1"),
+    "more body than tensors": frame(["none"], [], b"1"),
+    "less body than tensors": frame(["tensor", 0], [["int64", [1], False]], b"1"),
     "a negative dimension": frame(["tensor", 0], [["uint8", [-1], False]]),
     "a dimension that is true": frame(["tensor", 0], [["uint8", [True], False]], b"1"),
     "a huge dimension": frame(["tensor", 0], [["uint8", [1 << 40], False]]),
@@ -194,7 +244,9 @@ def test_a_slow_drip_ends_at_the_deadline():
     assert time.monotonic() - start < 1
 
 
-@pytest.mark.parametrize("prefix", [(b"HTTP", 1, 1), (b"CML1", 1 << 21, 0), (b"CML1", 0, 1 << 26), (b"CML1", 2**32 - 1, 2**32 - 1)])
+@pytest.mark.parametrize(
+    "prefix", [(b"HTTP", 1, 1), (b"CML1", 1 << 21, 0), (b"CML1", 0, 1 << 26), (b"CML1", 2**32 - 1, 2**32 - 1)]
+)
 def test_a_wrong_beginning_or_a_huge_length_is_refused_before_it_is_read(prefix):
     with pytest.raises(BadFrame):
         receive(lambda c: c.sendall(struct.pack("<4sII", *prefix)))
@@ -230,7 +282,9 @@ def test_descriptors_sent_along_are_not_taken():
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-LIGHT = [e for lesson in check.lessons() for e in check.exercises(lesson) if e.id not in ("04.4", "05.3", "05.4")] + fuzz.VALUES
+LIGHT = [
+    e for lesson in check.lessons() for e in check.exercises(lesson) if e.id not in ("04.4", "05.3", "05.4")
+] + fuzz.VALUES
 
 
 def test_hostile_values_never_pass_and_never_crash_the_judge():

@@ -1,4 +1,6 @@
-"""The hostile suite in one batch with honest neighbours: no forged point, nobody else's score changed, nothing seen, nothing left."""
+"""The hostile suite in one batch with honest neighbours: no forged point, nobody else's score changed,
+nothing seen, nothing left.
+"""
 
 import gc
 import json
@@ -23,7 +25,8 @@ from cmlib.grade.submissions import collect
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = b"5ecret-0f-the-c0urse-0123456789abcdef"
 LIMITS = walls.Limits(memory=768 << 20, disk=8 << 20, cpu=20, wall=1.5, processes=24)
-UIDS = 231_000 + 100 * (os.getpid() % 1000)  # not those of a grader, or of another such test, that runs beside this one
+# not those of a grader, or of another such test, that runs beside this one
+UIDS = 231_000 + 100 * (os.getpid() % 1000)
 MARK = "M4RK-OF-A-NEIGHBOUR"
 RIGHT = f'''import torch
 NOTE = "{MARK}"
@@ -31,8 +34,12 @@ def binary_cross_entropy(logits, labels):
     assert NOTE
     return (torch.logaddexp(logits, torch.zeros_like(logits)) - labels * logits).mean()
 check("01.1", binary_cross_entropy)'''
-NEIGHBOURS = {"Ann": RIGHT, "Mid": RIGHT.replace("- labels", "+ labels"), "Pia": RIGHT.replace("logaddexp(logits, torch.zeros_like(logits))",
-              "log(1 + logits.exp())"), "Zoe": RIGHT}
+NEIGHBOURS = {
+    "Ann": RIGHT,
+    "Mid": RIGHT.replace("- labels", "+ labels"),
+    "Pia": RIGHT.replace("logaddexp(logits, torch.zeros_like(logits))", "log(1 + logits.exp())"),
+    "Zoe": RIGHT,
+}
 
 
 def write_neighbours(folder, names=tuple(NEIGHBOURS)):
@@ -47,7 +54,9 @@ def order(folder, out):
 
 
 class Result:
-    """One batch of attackers behind a wall. suite : the attackers, None for all, with the files that are none."""
+    """One batch of attackers behind a wall. suite : the attackers, None for all, with the files that are
+    none.
+    """
 
     def __init__(self, base, patch, wall, suite=None, neighbours=tuple(NEIGHBOURS)):
         self.held_before = self.held()
@@ -83,10 +92,17 @@ class Result:
                     self.callers += 1
                 except BlockingIOError:
                     pass
-        self.records = {r["learner"]: r for p in (base / "out" / "grades").iterdir() for r in [json.loads(p.read_text("utf-8"))]}
+        self.records = {
+            r["learner"]: r
+            for p in (base / "out" / "grades").iterdir()
+            for r in [json.loads(p.read_text("utf-8"))]
+        }
         self.learners = [s.learner for s in collect(folder)]
-        self.same = {name: (base / "clean-out" / "grades" / f"{name}.json").read_bytes() == (base / "out" / "grades" / f"{name}.json").read_bytes()
-                     for name in neighbours}
+        self.same = {
+            name: (base / "clean-out" / "grades" / f"{name}.json").read_bytes()
+            == (base / "out" / "grades" / f"{name}.json").read_bytes()
+            for name in neighbours
+        }
         self.seen = b"\n".join(self.received).decode("utf-8", "replace")
 
     @staticmethod
@@ -131,7 +147,11 @@ def test_a_hostile_answer_earns_what_its_code_earns_and_hears_why(graded, one):
 
 
 def test_files_that_are_none_get_a_reason_and_no_points(graded):
-    others = [r for r in graded.records.values() if r["learner"] not in {one.name for one in hostile.SUITE} | set(NEIGHBOURS)]
+    others = [
+        r
+        for r in graded.records.values()
+        if r["learner"] not in {one.name for one in hostile.SUITE} | set(NEIGHBOURS)
+    ]
     assert len(others) == graded.files
     for record in others:
         assert record["points"] == 0
@@ -146,7 +166,16 @@ def test_no_neighbour_s_score_changes(graded):
 
 
 def secrets(learners):
-    yield from (SECRET.decode(), "T0KEN-OF-THE-HOST", "F1LE-OF-THE-HOST", MARK, "C0NNECTED", "L3FT-BEHIND", "root:x:0", SECRET.hex())
+    yield from (
+        SECRET.decode(),
+        "T0KEN-OF-THE-HOST",
+        "F1LE-OF-THE-HOST",
+        MARK,
+        "C0NNECTED",
+        "L3FT-BEHIND",
+        "root:x:0",
+        SECRET.hex(),
+    )
     yield from (str(grading.seed_of(SECRET, name, id)) for name in learners for id in ("01.1", "01.2"))
     for source in ("check/lesson01.py", "check/engine.py", "losses.py", "grade/grading.py", "grade/box.py"):
         lines = {line.strip() for line in (ROOT / "cmlib" / source).read_text("utf-8").splitlines()}
@@ -160,7 +189,11 @@ def secrets(learners):
 def test_nothing_secret_is_seen_inside(graded):
     assert len(graded.seen) > 100_000
     assert "'box'" in graded.seen  # the spies did look about: this is in the list of /
-    found = [secret for secret in secrets(graded.learners) if secret in graded.seen or json.dumps(secret)[1:-1] in graded.seen]
+    found = [
+        secret
+        for secret in secrets(graded.learners)
+        if secret in graded.seen or json.dumps(secret)[1:-1] in graded.seen
+    ]
     assert found == []
 
 
@@ -187,7 +220,11 @@ def processes():
 
 def test_no_process_group_or_file_is_left(graded):
     time.sleep(0.2)
-    left = [name for uid, parent, name in processes() if UIDS <= uid < UIDS + 100 or (parent == os.getpid() and "bwrap" in name)]
+    left = [
+        name
+        for uid, parent, name in processes()
+        if UIDS <= uid < UIDS + 100 or (parent == os.getpid() and "bwrap" in name)
+    ]
     assert left == []
     assert list(Path("/sys/fs/cgroup").glob(f"**/cmlib-{os.getpid()}-*")) == []
     assert list(graded.tmp.iterdir()) == []
@@ -201,7 +238,9 @@ HEAVY = ("04.4", "05.3", "05.4")
 
 
 def points(exercise, answer, seed):
-    return grading._scored(exercise, list(properties(exercise, answer, seed)), grading._secret(exercise, seed))["points"]
+    return grading._scored(
+        exercise, list(properties(exercise, answer, seed)), grading._secret(exercise, seed)
+    )["points"]
 
 
 @pytest.mark.parametrize("exercise", EVERY, ids=lambda e: e.id)
@@ -219,10 +258,19 @@ def test_constants_zeros_inputs_and_tables_of_the_printed_cases_earn_nothing(exe
         plain = tuple(a.detach() if isinstance(a, torch.Tensor) else a for a in args)
         return table.get(frames.pack({}, plain), last)
 
-    cheats = {"memory": memory, "the last result": lambda *a, **k: last, "input": lambda *a, **k: a[0], "last input": lambda *a, **k: a[-1],
-              "zero": lambda *a, **k: torch.zeros((), dtype=torch.float64), "zeros": lambda *a, **k: torch.zeros_like(a[0]),
-              "0": lambda *a, **k: 0, "text": lambda *a, **k: "right", "nothing": lambda *a, **k: None, "list": lambda *a, **k: [],
-              "pair": lambda *a, **k: (a[0], a[-1])}
+    cheats = {
+        "memory": memory,
+        "the last result": lambda *a, **k: last,
+        "input": lambda *a, **k: a[0],
+        "last input": lambda *a, **k: a[-1],
+        "zero": lambda *a, **k: torch.zeros((), dtype=torch.float64),
+        "zeros": lambda *a, **k: torch.zeros_like(a[0]),
+        "0": lambda *a, **k: 0,
+        "text": lambda *a, **k: "right",
+        "nothing": lambda *a, **k: None,
+        "list": lambda *a, **k: [],
+        "pair": lambda *a, **k: (a[0], a[-1]),
+    }
     for name in ("memory", "input") if exercise.id in HEAVY else cheats:
         for seed in SEEDS[:1] if exercise.id in HEAVY else SEEDS:
             assert points(exercise, cheats[name], seed) == 0, name

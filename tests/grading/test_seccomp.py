@@ -29,8 +29,14 @@ def test_what_is_denied_is_denied_and_the_rest_goes_on(name):
     assert len(denied) == len(seccomp.DENIED)
     for number in range(460):
         if number != seccomp.SOCKET[column]:
-            assert verdict(code, machine, number) == (seccomp.DENY if number in denied else seccomp.ALLOW), number
-    allowed = [family for family in range(50) if verdict(code, machine, seccomp.SOCKET[column], family) == seccomp.ALLOW]
+            assert verdict(code, machine, number) == (seccomp.DENY if number in denied else seccomp.ALLOW), (
+                number
+            )
+    allowed = [
+        family
+        for family in range(50)
+        if verdict(code, machine, seccomp.SOCKET[column], family) == seccomp.ALLOW
+    ]
     assert allowed == [1, 2, 10]
     assert verdict(code, machine ^ 1, 0) == seccomp.DENY
     assert verdict(code, machine, seccomp.X32 + 1) == seccomp.DENY

@@ -1,4 +1,6 @@
-"""The other walls: a container, and another user with limits. A part of the hostile suite (all of it with CML_ALL_WALLS=1) behind each."""
+"""The other walls: a container, and another user with limits. A part of the hostile suite (all of it with
+CML_ALL_WALLS=1) behind each.
+"""
 
 import json
 import os
@@ -20,8 +22,17 @@ from cmlib.grade.inside import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SOME = {"os._exit", "30 GB", "fork bomb", "kills its parents", "a daemon left behind", "writes to the system", "its input", "lying tensor",
-        "calls the host"}
+SOME = {
+    "os._exit",
+    "30 GB",
+    "fork bomb",
+    "kills its parents",
+    "a daemon left behind",
+    "writes to the system",
+    "its input",
+    "lying tensor",
+    "calls the host",
+}
 SUITE = [one for one in hostile.SUITE if one.name in SOME or os.environ.get("CML_ALL_WALLS")]
 HONEST = ("Ann", "Mid")
 
@@ -40,7 +51,9 @@ def engine(request):
 def contained(engine, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CMLIB_HOME", str(tmp_path_factory.mktemp("home")))
-        yield Result(tmp_path_factory.mktemp("contained"), patch, walls.Wall(engine, nested=False), SUITE, HONEST)
+        yield Result(
+            tmp_path_factory.mktemp("contained"), patch, walls.Wall(engine, nested=False), SUITE, HONEST
+        )
 
 
 def test_a_container_holds_what_bubblewrap_holds(contained, engine):
@@ -56,7 +69,12 @@ def test_a_container_holds_what_bubblewrap_holds(contained, engine):
 
 
 def test_nothing_is_left_of_a_container(contained, engine):
-    assert containers._run(engine, "ps", "--all", "--filter", "name=cmlib-", "--format", "{{.Names}}").stdout.decode() == ""
+    assert (
+        containers._run(
+            engine, "ps", "--all", "--filter", "name=cmlib-", "--format", "{{.Names}}"
+        ).stdout.decode()
+        == ""
+    )
     assert list(contained.tmp.iterdir()) == []
     assert processes_of(range(UIDS, UIDS + 100)) == []
 
@@ -97,12 +115,20 @@ def processes_of(uids):
 
 @pytest.fixture
 def open_python():
-    """An environment, on a Python that every user can read, with the packages of this one; beside it a folder of commands without a wall."""
+    """An environment, on a Python that every user can read, with the packages of this one; beside it a folder
+    of commands without a wall.
+    """
     if os.getuid() != 0:
         pytest.skip("only root can be another user")
-    system, here = Path(f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"), sysconfig.get_path("purelib")
+    system, here = (
+        Path(f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"),
+        sysconfig.get_path("purelib"),
+    )
     nobody = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/"}
-    if not system.exists() or subprocess.run(["test", "-r", f"{here}/torch/__init__.py"], **nobody, check=False).returncode:
+    if (
+        not system.exists()
+        or subprocess.run(["test", "-r", f"{here}/torch/__init__.py"], **nobody, check=False).returncode
+    ):
         pytest.skip(f"there is no {system}, or {here} is closed to other users")
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         place = Path(folder)
@@ -121,17 +147,36 @@ def test_another_user_is_the_last_wall_and_only_on_demand(open_python, tmp_path)
     suite = [one for one in hostile.SUITE if one.name in SOME | {"kills everyone"}]
     hostile.write(folder, suite=suite)
     secret.write_bytes(SECRET)
-    command = [open_python / "env/bin/python", "-m", "cmlib.cli", "grade", folder, "--lessons", "01", "--seed-file", secret, "--out", out]
+    command = [
+        open_python / "env/bin/python",
+        "-m",
+        "cmlib.cli",
+        "grade",
+        folder,
+        "--lessons",
+        "01",
+        "--seed-file",
+        secret,
+        "--out",
+        out,
+    ]
     environment = {"PATH": str(open_python / "bin"), "HOME": str(tmp_path), "CMLIB_HOME": str(tmp_path)}
 
     refused = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert refused.returncode == 2
     assert "bwrap is not installed; docker is not installed; podman is not installed" in refused.stderr
 
-    done = subprocess.run([*command, "--i-trust-these-students"], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [*command, "--i-trust-these-students"], capture_output=True, text=True, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert "Wall: user (one box per learner). Learners' code can read files and use the network here" in done.stdout
-    records = {r["learner"]: r for p in (out / "grades").iterdir() for r in [json.loads(p.read_text("utf-8"))]}
+    assert (
+        "Wall: user (one box per learner). Learners' code can read files and use the network here"
+        in done.stdout
+    )
+    records = {
+        r["learner"]: r for p in (out / "grades").iterdir() for r in [json.loads(p.read_text("utf-8"))]
+    }
     assert set(records) == {one.name for one in suite} | set(HONEST)
     assert records["Ann"]["exercises"]["01.1"]["state"] == "passed"
     for one in suite:
@@ -144,13 +189,15 @@ def test_a_python_that_another_user_cannot_read_is_said(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(walls.os, "getuid", lambda: 0)
     monkeypatch.setattr(walls, "_as_user", lambda uid, *command: subprocess.CompletedProcess(command, 1))
-    with pytest.raises(walls.NoWall, match="Another user cannot read the Python of this environment.*/usr/bin/python3"):
+    with pytest.raises(walls.NoWall, match="Another user cannot read the Python of this "
+                                           "environment.*/usr/bin/python3"):
         walls.choose(trust=True)
 
 
 def test_another_system_than_linux_is_refused_in_one_sentence(monkeypatch):
     monkeypatch.setattr(walls.sys, "platform", "darwin")
-    with pytest.raises(walls.NoWall, match="graded on Linux alone, and this is darwin: use a Linux machine, WSL2"):
+    with pytest.raises(walls.NoWall, match="graded on Linux alone, and this is darwin: use a Linux machine, "
+                                           "WSL2"):
         walls.choose()
 
 
@@ -163,7 +210,8 @@ def test_sets_have_one_order_in_every_box():
     for slot in (801, 802):
         with box.Box(wall, files, slot) as one:
             session = one.answer()
-            session.ask({"do": "read", "name": "f", "id": "01.1"}, ["def f(): return list({'red', 'green', 'blue', 'cyan'}), hash('order')"])
+            session.ask({"do": "read", "name": "f", "id": "01.1"}, ["def f(): return list({'red', 'green', "
+                                                                    "'blue', 'cyan'}), hash('order')"])
             session.ask({"do": "run"})
             found.append(session.ask({"do": "call"}, ((), {}))[1])
     assert found[0] == found[1]

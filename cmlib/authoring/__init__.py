@@ -1,0 +1,1 @@
+"""For authors: notebooks from their sources."""

@@ -1,0 +1,35 @@
+"""Words become rows of ids: tokenised once, padded to the longest row of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from cmlib.data.batch import Batch, ImageBatch, TextBatch, _rows
+from cmlib.data.pairs import Pairs
+
+
+def pad(token_ids: list[list[int]], pad_id: int = 0) -> TextBatch:
+    """Pad to the longest row of *this* batch (dynamic padding) and build the mask that goes with it."""
+    rows = [torch.tensor(row, dtype=torch.int64) for row in token_ids]
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    return TextBatch(pad_sequence(rows, batch_first=True, padding_value=pad_id), mask)
+
+
+def tokenise(texts: Sequence[str], tokenizer) -> list[list[int]]:
+    """The ids of each text, 128 at most; ValueError naming the rows of which no token is left."""
+    ids = tokenizer(list(texts), truncation=True, max_length=128)["input_ids"]
+    if empty := [row for row, found in enumerate(ids) if not found]:
+        raise ValueError(f"{_rows(empty)} has no token: its text is {texts[empty[0]]!r}, of which the "
+                         "tokenizer leaves nothing; write a "
+                         "text or leave the row out.")
+    return ids
+
+
+def collate(pairs: Pairs, tokenizer) -> Batch:
+    """Pairs → Batch: pixels stay uint8, words become padded ids."""
+    return Batch(
+        ImageBatch(pairs.images), pad(tokenise(pairs.texts, tokenizer), tokenizer.pad_token_id), pairs.labels
+    )

@@ -1,0 +1,59 @@
+"""Models: two encoders and a head, the one-modality baselines, and what to do with frozen parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from cmlib.data.batch import Batch, Features
+from cmlib.data.pairs import describe
+from cmlib.fusion.concat import MODALITIES, Concat
+
+
+class FusionModel(nn.Module):
+    """Image encoder + text encoder + head: forward(Batch) → logits (batch, n_classes).
+
+    head : "linear", "mlp", or any module that maps Features to logits
+    use  : ("image",) or ("text",) makes the one-modality baseline; the other encoder is then never run by
+        ``forward``
+    """
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        text_encoder: nn.Module,
+        n_classes: int,
+        head: str | nn.Module = "mlp",
+        normalize: bool = True,
+        use: tuple[str, ...] = MODALITIES,
+    ):
+        super().__init__()
+        if not hasattr(image_encoder, "image_size") or not hasattr(text_encoder, "tokenizer"):
+            raise TypeError("FusionModel takes an image encoder, then a text encoder; got "
+                            f"{type(image_encoder).__name__}, "
+                            f"then {type(text_encoder).__name__}. Are they swapped?")
+        self.image_encoder, self.text_encoder, self.n_classes = image_encoder, text_encoder, n_classes
+        if not isinstance(head, nn.Module):
+            head = Concat(
+                image_encoder.hidden_size, text_encoder.hidden_size, n_classes, head, normalize, use=use
+            )
+        self.head, self.use = head, getattr(head, "use", MODALITIES)
+
+    @property
+    def tokenizer(self):
+        return self.text_encoder.tokenizer
+
+    def encode(self, batch: Batch, use: Sequence[str] = MODALITIES) -> Features:
+        """Batch → Features; a half that is not in ``use`` stays empty, (batch, 0)."""
+        if not isinstance(batch, Batch):
+            raise TypeError(f"FusionModel reads a Batch; got {describe(batch)}. cmlib.data.tokens.collate "
+                            "makes one from Pairs.")
+        nothing = batch.labels.new_empty(len(batch), 0, dtype=torch.float32)
+        image = self.image_encoder(batch.image) if "image" in use else nothing  # (batch, image_size)
+        text = self.text_encoder(batch.text) if "text" in use else nothing  # (batch, text_size)
+        return Features(image, text, batch.labels)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self.head(self.encode(batch, self.use))  # (batch, n_classes)

@@ -1,0 +1,87 @@
+"""Several processes, one training: who they are, which rows are whose, and sums over all of them.
+
+``torchrun --nproc-per-node 2 lesson.py`` starts them; the script itself does not change.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Team:
+    """rank : the number of this process, 0 … size − 1; process 0 writes logs and checkpoints."""
+
+    rank: int = 0
+    size: int = 1
+
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes."""
+        if self.size > 1:
+            dist.all_reduce(value := value.clone())
+        return value
+
+    def gather(self, value) -> list:
+        """The values of all processes, in the order of their ranks, on every process."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+
+ALONE = Team()
+
+
+def join(device: torch.device) -> Team:
+    """The team of this process: that of torch.distributed, started here if torchrun has left its settings;
+    else alone.
+    """
+    if not dist.is_available():
+        return ALONE
+    if not dist.is_initialized():
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "MASTER_ADDR" not in os.environ:
+            return ALONE
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if device.type == "cuda" and device.index != local:
+            raise ValueError(f"Process {local} of this machine has its model on {device}, where another one "
+                             "works: take the device of "
+                             "cmlib.setup, or call torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) "
+                             "before the model goes to \"cuda\".")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Team(dist.get_rank(), dist.get_world_size()) if dist.get_world_size() > 1 else ALONE
+
+
+def spread(model: nn.Module, team: Team, device: torch.device) -> nn.Module:
+    """The model as DistributedDataParallel, which averages gradients over the team (Li et al. 2020); alone,
+    the model itself.
+    """
+    if team.size == 1:
+        return model
+    # unused: a one-modality baseline, or the pooler of a hub's BERT
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=[device] if device.type == "cuda" else None, find_unused_parameters=True)
+
+
+def summing(model: nn.Module, last: bool) -> AbstractContextManager:
+    """Around forward and backward of a part: only the last part of a batch talks to the other processes."""
+    return nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()
+
+
+def same_buffers(model: nn.Module, team: Team) -> None:
+    """Running statistics of process 0 on all: DDP sends them before a forward pass, and the last one leaves
+    them apart.
+    """
+    if team.size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)

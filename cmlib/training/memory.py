@@ -1,0 +1,148 @@
+"""Memory: what a training step needs, counted before it is spent, and what to lower when it was not there."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+
+import torch
+from torch import nn
+
+# CUDA's allocator, CUDA itself, MPS and numpy; the CPU allocator of torch; cuBLAS, when its workspace finds
+# no room.
+_SAID = ("out of memory", "t allocate memory", "unable to allocate", "alloc_failed")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes that one training step with AdamW keeps at its peak, when the backward pass begins.
+
+    weights : parameters and buffers; gradients : one number for each trained parameter; optimizer : two more
+        (Adam's means)
+    activations : what the forward pass saves for the backward pass, for ``rows`` rows. Passing workspaces are
+        not counted.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    rows: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+    def __str__(self):
+        return (f"{size(self.total)} = weights {size(self.weights)} + gradients {size(self.gradients)} + "
+                "optimiser "
+                f"{size(self.optimizer)} + activations {size(self.activations)} "
+                f"({size(self.activations / self.rows)} for each of "
+                f"{self.rows} rows)")
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1_500_000 → "1.5 MB" (powers of 1000)."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            break
+        count /= 1000
+    else:
+        unit = "TB"
+    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
+
+
+def estimate(model: nn.Module, batch, rows: int | None = None) -> Estimate:
+    """What ``rows`` rows like those of ``batch`` need (default: as many as it has), from forward passes on
+    two and four.
+
+    Two sizes, because some of what is saved does not grow with the batch. Random numbers, modes and
+    statistics of the model are left as they were. The batch must be where the model is; ask inside autocast
+    for the need under autocast.
+    """
+    few, more = min(2, len(batch)), min(4, len(batch))
+    saved = {n: saved_bytes(model, _head(batch, n)) for n in {few, more}}
+    rows = len(batch) if rows is None else rows
+    each = (saved[more] - saved[few]) / (more - few) if more > few else saved[few] / few
+    trained = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
+    return Estimate(sum(map(_bytes, [*model.parameters(), *model.buffers()])), trained, 2 * trained,
+                    round(saved[more] + each * (rows - more)), rows)
+
+
+def saved_bytes(model: nn.Module, batch) -> int:
+    """Bytes that autograd keeps between the forward pass of a batch, in training mode, and its backward
+    pass.
+    """
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    modes = {module: module.training for module in model.modules()}
+    buffers = {buffer: buffer.clone() for buffer in model.buffers()}
+    devices = [tensor.device for tensor in model.parameters() if tensor.is_cuda][:1]
+    try:
+        model.train()
+        with (
+            torch.random.fork_rng(devices),
+            torch.enable_grad(),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
+        ):
+            # alive until the count is read, or a freed address would be counted once for two
+            # tensors
+            graph = model(batch)
+            del graph
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for buffer, value in buffers.items():
+                buffer.copy_(value)
+    return sum(kept.values())
+
+
+def _bytes(tensor):
+    return tensor.numel() * tensor.element_size()
+
+
+def _head(batch, n):
+    if isinstance(batch, torch.Tensor):
+        return batch[:n]
+    return (
+        replace(batch, **{f.name: _head(getattr(batch, f.name), n) for f in fields(batch)})
+        if is_dataclass(batch)
+        else batch
+    )
+
+
+@contextmanager
+def out_of_memory_says(
+    device: torch.device, batch_size: int, more: str = "", need: Callable[[], Estimate] | None = None
+):
+    """MemoryError that names the batch size, and the estimate of ``need()``, instead of torch's own; others
+    pass as they are.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError | torch.OutOfMemoryError)
+                or any(words in str(error).lower() for words in _SAID)):
+            raise
+        said = (f"Out of memory on {device} at batch_size={batch_size}: lower batch_size, or use smaller "
+                "images or shorter "
+                f"texts{more}.")
+        traceback.clear_frames(error.__traceback__)  # they hold the activations that filled the memory
+        raise MemoryError(said + _needs(need)) from None
+
+
+def _needs(need) -> str:
+    try:
+        return f" A step needs about {need()}." if need else ""
+    except Exception:  # not even two rows fit: the sentence without numbers is still true
+        return ""
