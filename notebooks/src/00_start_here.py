@@ -38,7 +38,8 @@ import platform
 
 print(f"{os.cpu_count()} CPU cores, {platform.system()} on {platform.machine()}")
 gpu = torch.cuda.is_available()
-print("GPU:", torch.cuda.get_device_name() if gpu else "none, and none is needed for lessons 00 to 12")
+print("GPU:", torch.cuda.get_device_name() if gpu else "none, and none is needed for "
+                                                       "lessons 00 to 12")
 
 # %% [markdown]
 # ## 2. A desk full of tickets
@@ -60,7 +61,9 @@ titles = [f"{test.texts[i]}\n→ {test.class_names[test.labels[i]]}" for i in ch
 alt = "Eight tickets, two of each situation: a photo of a toy, a parcel or a carton, the message below it, and the right decision."
 plots.show(plots.pictures(test.images[chosen], titles, columns=4, size=1.6), alt)
 for i in chosen:
-    print(names[situation[i]], "|", test.class_names[test.labels[i]], "|", test.texts[i])
+    print(
+        names[situation[i]], "|", test.class_names[test.labels[i]], "|", test.texts[i]
+    )
 
 # %% [markdown]
 # There are four situations, a quarter of the tickets each:
@@ -78,7 +81,8 @@ for i in chosen:
 
 # %%
 top = desk.ceilings()
-print(f"at best: photo only {top['image']:.3f}, message only {top['text']:.3f}, both {top['both']:.3f}")
+print(f"at best: photo only {top['image']:.3f}, message only {top['text']:.3f}, both "
+      f"{top['both']:.3f}")
 
 # %% [markdown]
 # ## 3. Three models
@@ -93,11 +97,17 @@ views = {"photo only": ("image",), "message only": ("text",), "both": ("image", 
 
 def new_model(view):
     torch.manual_seed(0)
-    return FusionModel(image_encoder(cfg.image_encoder), text_encoder(cfg.text_encoder), n_classes=2, use=views[view])
+    return FusionModel(
+        image_encoder(cfg.image_encoder),
+        text_encoder(cfg.text_encoder),
+        n_classes=2,
+        use=views[view],
+    )
 
 encoders = new_model("both")
 train_vectors, test_vectors = extract(encoders, train), extract(encoders, test)
-print(f"a photo becomes {train_vectors.image.shape[1]} numbers, a message {train_vectors.text.shape[1]}")
+print(f"a photo becomes {train_vectors.image.shape[1]} numbers, a message "
+      f"{train_vectors.text.shape[1]}")
 
 # %%
 models = {}
@@ -116,12 +126,16 @@ def refund_probability(view, vectors):
 
 # %%
 ticket = 822
-plots.show(plots.pictures(test.images[[ticket]], columns=1, size=2.2), "A photo of one open carton with a toy in it.")
+plots.show(
+    plots.pictures(test.images[[ticket]], columns=1, size=2.2),
+    "A photo of one open carton with a toy in it.",
+)
 print("message:", test.texts[ticket])
 print("truth:  ", test.class_names[test.labels[ticket]])
 for view in views:
     p = refund_probability(view, test_vectors)[ticket]
-    print(f"{view:13s} probability of a refund {p:.2f} → {test.class_names[int(p > 0.5)]}")
+    print(f"{view:13s} probability of a refund {p:.2f} → "
+          f"{test.class_names[int(p > 0.5)]}")
 
 # %% [markdown]
 # The photo alone is a whole toy; the message alone is an order. Each of the two models can only guess, and on this ticket both guess wrong. The model that sees both compares the two colours, and knows that navy is a blue.
@@ -145,7 +159,8 @@ for view in views:
 def accuracy(logits, labels):
     """The share of rows whose largest logit is at the label.
 
-    logits : (rows, classes)    labels : int64 (rows,)    returns : float64 scalar tensor
+    logits : (rows, classes)    labels : int64 (rows,)    returns : float64 scalar
+        tensor
     """
     raise NotImplementedError
 
@@ -174,24 +189,57 @@ def accuracy(logits, labels):
 # %%
 from cmlib import evaluate
 
-scores = {view: evaluate(models[view], test_vectors, by=situation, group_names=names) for view in views}
-table = {view: [score.groups[name].accuracy for name in names] for view, score in scores.items()}
+scores = {
+    view: evaluate(models[view], test_vectors, by=situation, group_names=names)
+    for view in views
+}
+table = {
+    view: [score.groups[name].accuracy for name in names]
+    for view, score in scores.items()
+}
 print("              all    R      I      T      S")
 for view, score in scores.items():
-    print(f"{view:13s} {score.accuracy:.3f}  " + "  ".join(f"{v:.3f}" for v in table[view]))
-print(f"at best       {top['image']:.3f} photo only, {top['text']:.3f} message only, {top['both']:.3f} both")
-assert scores["both"].accuracy > max(scores["photo only"].accuracy, scores["message only"].accuracy) + 0.1
+    print(
+        f"{view:13s} {score.accuracy:.3f}  "
+        + "  ".join(f"{v:.3f}" for v in table[view])
+    )
+print(f"at best       {top['image']:.3f} photo only, {top['text']:.3f} message only, "
+      f"{top['both']:.3f} both")
+assert (
+    scores["both"].accuracy
+    > max(scores["photo only"].accuracy, scores["message only"].accuracy) + 0.1
+)
 
 # %%
 fig, ax = plots.figure(width=7, height=2.8)
-for offset, (view, color) in enumerate(zip(views, (plots.IMAGE, plots.TEXT, plots.BOTH))):
-    ax.bar([k + 0.27 * (offset - 1) for k in range(4)], table[view], 0.25, color=color, label=view)
+for offset, (view, color) in enumerate(
+    zip(views, (plots.IMAGE, plots.TEXT, plots.BOTH))
+):
+    ax.bar(
+        [k + 0.27 * (offset - 1) for k in range(4)],
+        table[view],
+        0.25,
+        color=color,
+        label=view,
+    )
 ax.axhline(0.5, color="black", lw=1, ls="--")
 ax.text(3.5, 0.5, "coin flip", va="center", fontsize=9)
-ax.set(title="Only both together can answer S", ylabel="test accuracy", ylim=(0, 1.02),
-       xticks=range(4), xticklabels=["R: either tells", "I: photo tells", "T: message tells", "S: both together"])
+ax.set(
+    title="Only both together can answer S",
+    ylabel="test accuracy",
+    ylim=(0, 1.02),
+    xticks=range(4),
+    xticklabels=[
+        "R: either tells",
+        "I: photo tells",
+        "T: message tells",
+        "S: both together",
+    ],
+)
 ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, -0.42))
-plots.show(fig, "Test accuracy of three models in four situations: in S the single-modality models stay at a coin flip and the fused model does not.")
+plots.show(fig, "Test accuracy of three models in four situations: in S the "
+                "single-modality models stay at a coin flip and the fused model does "
+                "not.")
 
 # %% [markdown]
 # ## 6. Break it
@@ -199,8 +247,11 @@ plots.show(fig, "Test accuracy of three models in four situations: in S the sing
 # Is it really the *pairing* that the fused model uses? Give every photo another customer's message. Each photo and each message is still perfectly normal; only their partnership is gone.
 
 # %%
-broken = evaluate(models["both"], extract(encoders, test.shuffled_partners(seed=0)), by=situation)
-print(f"fused model: right pairs {scores['both'].accuracy:.3f}, shuffled pairs {broken.accuracy:.3f}")
+broken = evaluate(
+    models["both"], extract(encoders, test.shuffled_partners(seed=0)), by=situation
+)
+print(f"fused model: right pairs {scores['both'].accuracy:.3f}, shuffled pairs "
+      f"{broken.accuracy:.3f}")
 assert broken.accuracy < scores["both"].accuracy - 0.15
 
 # %% [markdown]

@@ -21,7 +21,11 @@ import random
 import re
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import (
+    avg_pool2d,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+)
 from cmlib import plots
 from cmlib.data import Batch, ImageBatch, collate, pad
 from cmlib.worlds import Chest, RefundDesk
@@ -41,13 +45,19 @@ cfg = cmlib.setup("03")
 from cmlib.datasets import fetch
 from transformers import BertTokenizer
 
-tokenizer = BertTokenizer(str(fetch("bert-vocab")))  # the vocabulary of bert-base-uncased, checked by its SHA-256
-desk = RefundDesk(probabilities=(0, 0, 1, 0))        # situation T: only the message tells
+# the vocabulary of bert-base-uncased, checked by its SHA-256
+tokenizer = BertTokenizer(str(fetch("bert-vocab")))
+# situation T: only the message tells
+desk = RefundDesk(probabilities=(0, 0, 1, 0))
 train, test = desk.sample(1024), desk.sample(512, split="test")
-train_ids, test_ids = (tokenizer(list(rows.texts))["input_ids"] for rows in (train, test))
+train_ids, test_ids = (
+    tokenizer(list(rows.texts))["input_ids"] for rows in (train, test)
+)
 
 def train_scorer(mean, epochs=6):
-    """A trained function: id lists, padded as one batch → logits (batch,). mean(states, mask) → (batch, hidden)."""
+    """A trained function: id lists, padded as one batch → logits (batch,). mean(states,
+    mask) → (batch, hidden).
+    """
     torch.manual_seed(cfg.seed)
     embedding, head = nn.Embedding(len(tokenizer), 16), nn.Linear(16, 1)
     optimizer = torch.optim.Adam([*embedding.parameters(), *head.parameters()], lr=0.02)
@@ -57,13 +67,18 @@ def train_scorer(mean, epochs=6):
     for _ in range(epochs):
         for rows in torch.randperm(len(train_ids)).split(64):
             optimizer.zero_grad()
-            binary_cross_entropy_with_logits(score([train_ids[i] for i in rows]), train.labels[rows].float()).backward()
+            binary_cross_entropy_with_logits(
+                score([train_ids[i] for i in rows]), train.labels[rows].float()
+            ).backward()
             optimizer.step()
     return torch.no_grad()(score)
 
 # %%
 plain_mean = train_scorer(lambda states, mask: states.mean(1))
-company = [torch.randint(1000, 20000, (n,)).tolist() for n in (1, 20, 40, 60, 80, 100, 128)]  # neighbours of growing length
+# neighbours of growing length
+company = [
+    torch.randint(1000, 20000, (n,)).tolist() for n in (1, 20, 40, 60, 80, 100, 128)
+]
 
 def refund_in_company(score, text):
     """P(refund) of one message in batches with each of the neighbours, (7,)."""
@@ -71,27 +86,41 @@ def refund_in_company(score, text):
     return torch.stack([score([ids, neighbour])[0].sigmoid() for neighbour in company])
 
 def test_logits(score):
-    """Logits of the 512 test messages, each alone and all beside the message of 128 tokens: two tensors (512,)."""
-    return torch.cat([score([row]) for row in test_ids]), score([*test_ids, company[-1]])[:-1]
+    """Logits of the 512 test messages, each alone and all beside the message of 128
+    tokens: two tensors (512,).
+    """
+    return torch.cat([score([row]) for row in test_ids]), score(
+        [*test_ids, company[-1]]
+    )[:-1]
 
-messages = ("it is in two pieces .", "it is not broken , it is fine .", "everything arrived in one piece .")
+messages = (
+    "it is in two pieces .",
+    "it is not broken , it is fine .",
+    "everything arrived in one piece .",
+)
 answers = [refund_in_company(plain_mean, text) for text in messages]
 for text, p in zip(messages, answers):
-    print(f"{text:35} alone {p[0]:.3f}   beside 40 tokens {p[2]:.3f}   beside 128 tokens {p[-1]:.3f}")
+    print(f"{text:35} alone {p[0]:.3f}   beside 40 tokens {p[2]:.3f}   beside 128 "
+          f"tokens {p[-1]:.3f}")
 alone, beside_128 = test_logits(plain_mean)
 flipped = ((alone > 0) != (beside_128 > 0)).double().mean()
-print(f"share of 512 test messages whose decision changes with the company: {flipped:.3f}")
+print("share of 512 test messages whose decision changes with the company: "
+      f"{flipped:.3f}")
 assert flipped > 0.1
 
 # %%
 fig, ax = plots.figure(width=6, height=2.7)
-for text, p, color, above in zip(messages, answers, (plots.TEXT, plots.GREY, plots.BOTH), (0.06, 0.05, -0.09)):
+for text, p, color, above in zip(
+    messages, answers, (plots.TEXT, plots.GREY, plots.BOTH), (0.06, 0.05, -0.09)
+):
     ax.plot([len(row) for row in company], p, "o-", ms=4, color=color)
     ax.text(62, p[3] + above, text, color=color, fontsize=8)
 ax.axhline(0.5, color=plots.GREY, lw=1, ls=":")
-ax.set(title="The answer depends on the neighbour", xlabel="tokens in the longest other message of the batch",
+ax.set(title="The answer depends on the neighbour", xlabel="tokens in the longest "
+                                                           "other message of the batch",
        ylabel="P(refund)", ylim=(0, 1), xlim=(0, 130))
-plots.show(fig, "P(refund) of three messages against the length of the longest other message in the batch: all three drift together.")
+plots.show(fig, "P(refund) of three messages against the length of the longest other "
+                "message in the batch: all three drift together.")
 
 # %% [markdown]
 # The mean was taken over all positions, padding included. So the company decides how strongly a message is diluted with the vector of
@@ -186,9 +215,21 @@ from cmlib.check.lesson03 import wordpiece
 
 vocab = tokenizer.get_vocab()  # {piece: id}
 words = {word for text in RefundDesk().sample(2000).texts for word in text.split()}
-words |= {"unboxable", "kittenish", "scratchproof", "snowplough", "misdelivered", "toybox", "refundable", "☃"}
-different = [word for word in sorted(words) if wordpiece(word, vocab) != tokenizer.tokenize(word)]
-print(f"{len(vocab)} entries; {len(words)} words compared, {len(different)} cut differently")
+words |= {
+    "unboxable",
+    "kittenish",
+    "scratchproof",
+    "snowplough",
+    "misdelivered",
+    "toybox",
+    "refundable",
+    "☃",
+}
+different = [
+    word for word in sorted(words) if wordpiece(word, vocab) != tokenizer.tokenize(word)
+]
+print(f"{len(vocab)} entries; {len(words)} words compared, {len(different)} cut "
+      "differently")
 for word in ("broken", "duckling", "unboxable", "snowplough", "☃"):
     print(f"{word:12} → {' '.join(wordpiece(word, vocab))}")
 assert not different
@@ -232,7 +273,9 @@ print(ids, "=", *tokenizer.convert_ids_to_tokens(ids))
 
 # %% [stub]
 def pad_with_mask(token_ids, pad_id):
-    """token_ids : list of lists of int → (input_ids, attention_mask), both int64 (batch, tokens)."""
+    """token_ids : list of lists of int → (input_ids, attention_mask), both int64
+    (batch, tokens).
+    """
     raise NotImplementedError
 
 # %% [solution]
@@ -268,7 +311,9 @@ def pad_with_mask(token_ids, pad_id):
 
 # %% [stub]
 def masked_mean(states, attention_mask):
-    """states (batch, tokens, hidden), attention_mask int64 (batch, tokens) → (batch, hidden)."""
+    """states (batch, tokens, hidden), attention_mask int64 (batch, tokens) → (batch,
+    hidden).
+    """
     raise NotImplementedError
 
 # %% [solution]
@@ -299,10 +344,14 @@ for text in messages:
     print(f"{text:35} alone {p[0]:.3f}   beside 128 tokens {p[-1]:.3f}")
     assert torch.allclose(p, p[:1].expand_as(p), atol=1e-5)
 alone, beside_128 = test_logits(scorer)
-print(f"largest change of a logit is below 0.0001: {bool((alone - beside_128).abs().max() < 1e-4)}")
+print("largest change of a logit is below 0.0001: "
+      f"{bool((alone - beside_128).abs().max() < 1e-4)}")
 for name, score in (("plain mean", plain_mean), ("masked mean", scorer)):
-    accuracy = [((logits > 0) == test.labels).double().mean() for logits in test_logits(score)]
-    print(f"{name:12} test accuracy alone {accuracy[0]:.3f}   beside 128 tokens {accuracy[1]:.3f}")
+    accuracy = [
+        ((logits > 0) == test.labels).double().mean() for logits in test_logits(score)
+    ]
+    print(f"{name:12} test accuracy alone {accuracy[0]:.3f}   beside 128 tokens "
+          f"{accuracy[1]:.3f}")
 assert (alone - beside_128).abs().max() < 1e-4
 
 # %% [markdown]
@@ -322,17 +371,31 @@ assert (alone - beside_128).abs().max() < 1e-4
 
 # %%
 tickets = RefundDesk().sample(2048)
-lengths = torch.tensor([len(row) for row in tokenizer(list(tickets.texts))["input_ids"]])
+lengths = torch.tensor(
+    [len(row) for row in tokenizer(list(tickets.texts))["input_ids"]]
+)
 
 def padding_share(batches, tokens=None):
-    """Share of positions that hold padding when each batch (row numbers) is padded to ``tokens``, or to its own longest row."""
-    positions = sum(len(rows) * (tokens or int(lengths[rows].max())) for rows in batches)
+    """Share of positions that hold padding when each batch (row numbers) is padded to
+    ``tokens``, or to its own longest row.
+    """
+    positions = sum(
+        len(rows) * (tokens or int(lengths[rows].max())) for rows in batches
+    )
     return 1 - float(lengths.sum()) / positions
 
 torch.manual_seed(cfg.seed)
-shuffled, bucketed = torch.randperm(2048).split(64), lengths.argsort(stable=True).split(64)
-share = {"fixed": padding_share(shuffled, 128), "dynamic": padding_share(shuffled), "bucketed": padding_share(bucketed)}
-print(f"lengths {int(lengths.min())} to {int(lengths.max())}, mean {lengths.double().mean():.2f} tokens")
+shuffled, bucketed = (
+    torch.randperm(2048).split(64),
+    lengths.argsort(stable=True).split(64),
+)
+share = {
+    "fixed": padding_share(shuffled, 128),
+    "dynamic": padding_share(shuffled),
+    "bucketed": padding_share(bucketed),
+}
+print(f"lengths {int(lengths.min())} to {int(lengths.max())}, mean "
+      f"{lengths.double().mean():.2f} tokens")
 for name, value in share.items():
     print(f"{name:9} {value:.3f} of the positions are padding")
 assert share["bucketed"] < 0.1 < share["dynamic"] < share["fixed"]
@@ -342,12 +405,15 @@ for ax, (name, batches) in zip(axes, (("dynamic", shuffled), ("bucketed", bucket
     rows = lengths[batches[len(batches) // 2]]
     ax.barh(range(64), int(rows.max()), 1.0, color="#D0D0D0")
     ax.barh(range(64), rows, 1.0, color=plots.TEXT)
-    ax.set(title=f"{name}: {share[name]:.0%} padding", xlabel="position", ylim=(63.5, -0.5))
+    ax.set(
+        title=f"{name}: {share[name]:.0%} padding", xlabel="position", ylim=(63.5, -0.5)
+    )
     ax.grid(False)
 axes[0].set(ylabel="message in the batch")
 axes[0].text(1, 32, "tokens", color="white", fontsize=9, va="center")
 axes[0].text(30.5, 61, "padding", color="black", fontsize=9, ha="right")
-plots.show(fig, "The masks of one shuffled and one bucketed batch of 64 messages: nearly half of the shuffled one is padding, hardly any of the other.")
+plots.show(fig, "The masks of one shuffled and one bucketed batch of 64 messages: "
+                "nearly half of the shuffled one is padding, hardly any of the other.")
 
 # %% [markdown]
 # Bucketing has a price: batches stop being random draws (short complaints meet short complaints), so gradients are more alike within a batch
@@ -369,26 +435,42 @@ plots.show(fig, "The masks of one shuffled and one bucketed batch of 64 messages
 # the light, $(50, 100)$ becomes $(-1, 1)$ as well. Brightness has not become harder to see. It is gone.
 
 # %%
-MEAN, STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+MEAN, STD = (
+    torch.tensor(v)[:, None, None]
+    for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+)
 normalise = {
     "fixed": lambda x: (x / 255 - MEAN) / STD,
     "only ÷ 255": lambda x: x / 255,
-    "per image": lambda x: (x - x.mean((-2, -1), keepdim=True)) / x.std((-2, -1), keepdim=True),
+    "per image": lambda x: (
+        (x - x.mean((-2, -1), keepdim=True)) / x.std((-2, -1), keepdim=True)
+    ),
 }
-photo = RefundDesk(probabilities=(0, 1, 0, 0)).sample(12).images[3].double()                      # (3, 64, 64)
+# (3, 64, 64)
+photo = RefundDesk(probabilities=(0, 1, 0, 0)).sample(12).images[3].double()
 for name in ("fixed", "per image"):
     difference = (normalise[name](photo) - normalise[name](0.5 * photo)).abs().max()
-    print(f"{name:10} largest difference between the photo and its half-lit twin: {difference:.3f}")
+    print(f"{name:10} largest difference between the photo and its half-lit twin: "
+          f"{difference:.3f}")
 
 def lamps(brightness):
     fig, axes = plots.figure(2, 3, width=4.0, height=2.7)
     for top, row, gain in ((True, axes[0], 1.0), (False, axes[1], brightness)):
         for ax, name in zip(row, ("only ÷ 255", "fixed", "per image")):
             x = normalise[name](gain * photo)
-            ax.imshow((x if name == "only ÷ 255" else (x + 2.5) / 5).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
-            ax.set_title(name if top else "", fontsize=9, fontweight="normal", loc="center")
+            ax.imshow(
+                (x if name == "only ÷ 255" else (x + 2.5) / 5)
+                .clamp(0, 1)
+                .permute(1, 2, 0),
+                interpolation="nearest",
+            )
+            ax.set_title(
+                name if top else "", fontsize=9, fontweight="normal", loc="center"
+            )
             ax.axis("off")
-        row[0].text(-5, 32, f"lamp {gain:.0%}", rotation=90, ha="right", va="center", fontsize=9)
+        row[0].text(
+            -5, 32, f"lamp {gain:.0%}", rotation=90, ha="right", va="center", fontsize=9
+        )
     return fig
 
 alt = "One photo under a full and a weaker lamp: different when only divided by 255 and with fixed statistics, the same when each is normalised by its own."
@@ -416,19 +498,36 @@ def train_linear(x, y, steps=120):
     return model
 
 def lamp_accuracies(seed, n=400):
-    """Accuracy (3, 3): trained with the row's normalisation, tested with the column's."""
+    """Accuracy (3, 3): trained with the row's normalisation, tested with the
+    column's.
+    """
     torch.manual_seed(seed)
-    photos, y = RefundDesk(probabilities=(0, 1, 0, 0), seed=seed).sample(n).images, torch.randint(2, (n,))
+    photos, y = (
+        RefundDesk(probabilities=(0, 1, 0, 0), seed=seed).sample(n).images,
+        torch.randint(2, (n,)),
+    )
     gain = torch.where(y == 1, 0.9, 0.55) + 0.1 * torch.rand(n)
-    lit = (photos * gain[:, None, None, None]).round()                       # still whole numbers, as from a camera
-    x = {name: avg_pool2d(f(lit), 8).flatten(1) for name, f in normalise.items()}   # (n, 192)
+    # still whole numbers, as from a camera
+    lit = (photos * gain[:, None, None, None]).round()
+    # (n, 192)
+    x = {name: avg_pool2d(f(lit), 8).flatten(1) for name, f in normalise.items()}
     models = {name: train_linear(x[name][:n // 2], y[:n // 2]) for name in x}
-    return torch.tensor([[(models[a](x[b][n // 2:]).argmax(1) == y[n // 2:]).double().mean() for b in x] for a in x])
+    return torch.tensor(
+        [
+            [
+                (models[a](x[b][n // 2 :]).argmax(1) == y[n // 2 :]).double().mean()
+                for b in x
+            ]
+            for a in x
+        ]
+    )
 
-runs = torch.stack([lamp_accuracies(seed) for seed in range(5)])             # (seeds, 3, 3)
+# (seeds, 3, 3)
+runs = torch.stack([lamp_accuracies(seed) for seed in range(5)])
 print("trained with ↓  tested with →  " + "".join(f"{name:>16}" for name in normalise))
 for a, name in enumerate(normalise):
-    print(f"{name:31}" + "".join(f"   {runs[:, a, b].mean():.3f} ± {runs[:, a, b].std():.3f}" for b in range(3)))
+    print(f"{name:31}" + "".join(f"   {runs[:, a, b].mean():.3f} ± "
+                                 f"{runs[:, a, b].std():.3f}" for b in range(3)))
 assert runs[:, 0, 0].min() > 0.9 and runs[:, 1, 1].min() > 0.9
 assert (runs[:, :, 2].mean(0) - 0.5).abs().max() < 0.08 and runs[:, 0, 1].max() < 0.6
 
@@ -449,7 +548,8 @@ assert (runs[:, :, 2].mean(0) - 0.5).abs().max() < 0.08 and runs[:, 0, 1].max() 
 def flip(image):                                     # (…, H, W) → the mirror image
     return image.flip(-1)
 
-def shift(image, by, edge=6):                        # repeat the border, then crop: a "random crop" when by is random
+# repeat the border, then crop: a "random crop" when by is random
+def shift(image, by, edge=6):
     x, y = (edge + step for step in by)
     wide = nn.functional.pad(image[None].float(), (edge,) * 4, mode="replicate")[0]
     return wide[:, y:y + image.shape[1], x:x + image.shape[2]].to(image.dtype)
@@ -458,10 +558,25 @@ def relight(image, gain):
     return (image * gain).round().clamp(0, 255).to(image.dtype)
 
 films = Chest().sample(1500)
-films = films[films.extras["count"] == 1]            # drawings of chest films with one finding; not patients
-toy, film, named = photo.to(torch.uint8), films.images[1], re.search(r"(left|right) \w+ zone", films.texts[1])[1]
-sheet = torch.stack([toy, flip(toy), shift(toy, (5, -4)), relight(toy, 0.7), film, flip(film)])
-titles = ["cracked", "flip: cracked", "shift: cracked", "relight: cracked", f"says {named}", f"flip: {named}?"]
+films = films[
+    films.extras["count"] == 1
+]  # drawings of chest films with one finding; not patients
+toy, film, named = (
+    photo.to(torch.uint8),
+    films.images[1],
+    re.search(r"(left|right) \w+ zone", films.texts[1])[1],
+)
+sheet = torch.stack(
+    [toy, flip(toy), shift(toy, (5, -4)), relight(toy, 0.7), film, flip(film)]
+)
+titles = [
+    "cracked",
+    "flip: cracked",
+    "shift: cracked",
+    "relight: cracked",
+    f"says {named}",
+    f"flip: {named}?",
+]
 alt = "A cracked toy, mirrored, shifted and dimmed: still cracked. A drawn chest film and its mirror image, in which the finding lies on the other side."
 plots.show(plots.pictures(sheet, titles, columns=3, size=1.05), alt)
 print(films.texts[1])
@@ -475,26 +590,45 @@ print(films.texts[1])
 # film *and* its mirror image, both with the old report, (c) each film and its mirror image, with left and right exchanged in the mirrored report.
 
 # %%
-side = torch.tensor([re.search(r"(left|right) \w+ zone", text)[1] == "left" for text in films.texts]).long()
-boxes = films.extras["boxes"][:, 0].double()                    # x0, y0, x1, y1 of the finding, pixels
+side = torch.tensor(
+    [re.search(r"(left|right) \w+ zone", text)[1] == "left" for text in films.texts]
+).long()
+# x0, y0, x1, y1 of the finding, pixels
+boxes = films.extras["boxes"][:, 0].double()
 centre = (boxes[:, 0] + boxes[:, 2]) / 2
-print(f"report and picture agree: {((centre > 32).long() == side).double().mean():.2f}; "
+print("report and picture agree: "
+      f"{((centre > 32).long() == side).double().mean():.2f}; "
       f"after a flip: {((64 - centre > 32).long() == side).double().mean():.2f}")
 
-def small(images):                                              # (n, 3, 64, 64) → (n, 256)
+# (n, 3, 64, 64) → (n, 256)
+def small(images):
     return avg_pool2d(images[:, :1] / 255 - 0.5, 4).flatten(1)
 
 def side_accuracies(seed, n=200):
     order = torch.randperm(len(films), generator=torch.Generator().manual_seed(seed))
-    films_in, y, films_out = films.images[order[:n]], side[order[:n]], films.images[order[n:]]
+    films_in, y, films_out = (
+        films.images[order[:n]],
+        side[order[:n]],
+        films.images[order[n:]],
+    )
     both = torch.cat([films_in, flip(films_in)])
     choices = [(films_in, y), (both, y.repeat(2)), (both, torch.cat([y, 1 - y]))]
     torch.manual_seed(seed)
-    return torch.tensor([(train_linear(small(a), b)(small(films_out)).argmax(1) == side[order[n:]]).double().mean() for a, b in choices])
+    return torch.tensor(
+        [
+            (train_linear(small(a), b)(small(films_out)).argmax(1) == side[order[n:]])
+            .double()
+            .mean()
+            for a, b in choices
+        ]
+    )
 
 flips = torch.stack([side_accuracies(seed) for seed in range(5)])
-for name, column in zip(("(a) no flip", "(b) flip, report kept", "(c) flip, report turned as well"), flips.T):
-    print(f"{name:32} accuracy on unchanged films {column.mean():.3f} ± {column.std():.3f}")
+for name, column in zip(
+    ("(a) no flip", "(b) flip, report kept", "(c) flip, report turned as well"), flips.T
+):
+    print(f"{name:32} accuracy on unchanged films {column.mean():.3f} ± "
+          f"{column.std():.3f}")
 assert flips[:, [0, 2]].min() > 0.95 and flips[:, 1].mean() < 0.65
 
 # %% [markdown]
@@ -515,14 +649,23 @@ orders = RefundDesk(probabilities=(0, 0, 0, 1)).sample(2400)
 color = orders.extras["ordered_color"]                          # 0 red, 1 blue
 rare = {word for name in ("red", "blue") for word in SYNONYMS[name]} - {"red", "blue"}
 plain_rows = [i for i in range(1800) if not rare & set(orders.texts[i].split())]
-tables = {"none": {}, "synonyms": {name: SYNONYMS[name] for name in ("red", "blue")}, "neighbours": {"red": ["blue"], "blue": ["red"]}}
+tables = {
+    "none": {},
+    "synonyms": {name: SYNONYMS[name] for name in ("red", "blue")},
+    "neighbours": {"red": ["blue"], "blue": ["red"]},
+}
 
 def replace(text, table):
     """Each word that stands in the table is replaced with probability one half."""
-    return " ".join(random.choice(table[w]) if w in table and random.random() < 0.5 else w for w in text.split())
+    return " ".join(
+        random.choice(table[w]) if w in table and random.random() < 0.5 else w
+        for w in text.split()
+    )
 
 def grams(text):
-    """Words, pairs and triples: order within three words is visible to a linear classifier."""
+    """Words, pairs and triples: order within three words is visible to a linear
+    classifier.
+    """
     w = text.split()
     return {" ".join(w[i:i + k]) for k in (1, 2, 3) for i in range(len(w) - k + 1)}
 
@@ -537,15 +680,29 @@ def count_grams(texts, columns):
 def order_accuracy(seed, table):
     torch.manual_seed(seed), random.seed(seed)
     rows = random.sample(plain_rows, 300)
-    texts = [replace(orders.texts[i], table) for i in rows for _ in range(2)]           # two variants of each, label kept
-    columns = {gram: i for i, gram in enumerate(sorted(set().union(*map(grams, texts))))}
-    model = train_linear(count_grams(texts, columns), color[rows].repeat_interleave(2), steps=60)
-    return (model(count_grams(orders.texts[1800:], columns)).argmax(1) == color[1800:]).double().mean()
+    # two variants of each, label kept
+    texts = [replace(orders.texts[i], table) for i in rows for _ in range(2)]
+    columns = {
+        gram: i for i, gram in enumerate(sorted(set().union(*map(grams, texts))))
+    }
+    model = train_linear(
+        count_grams(texts, columns), color[rows].repeat_interleave(2), steps=60
+    )
+    return (
+        (model(count_grams(orders.texts[1800:], columns)).argmax(1) == color[1800:])
+        .double()
+        .mean()
+    )
 
-synonyms = {name: torch.tensor([order_accuracy(seed, table) for seed in range(5)]) for name, table in tables.items()}
+synonyms = {
+    name: torch.tensor([order_accuracy(seed, table) for seed in range(5)])
+    for name, table in tables.items()
+}
 for name, values in synonyms.items():
     print(f"{name:11} accuracy {values.mean():.3f} ± {values.std():.3f}")
-assert (synonyms["synonyms"] > synonyms["none"] + 0.05).all() and (synonyms["neighbours"] < synonyms["none"] - 0.05).all()
+assert (synonyms["synonyms"] > synonyms["none"] + 0.05).all() and (
+    synonyms["neighbours"] < synonyms["none"] - 0.05
+).all()
 
 # %% [markdown]
 # Synonyms that keep the label gain more than ten points, since many test messages name the colour by a word that the training rows never contained; neighbours that change it cost
@@ -566,23 +723,40 @@ assert (synonyms["synonyms"] > synonyms["none"] + 0.05).all() and (synonyms["nei
 returns = RefundDesk(probabilities=(0, 1, 0, 0))
 
 def photograph_again(photos, times, generator):
-    """Each photo ``times`` times, shifted by up to 2 pixels, relit by up to 10 %, with grain: float (times × n, 3, 64, 64)."""
+    """Each photo ``times`` times, shifted by up to 2 pixels, relit by up to 10 %, with
+    grain: float (times × n, 3, 64, 64).
+    """
     def once(photo):
         by = torch.randint(-2, 3, (2,), generator=generator).tolist()
         gain = 0.9 + 0.2 * torch.rand((), generator=generator)
-        return shift(photo, by).float() * gain + 8 * torch.randn(photo.shape, generator=generator)
+        return shift(photo, by).float() * gain + 8 * torch.randn(
+            photo.shape, generator=generator
+        )
     return torch.stack([once(photo) for _ in range(times) for photo in photos])
 
 def week(seed, toys=150):
-    """photos (600, 12288), labels (600,), groups (600,): four photos of each toy; and next week's photos and labels."""
-    generator, rows = torch.Generator().manual_seed(seed), returns.sample(2 * toys, start=2 * toys * seed)
+    """photos (600, 12288), labels (600,), groups (600,): four photos of each toy; and
+    next week's photos and labels.
+    """
+    generator, rows = (
+        torch.Generator().manual_seed(seed),
+        returns.sample(2 * toys, start=2 * toys * seed),
+    )
     now, later = rows[:toys], rows[toys:]
     photos = photograph_again(now.images, 4, generator).flatten(1)
-    return photos, now.labels.repeat(4), torch.arange(toys).repeat(4), later.images.float().flatten(1), later.labels
+    return (
+        photos,
+        now.labels.repeat(4),
+        torch.arange(toys).repeat(4),
+        later.images.float().flatten(1),
+        later.labels,
+    )
 
 # %%
 def share_kept(x, y, x_new, y_new):
-    """Share of the new rows whose y equals that of the most similar known row; with y the labels this is the accuracy."""
+    """Share of the new rows whose y equals that of the most similar known row; with y
+    the labels this is the accuracy.
+    """
     return (y[torch.cdist(x_new, x).argmin(1)] == y_new).double().mean().item()
 
 weeks, reported, truth, sisters = [week(seed) for seed in range(5)], [], [], []
@@ -592,10 +766,15 @@ for seed, (x, y, group, x_later, y_later) in enumerate(weeks):
     reported.append(share_kept(x[known], y[known], x[held], y[held]))
     truth.append(share_kept(x[known], y[known], x_later, y_later))
     sisters.append(share_kept(x[known], group[known], x[held], group[held]))
-reported, truth, sisters = torch.tensor(reported), torch.tensor(truth), torch.tensor(sisters)
+reported, truth, sisters = (
+    torch.tensor(reported),
+    torch.tensor(truth),
+    torch.tensor(sisters),
+)
 print(f"random split, test part   {reported.mean():.3f} ± {reported.std():.3f}")
 print(f"the same model next week  {truth.mean():.3f} ± {truth.std():.3f}")
-print(f"test photos whose most similar training photo shows the same toy: {sisters.mean():.3f} of all")
+print("test photos whose most similar training photo shows the same toy: "
+      f"{sisters.mean():.3f} of all")
 assert reported.min() > 0.85 and truth.mean() < 0.62
 
 # %% [markdown]
@@ -614,7 +793,9 @@ assert reported.min() > 0.85 and truth.mean() < 0.62
 
 # %% [stub]
 def split_by_group(groups, test_share, seed):
-    """groups int64 (rows,) → (train_rows, test_rows), int64 row numbers; no group on both sides."""
+    """groups int64 (rows,) → (train_rows, test_rows), int64 row numbers; no group on
+    both sides.
+    """
     raise NotImplementedError
 
 # %% [solution]
@@ -651,17 +832,31 @@ for seed, (x, y, group, x_later, y_later) in enumerate(weeks):
     honest.append(share_kept(x[known], y[known], x[held], y[held]))
 honest = torch.tensor(honest)
 print(f"grouped split, test part  {honest.mean():.3f} ± {honest.std():.3f}")
-print(f"random − grouped: {(reported - honest).mean():.3f}; larger in every one of five seeds: {bool((reported > honest + 0.2).all())}")
+print(f"random − grouped: {(reported - honest).mean():.3f}; larger in every one of "
+      f"five seeds: {bool((reported > honest + 0.2).all())}")
 assert (reported > honest + 0.2).all() and (honest.mean() - truth.mean()).abs() < 0.1
 
 fig, ax = plots.figure(width=5.6, height=2.2)
-for row, (name, values, color) in enumerate((("random split", reported, plots.TEXT), ("grouped split", honest, plots.BOTH), ("next week", truth, plots.GREY))):
+for row, (name, values, color) in enumerate(
+    (
+        ("random split", reported, plots.TEXT),
+        ("grouped split", honest, plots.BOTH),
+        ("next week", truth, plots.GREY),
+    )
+):
     ax.plot(values, [-row] * 5, "o", ms=6, color=color, alpha=0.7)
     ax.plot([values.mean()] * 2, [-row - 0.25, -row + 0.25], color=color)
 ax.axvline(0.5, color=plots.GREY, lw=1, ls=":")
-ax.set(title="Only one split tells the truth", xlabel="accuracy of the nearest neighbour, five seeds", xlim=(0.3, 1.02),
-       ylim=(-2.5, 0.5), yticks=[0, -1, -2], yticklabels=["random split", "grouped split", "next week"])
-plots.show(fig, "Five accuracies each: random split near 0.95, grouped split and next week's toys both around one half.")
+ax.set(
+    title="Only one split tells the truth",
+    xlabel="accuracy of the nearest neighbour, five seeds",
+    xlim=(0.3, 1.02),
+    ylim=(-2.5, 0.5),
+    yticks=[0, -1, -2],
+    yticklabels=["random split", "grouped split", "next week"],
+)
+plots.show(fig, "Five accuracies each: random split near 0.95, grouped split and next "
+                "week's toys both around one half.")
 
 # %% [markdown]
 # The order of work follows: **split by group first, augment afterwards, and only the training part.** Statistics that are estimated from data ($\mu$, $\sigma$, a vocabulary, a threshold) are fitted on the training part as well.
@@ -675,14 +870,20 @@ plots.show(fig, "Five accuracies each: random split near 0.95, grouped split and
 # %%
 def duck_typed(text, image):
     """One number per modality, as a stand-in for two encoders: (batch, 2)."""
-    return torch.stack([text.double().flatten(1).mean(1), image.double().flatten(1).mean(1)], dim=1)
+    return torch.stack(
+        [text.double().flatten(1).mean(1), image.double().flatten(1).mean(1)], dim=1
+    )
 
 batch = collate(tickets[:4], tokenizer)
 right = duck_typed(batch.text.input_ids, batch.image.pixels)
 wrong = duck_typed(batch.image.pixels, batch.text.input_ids)
-print(f"shapes {tuple(right.shape)} and {tuple(wrong.shape)}; equal: {torch.equal(right, wrong)}; errors raised: none")
-for attempt in (lambda: Batch(batch.text, batch.image, batch.labels), lambda: ImageBatch(batch.text.input_ids),
-                lambda: Batch(batch.image, collate(tickets[:3], tokenizer).text, batch.labels)):
+print(f"shapes {tuple(right.shape)} and {tuple(wrong.shape)}; equal: "
+      f"{torch.equal(right, wrong)}; errors raised: none")
+for attempt in (
+    lambda: Batch(batch.text, batch.image, batch.labels),
+    lambda: ImageBatch(batch.text.input_ids),
+    lambda: Batch(batch.image, collate(tickets[:3], tokenizer).text, batch.labels),
+):
     try:
         attempt()
     except (TypeError, ValueError) as error:

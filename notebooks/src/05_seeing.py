@@ -40,30 +40,71 @@ cfg = cmlib.setup("05")
 # %%
 net = cifar.cifar_resnet(fetch("cifar10-resnet20"))
 drawings = emoji("all")
-DRAWN = {"airplane": "2708 1f6e9", "automobile": "1f697 1f698 1f699 1f3ce", "bird": "1f426 1f54a 1f985 1f986 1f424", "cat": "1f408 1f431",
-         "deer": "1f98c", "dog": "1f415 1f436 1f429", "frog": "1f438", "horse": "1f40e 1f434", "ship": "1f6a2 26f5 1f6e5 1f6f3 1f6a4",
-         "truck": "1f69a 1f69b 1f6fb 1f692"}  # Unicode code points
-sheet = drawings[[drawings.extras["codepoints"].index(code) for codes in DRAWN.values() for code in codes.split()]]
-truth = torch.tensor([label for label, codes in enumerate(DRAWN.values()) for _ in codes.split()])
-photos = cifar.prepare(sheet.images)  # (29, 3, 32, 32): shrunk, and normalised with the statistics of these weights
-print(len(sheet), "drawings;", sum(p.numel() for p in net.parameters()), "parameters; classes:", ", ".join(cifar.CLASSES))
+DRAWN = {
+    "airplane": "2708 1f6e9",
+    "automobile": "1f697 1f698 1f699 1f3ce",
+    "bird": "1f426 1f54a 1f985 1f986 1f424",
+    "cat": "1f408 1f431",
+    "deer": "1f98c",
+    "dog": "1f415 1f436 1f429",
+    "frog": "1f438",
+    "horse": "1f40e 1f434",
+    "ship": "1f6a2 26f5 1f6e5 1f6f3 1f6a4",
+    "truck": "1f69a 1f69b 1f6fb 1f692",
+}  # Unicode code points
+sheet = drawings[
+    [
+        drawings.extras["codepoints"].index(code)
+        for codes in DRAWN.values()
+        for code in codes.split()
+    ]
+]
+truth = torch.tensor(
+    [label for label, codes in enumerate(DRAWN.values()) for _ in codes.split()]
+)
+# (29, 3, 32, 32): shrunk, and normalised with the statistics of these weights
+photos = cifar.prepare(sheet.images)
+print(
+    len(sheet),
+    "drawings;",
+    sum(p.numel() for p in net.parameters()),
+    "parameters; classes:",
+    ", ".join(cifar.CLASSES),
+)
 
 # %%
 @torch.no_grad()
 def opinion(pixels):
-    """Class and probability of the network's best guess, for uint8 pictures (n, 3, h, w)."""
+    """Class and probability of the network's best guess, for uint8 pictures (n, 3, h,
+    w).
+    """
     best = net(cifar.prepare(pixels)).softmax(1).max(1)
     return [cifar.CLASSES[i] for i in best.indices], best.values
 
 accuracy = (net(photos).argmax(1) == truth).double().mean().item()
 print(f"accuracy on the drawings: {accuracy:.3f}")
-others = drawings[[drawings.texts.index(name) for name in ("rose", "teddy bear", "turtle", "house", "soccer ball", "octopus")]]
+others = drawings[
+    [
+        drawings.texts.index(name)
+        for name in ("rose", "teddy bear", "turtle", "house", "soccer ball", "octopus")
+    ]
+]
 for name, guess, p in zip(others.texts, *opinion(others.images)):
     print(f"{name:12s} → {guess:10s} {p:.3f}")
 shown = sheet[[2, 13, 20, 7, 11, 16]]
-titles = [f"{name}\n→ {guess}" for name, guess in zip(shown.texts + others.texts, opinion(shown.images)[0] + opinion(others.images)[0])]
-plots.show(plots.pictures(torch.cat([shown.images, others.images]), titles, columns=6, size=0.8),
-           "Twelve emoji with the network's answers: three of its hits, its three mistakes, and six things outside its classes, named anyway.")
+titles = [
+    f"{name}\n→ {guess}"
+    for name, guess in zip(
+        shown.texts + others.texts, opinion(shown.images)[0] + opinion(others.images)[0]
+    )
+]
+plots.show(
+    plots.pictures(
+        torch.cat([shown.images, others.images]), titles, columns=6, size=0.8
+    ),
+    "Twelve emoji with the network's answers: three of its hits, its three "
+    "mistakes, and six things outside its classes, named anyway.",
+)
 assert accuracy > 0.85
 
 # %% [markdown]
@@ -94,7 +135,12 @@ x = torch.tensor([[1.0, 2, 0], [0, 3, 1], [2, 1, 4]])[None, None]  # (1, 1, 3, 3
 k = torch.tensor([[1.0, 0], [-1, 2]])[None, None]                  # (1, 1, 2, 2)
 print("as in the formula ", F.conv2d(x, k)[0, 0].tolist())
 print("kernel turned 180°", F.conv2d(x, k.flip(2, 3))[0, 0].tolist())
-print("with padding 1    ", tuple(F.conv2d(x, k, padding=1).shape), " with stride 2 as well", tuple(F.conv2d(x, k, padding=1, stride=2).shape))
+print(
+    "with padding 1    ",
+    tuple(F.conv2d(x, k, padding=1).shape),
+    " with stride 2 as well",
+    tuple(F.conv2d(x, k, padding=1, stride=2).shape),
+)
 assert F.conv2d(x, k)[0, 0, 0, 0] == 7
 
 # %% [exercise] 05.1
@@ -110,14 +156,21 @@ def conv2d(x, kernel, stride=1, padding=0):
 
 # %% [solution]
 def conv2d(x, kernel, stride=1, padding=0):
-    x = F.pad(x, (padding, padding, padding, padding))  # the frame: left, right, above, below
+    # the frame: left, right, above, below
+    x = F.pad(x, (padding, padding, padding, padding))
     kh, kw = kernel.shape[2:]
     rows = (x.shape[2] - kh) // stride + 1
     columns = (x.shape[3] - kw) // stride + 1
     total = 0
     for a in range(kh):
         for b in range(kw):  # one kernel pixel at a time, for all places at once
-            seen = x[:, :, a:a + (rows - 1) * stride + 1:stride, b:b + (columns - 1) * stride + 1:stride]  # (n, c_in, rows, columns)
+            # (n, c_in, rows, columns)
+            seen = x[
+                :,
+                :,
+                a : a + (rows - 1) * stride + 1 : stride,
+                b : b + (columns - 1) * stride + 1 : stride,
+            ]
             total = total + torch.einsum("ncij,oc->noij", seen, kernel[:, :, a, b])
     return total
 
@@ -143,10 +196,12 @@ def conv2d(x, kernel, stride=1, padding=0):
 
 # %%
 first = net.conv1.weight.detach()  # (16, 3, 3, 3)
-print(f"kernel: {first.numel()} numbers;  a full matrix between the same layers: {(3 * 32 * 32) * (16 * 32 * 32):,}")
+print(f"kernel: {first.numel()} numbers;  a full matrix between the same layers: "
+      f"{(3 * 32 * 32) * (16 * 32 * 32):,}")
 moved = torch.roll(photos, 4, dims=3)  # four pixels to the right
 before, after = F.conv2d(photos, first, padding=1), F.conv2d(moved, first, padding=1)
-gap = (torch.roll(before, 4, dims=3) - after)[:, :, :, 6:-1].abs().max().item()  # away from the border, where pixels wrapped round
+# away from the border, where pixels wrapped round
+gap = (torch.roll(before, 4, dims=3) - after)[:, :, :, 6:-1].abs().max().item()
 print("moving the picture moves the answer:", gap < 1e-5)
 assert gap < 1e-5
 
@@ -169,7 +224,9 @@ assert gap < 1e-5
 
 # %% [stub]
 def geometry(size, layers):
-    """size : int   layers : [(kernel, stride, padding), …]   →   (output_size, receptive_field), two ints"""
+    """size : int   layers : [(kernel, stride, padding), …]   →   (output_size,
+    receptive_field), two ints
+    """
     raise NotImplementedError
 
 # %% [solution]
@@ -177,7 +234,9 @@ def geometry(size, layers):
     field, jump = 1, 1
     for kernel, stride, padding in layers:
         size = (size + 2 * padding - kernel) // stride + 1
-        field += (kernel - 1) * jump  # neighbours are as far apart as the strides BEFORE this layer made them
+        field += (
+            (kernel - 1) * jump
+        )  # neighbours are as far apart as the strides BEFORE this layer made them
         jump *= stride
     return size, field
 
@@ -199,17 +258,26 @@ def geometry(size, layers):
 # zero. All kernels are set to 1 here, so that nothing cancels.
 
 # %%
-resnet20_layers = [(3, 1, 1)] * 7 + [(3, 2, 1)] + [(3, 1, 1)] * 5 + [(3, 2, 1)] + [(3, 1, 1)] * 5  # the longest way through
+# the longest way through
+resnet20_layers = (
+    [(3, 1, 1)] * 7 + [(3, 2, 1)] + [(3, 1, 1)] * 5 + [(3, 2, 1)] + [(3, 1, 1)] * 5
+)
 canvas = torch.zeros(1, 1, 128, 128, dtype=torch.float64, requires_grad=True)
 value, field, jump = canvas, 1, 1
 for kernel, stride, padding in resnet20_layers:
-    value = F.conv2d(value, torch.ones(1, 1, kernel, kernel, dtype=torch.float64) / kernel**2, stride=stride, padding=padding)
+    value = F.conv2d(
+        value,
+        torch.ones(1, 1, kernel, kernel, dtype=torch.float64) / kernel**2,
+        stride=stride,
+        padding=padding,
+    )
     field, jump = field + (kernel - 1) * jump, jump * stride
 seen = torch.autograd.grad(value[0, 0, 16, 16], canvas)[0][0, 0]
 rows = int((seen.sum(1) > 0).sum())
 core = seen.sum(1).cumsum(0)
 half = int(((core > 0.25) & (core < 0.75)).sum())
-print(f"last map {value.shape[2]} wide, jump {jump}; field by the formula: {field}, pixels in a row with a gradient: {rows}")
+print(f"last map {value.shape[2]} wide, jump {jump}; field by the formula: {field}, "
+      f"pixels in a row with a gradient: {rows}")
 print(f"half of the influence comes from the middle {half} rows")
 assert rows == field == 81
 
@@ -225,14 +293,24 @@ assert rows == field == 81
 # **Predict before you move the slider:** at θ = 0, which sides of the boat's sail light up, and which vanish? At what angle does the *opposite* side of everything answer?
 
 # %%
-desk = RefundDesk(n_colors=6, probabilities=(1, 0, 0, 0))  # toys on a table, six colours, eight kinds
+# toys on a table, six colours, eight kinds
+desk = RefundDesk(n_colors=6, probabilities=(1, 0, 0, 0))
 toys = desk.sample(1200)
-boat = int(((toys.extras["kind"] == KINDS.index("boat")) & (toys.extras["size"] == 1) & (toys.extras["cracked"] == 0)).nonzero()[0])
+boat = int(
+    (
+        (toys.extras["kind"] == KINDS.index("boat"))
+        & (toys.extras["size"] == 1)
+        & (toys.extras["cracked"] == 0)
+    ).nonzero()[0]
+)
 grey = toys.images[boat].double().mean(0)[None, None] / 255  # (1, 1, 64, 64)
-across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).double()[None, None]  # answers where it gets brighter to the right
+# answers where it gets brighter to the right
+across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).double()[None, None]
 
 def turned(angle):
-    """The kernel at this angle (1, 1, 3, 3) and its answer after relu (1, 1, 62, 62)."""
+    """The kernel at this angle (1, 1, 3, 3) and its answer after relu (1, 1, 62,
+    62).
+    """
     theta = torch.deg2rad(torch.tensor(float(angle)))
     kernel = theta.cos() * across + theta.sin() * across.transpose(2, 3)
     return kernel, F.conv2d(grey, kernel).relu()
@@ -240,7 +318,12 @@ def turned(angle):
 def draw(angle):
     kernel, answer = turned(angle)
     fig, axes = plots.figure(1, 3, width=4.7, height=1.8)
-    for ax, image, title in zip(axes, (grey, kernel, answer), ("picture", f"kernel, θ = {angle:.0f}°", "after relu"), strict=True):
+    for ax, image, title in zip(
+        axes,
+        (grey, kernel, answer),
+        ("picture", f"kernel, θ = {angle:.0f}°", "after relu"),
+        strict=True,
+    ):
         ax.imshow(image[0, 0], cmap="gray", interpolation="nearest")
         ax.set_title(title)
         ax.axis("off")
@@ -249,8 +332,13 @@ def draw(angle):
 alt = "A toy boat, an edge kernel and its answer: only edges across the kernel's direction light up."
 plots.explore(draw, alt, angle=(0.0, 360.0, 15.0, 0.0))
 plots.show(draw(0.0), alt)
-print("strongest answer at 0°, 90°, 180°:", "  ".join(f"{turned(a)[1].max():.3f}" for a in (0, 90, 180)))
-same = F.conv2d(grey, turned(30)[0]) - (0.75**0.5 * F.conv2d(grey, across) + 0.5 * F.conv2d(grey, across.transpose(2, 3)))
+print(
+    "strongest answer at 0°, 90°, 180°:",
+    "  ".join(f"{turned(a)[1].max():.3f}" for a in (0, 90, 180)),
+)
+same = F.conv2d(grey, turned(30)[0]) - (
+    0.75**0.5 * F.conv2d(grey, across) + 0.5 * F.conv2d(grey, across.transpose(2, 3))
+)
 assert same.abs().max() < 1e-6
 
 # %% [markdown]
@@ -276,42 +364,97 @@ assert same.abs().max() < 1e-6
 
 # %%
 def first_gradient(depth, residual, normalise, seed, width=16):
-    """Norm of the loss's gradient at the first kernel of a stack at initialisation; two convolutions per block."""
+    """Norm of the loss's gradient at the first kernel of a stack at initialisation; two
+    convolutions per block.
+    """
     g = torch.Generator().manual_seed(seed)
     bound = 1 / (9 * width) ** 0.5  # what nn.Conv2d does by default
-    kernels = [((2 * torch.rand(width, width, 3, 3, generator=g, dtype=torch.float64) - 1) * bound).requires_grad_() for _ in range(depth)]
-    norm = (lambda z: F.batch_norm(z, None, None, training=True)) if normalise else (lambda z: z)
+    kernels = [
+        (
+            (2 * torch.rand(width, width, 3, 3, generator=g, dtype=torch.float64) - 1)
+            * bound
+        ).requires_grad_()
+        for _ in range(depth)
+    ]
+    norm = (
+        (lambda z: F.batch_norm(z, None, None, training=True))
+        if normalise
+        else (lambda z: z)
+    )
     x = torch.randn(8, width, 8, 8, generator=g, dtype=torch.float64)
     head = torch.randn(width, 10, generator=g, dtype=torch.float64) / width**0.5
     labels = torch.randint(10, (8,), generator=g)
     for one, two in zip(kernels[::2], kernels[1::2], strict=True):
-        branch = norm(F.conv2d(norm(F.conv2d(x, one, padding=1)).relu(), two, padding=1))
+        branch = norm(
+            F.conv2d(norm(F.conv2d(x, one, padding=1)).relu(), two, padding=1)
+        )
         x = (x + branch if residual else branch).relu()
-    return torch.autograd.grad(F.cross_entropy(x.mean((2, 3)) @ head, labels), kernels[0])[0].norm().item()
+    return (
+        torch.autograd.grad(F.cross_entropy(x.mean((2, 3)) @ head, labels), kernels[0])[
+            0
+        ]
+        .norm()
+        .item()
+    )
 
 depths, seeds = (8, 16, 32, 64), range(5)
-found = {(residual, normalise): torch.tensor([[first_gradient(d, residual, normalise, s) for s in seeds] for d in depths]).log10()
-         for normalise in (False, True) for residual in (False, True)}  # each (depths, seeds)
+found = {
+    (residual, normalise): torch.tensor(
+        [[first_gradient(d, residual, normalise, s) for s in seeds] for d in depths]
+    ).log10()
+    for normalise in (False, True)
+    for residual in (False, True)
+}  # each (depths, seeds)
 for (residual, normalise), log in found.items():
-    print(f"{'residual' if residual else 'plain':8s} {'with' if normalise else 'no  '} batch norm: log10 of the norm at 8, 16, 32, 64 layers: "
-          + "  ".join(f"{m:6.2f} ± {s:.2f}" for m, s in zip(log.mean(1), log.std(1), strict=True)))
+    print(
+        f"{'residual' if residual else 'plain':8s} {'with' if normalise else 'no  '} "
+        "batch norm: log10 of the norm at 8, 16, 32, 64 layers: "
+        + "  ".join(
+            f"{m:6.2f} ± {s:.2f}" for m, s in zip(log.mean(1), log.std(1), strict=True)
+        )
+    )
 for normalise in (False, True):
     ends = found[False, normalise].mean(1)
-    print(f"plain, {'with' if normalise else 'no'} batch norm: every layer multiplies the norm by {10 ** ((ends[-1] - ends[0]) / 56):.3f}")
+    print(f"plain, {'with' if normalise else 'no'} batch norm: every layer multiplies "
+          f"the norm by {10 ** ((ends[-1] - ends[0]) / 56):.3f}")
 
 # %%
 fig, axes = plots.figure(1, 2, width=7, height=2.9)
 for ax, normalise in zip(axes, (False, True), strict=True):
     for residual, color in ((False, plots.TEXT), (True, plots.BOTH)):
         log = found[residual, normalise]
-        ax.plot(depths, 10 ** log.mean(1), "o-", ms=4, color=color, label="residual" if residual else "plain")
-        ax.fill_between(depths, 10 ** log.amin(1), 10 ** log.amax(1), color=color, alpha=0.25, lw=0)
-    ax.set(yscale="log", xlabel="convolutions in the stack", xticks=depths, title=("no", "with")[normalise] + " batch norm")
+        ax.plot(
+            depths,
+            10 ** log.mean(1),
+            "o-",
+            ms=4,
+            color=color,
+            label="residual" if residual else "plain",
+        )
+        ax.fill_between(
+            depths, 10 ** log.amin(1), 10 ** log.amax(1), color=color, alpha=0.25, lw=0
+        )
+    ax.set(
+        yscale="log",
+        xlabel="convolutions in the stack",
+        xticks=depths,
+        title=("no", "with")[normalise] + " batch norm",
+    )
 axes[0].set_ylabel("gradient at the first layer")
 axes[0].legend()
-plots.show(fig, "Gradient norm at the first layer against depth, log scale: plain stacks vanish without and explode with batch norm, residual ones barely change.")
-plain, shortcut, plain_bn, shortcut_bn = (found[key].mean(1) for key in ((False, False), (True, False), (False, True), (True, True)))
-assert plain[-1] < -20 and (shortcut - shortcut[0]).abs().max() < 0.5 and plain_bn[-1] > 3.5 and shortcut_bn[-1] < 1.8
+plots.show(fig, "Gradient norm at the first layer against depth, log scale: plain "
+                "stacks vanish without and explode with batch norm, residual ones "
+                "barely change.")
+plain, shortcut, plain_bn, shortcut_bn = (
+    found[key].mean(1)
+    for key in ((False, False), (True, False), (False, True), (True, True))
+)
+assert (
+    plain[-1] < -20
+    and (shortcut - shortcut[0]).abs().max() < 0.5
+    and plain_bn[-1] > 3.5
+    and shortcut_bn[-1] < 1.8
+)
 
 # %% [markdown]
 # Read it slowly, since half of the common story is wrong.
@@ -325,8 +468,17 @@ assert plain[-1] < -20 and (shortcut - shortcut[0]).abs().max() < 0.5 and plain_
 class Stack(nn.Module):
     def __init__(self, depth, residual, width=8, classes=6):
         super().__init__()
-        self.stem, self.head, self.residual = nn.Conv2d(3, width, 3, stride=2, padding=1), nn.Linear(width, classes), residual
-        self.layers = nn.ModuleList(nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)) for _ in range(depth))
+        self.stem, self.head, self.residual = (
+            nn.Conv2d(3, width, 3, stride=2, padding=1),
+            nn.Linear(width, classes),
+            residual,
+        )
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+            )
+            for _ in range(depth)
+        )
 
     def forward(self, x):
         x = self.stem(x).relu()
@@ -335,7 +487,11 @@ class Stack(nn.Module):
             x = (x + branch if self.residual else branch).relu()
         return self.head(x.mean((2, 3)))
 
-few, colours = F.avg_pool2d(toys.images[:32].float() / 127.5 - 1, 4), toys.extras["color"][:32]  # (32, 3, 16, 16)
+few, colours = (
+    F.avg_pool2d(toys.images[:32].float() / 127.5 - 1, 4),
+    toys.extras["color"][:32],
+)  # (32, 3, 16, 16)
+
 
 def by_heart(depth, residual, seed, steps=30):
     torch.manual_seed(seed)
@@ -346,10 +502,23 @@ def by_heart(depth, residual, seed, steps=30):
         descent.zero_grad(); loss.backward(); descent.step()
     return loss.item()
 
-final = {(depth, residual): torch.tensor([by_heart(depth, residual, s) for s in seeds]) for residual in (False, True) for depth in (8, 32)}
-print("plain:    every run with 32 layers ends above every run with 8:", bool(final[32, False].min() > final[8, False].max()))
-print("residual: every run with 32 layers ends below every plain run: ", bool(final[32, True].max() < min(final[d, False].min() for d in (8, 32))))
-assert final[32, False].min() > 0.85 > 0.8 > final[8, False].max() and final[32, True].max() < 0.35
+final = {
+    (depth, residual): torch.tensor([by_heart(depth, residual, s) for s in seeds])
+    for residual in (False, True)
+    for depth in (8, 32)
+}
+print(
+    "plain:    every run with 32 layers ends above every run with 8:",
+    bool(final[32, False].min() > final[8, False].max()),
+)
+print(
+    "residual: every run with 32 layers ends below every plain run: ",
+    bool(final[32, True].max() < min(final[d, False].min() for d in (8, 32))),
+)
+assert (
+    final[32, False].min() > 0.85 > 0.8 > final[8, False].max()
+    and final[32, True].max() < 0.35
+)
 
 # %% [markdown]
 # That is the degradation, in your own hands and in seconds: on the *training* set, four times the layers are worse without the plus sign, in each of five seeds, and do no harm with it. The start matters: a residual block
@@ -371,8 +540,10 @@ def hits(logits):
 forgotten = copy.deepcopy(net).train()
 with torch.no_grad():
     print(f"eval mode                       {hits(net(photos)):.3f}")
-    print(f"train mode, one batch of 29     {hits(copy.deepcopy(forgotten)(photos)):.3f}")
-    print(f"train mode, one by one          {hits(torch.cat([forgotten(one[None]) for one in photos])):.3f}")
+    print("train mode, one batch of 29     "
+          f"{hits(copy.deepcopy(forgotten)(photos)):.3f}")
+    print("train mode, one by one          "
+          f"{hits(torch.cat([forgotten(one[None]) for one in photos])):.3f}")
     print(f"eval mode again, after the last {hits(forgotten.eval()(photos)):.3f}")
     assert hits(net(photos)) > hits(forgotten(photos)) > 0.5
 
@@ -388,17 +559,28 @@ with torch.no_grad():
 
 # %% [stub]
 def basic_block(x, shortcut, weights, stride=1):
-    """x : (n, c_in, h, w)   shortcut : (n, c_out, h', w')   weights : dict of tensors   →   (n, c_out, h', w')"""
+    """x : (n, c_in, h, w)   shortcut : (n, c_out, h', w')   weights : dict of tensors
+    →   (n, c_out, h', w')
+    """
     raise NotImplementedError
 
 # %% [solution]
 def basic_block(x, shortcut, weights, stride=1):
-    def batch_norm(z, name):  # z : (n, c_out, h', w'); the four vectors become (c_out, 1, 1)
-        mean, var = weights[f"{name}.running_mean"][:, None, None], weights[f"{name}.running_var"][:, None, None]
-        gamma, beta = weights[f"{name}.weight"][:, None, None], weights[f"{name}.bias"][:, None, None]
+    # z : (n, c_out, h', w'); the four vectors become (c_out, 1, 1)
+    def batch_norm(z, name):
+        mean, var = (
+            weights[f"{name}.running_mean"][:, None, None],
+            weights[f"{name}.running_var"][:, None, None],
+        )
+        gamma, beta = (
+            weights[f"{name}.weight"][:, None, None],
+            weights[f"{name}.bias"][:, None, None],
+        )
         return gamma * (z - mean) / (var + 1e-5).sqrt() + beta
 
-    inner = batch_norm(F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1), "bn1").relu()
+    inner = batch_norm(
+        F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1), "bn1"
+    ).relu()
     branch = batch_norm(F.conv2d(inner, weights["conv2.weight"], padding=1), "bn2")
     return (branch + shortcut).relu()
 
@@ -438,27 +620,66 @@ def basic_block(x, shortcut, weights, stride=1):
 # %%
 def block(x, shortcut, weights, stride=1):
     def bn(z, name):
-        mean, var, gamma, beta = (weights[f"{name}.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
+        mean, var, gamma, beta = (
+            weights[f"{name}.{p}"]
+            for p in ("running_mean", "running_var", "weight", "bias")
+        )
         return F.batch_norm(z, mean, var, gamma, beta)
-    inner = bn(F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1), "bn1").relu()
-    return (bn(F.conv2d(inner, weights["conv2.weight"], padding=1), "bn2") + shortcut).relu()
+
+    inner = bn(
+        F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1), "bn1"
+    ).relu()
+    return (
+        bn(F.conv2d(inner, weights["conv2.weight"], padding=1), "bn2") + shortcut
+    ).relu()
 
 def part(weights, prefix):
-    """part(weights, "layer1.0.") → the dict that 05.3 receives: conv1.weight, bn1.weight, …"""
-    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    """part(weights, "layer1.0.") → the dict that 05.3 receives: conv1.weight,
+    bn1.weight, …
+    """
+    return {
+        name.removeprefix(prefix): value
+        for name, value in weights.items()
+        if name.startswith(prefix)
+    }
 
-weights = cifar.load_weights(fetch("cifar10-resnet20"))  # torch.load(…, weights_only=True): tensors only, no code is run
-print(len(weights), "tensors:", ", ".join(list(weights)[:3]), "…", ", ".join(list(weights)[-2:]))
-print("the block layer2.0:", {name: tuple(value.shape) for name, value in part(weights, "layer2.0.").items() if "conv" in name})
+# torch.load(…, weights_only=True): tensors only, no code is run
+weights = cifar.load_weights(fetch("cifar10-resnet20"))
+print(
+    len(weights),
+    "tensors:",
+    ", ".join(list(weights)[:3]),
+    "…",
+    ", ".join(list(weights)[-2:]),
+)
+print(
+    "the block layer2.0:",
+    {
+        name: tuple(value.shape)
+        for name, value in part(weights, "layer2.0.").items()
+        if "conv" in name
+    },
+)
 
 def on_real_weights(function):
     """Your network and cmlib's on the 29 drawings, with the published weights."""
     try:
         features, logits = function(photos, weights)
-        gaps = [(mine - trusted).abs().max().item() for mine, trusted in ((features, net.features(photos)), (logits, net(photos)))]
-        print("real weights: features and logits agree with cmlib's to 0.001:", max(gaps) < 1e-3, f"· accuracy {hits(logits):.3f}")
+        gaps = [
+            (mine - trusted).abs().max().item()
+            for mine, trusted in (
+                (features, net.features(photos)),
+                (logits, net(photos)),
+            )
+        ]
+        print(
+            "real weights: features and logits agree with cmlib's to 0.001:",
+            max(gaps) < 1e-3,
+            f"· accuracy {hits(logits):.3f}",
+        )
     except NotImplementedError:
-        print("real weights: resnet20 is not written yet; the lesson goes on with cmlib's.")
+        print("real weights: resnet20 is not written yet; the lesson goes on with "
+              "cmlib's.")
     except Exception as error:
         print(f"real weights: resnet20 does not run yet ({type(error).__name__}).")
 
@@ -470,7 +691,9 @@ def on_real_weights(function):
 
 # %% [stub]
 def resnet20(x, weights):
-    """x : (n, 3, h, w)   weights : dict of tensors   →   features (n, 64), logits (n, 10)"""
+    """x : (n, 3, h, w)   weights : dict of tensors   →   features (n, 64), logits (n,
+    10)
+    """
     raise NotImplementedError
 
 on_real_weights(resnet20)
@@ -483,13 +706,22 @@ def resnet20(x, weights):
 
     w = {name: value for name, value in weights.items() if name.startswith("bn1.")}
     x = F.conv2d(x, weights["conv1.weight"], padding=1)  # (n, 16, h, w)
-    x = F.batch_norm(x, w["bn1.running_mean"], w["bn1.running_var"], w["bn1.weight"], w["bn1.bias"]).relu()
+    x = F.batch_norm(
+        x, w["bn1.running_mean"], w["bn1.running_var"], w["bn1.weight"], w["bn1.bias"]
+    ).relu()
     for stage, channels in ((1, 16), (2, 32), (3, 64)):
         for i in range(3):
             stride = 2 if stage > 1 and i == 0 else 1
-            x = block(x, option_a(x, channels, stride), part(weights, f"layer{stage}.{i}."), stride)
+            x = block(
+                x,
+                option_a(x, channels, stride),
+                part(weights, f"layer{stage}.{i}."),
+                stride,
+            )
     features = x.mean((2, 3))  # (n, 64)
-    return features, F.linear(features, weights["linear.weight"], weights["linear.bias"])
+    return features, F.linear(
+        features, weights["linear.weight"], weights["linear.bias"]
+    )
 
 on_real_weights(resnet20)
 
@@ -514,19 +746,43 @@ on_real_weights(resnet20)
 # Stop the network after the stem and after each stage, and look at the maps. For every map, the four channels that vary most, for one of the refund desk's toys; bright means a strong answer.
 
 # %%
-car = int(((toys.extras["kind"] == KINDS.index("car")) & (toys.extras["size"] == 1) & (toys.extras["cracked"] == 0)).nonzero()[0])
+car = int(
+    (
+        (toys.extras["kind"] == KINDS.index("car"))
+        & (toys.extras["size"] == 1)
+        & (toys.extras["cracked"] == 0)
+    ).nonzero()[0]
+)
 with torch.no_grad():
-    maps = net.maps(cifar.prepare(toys.images[car:car + 1]))  # (1, 16, 32, 32), (1, 16, 32, 32), (1, 32, 16, 16), (1, 64, 8, 8)
+    # (1, 16, 32, 32), (1, 16, 32, 32), (1, 32, 16, 16), (1, 64, 8, 8)
+    maps = net.maps(cifar.prepare(toys.images[car:car + 1]))
 fig, axes = plots.figure(4, 5, width=3.4, height=2.8)
-for row, (ax, found_map, name) in enumerate(zip(axes, maps, ("stem", "layer1", "layer2", "layer3"), strict=True)):
-    for a, c in zip(ax[1:], found_map[0].var((1, 2)).argsort(descending=True)[:4], strict=True):
+for row, (ax, found_map, name) in enumerate(
+    zip(axes, maps, ("stem", "layer1", "layer2", "layer3"), strict=True)
+):
+    for a, c in zip(
+        ax[1:], found_map[0].var((1, 2)).argsort(descending=True)[:4], strict=True
+    ):
         a.imshow(found_map[0, c], cmap="gray", interpolation="nearest")
-    ax[0].text(0.5, 0.5, f"{name}\n{found_map.shape[1]} channels\n{found_map.shape[2]} × {found_map.shape[3]}", ha="center", va="center", fontsize=8)
-    print(f"{name}: {tuple(found_map.shape)}, share of exact zeros {(found_map == 0).double().mean():.3f}")
+    ax[0].text(
+        0.5,
+        0.5,
+        f"{name}\n{found_map.shape[1]} channels\n{found_map.shape[2]} "
+        f"× {found_map.shape[3]}",
+        ha="center",
+        va="center",
+        fontsize=8,
+    )
+    print(f"{name}: {tuple(found_map.shape)}, share of exact zeros "
+          f"{(found_map == 0).double().mean():.3f}")
 for a in axes.flat:
     a.axis("off")
-axes[0, 0].clear(); axes[0, 0].imshow(toys.images[car].permute(1, 2, 0), interpolation="nearest"); axes[0, 0].axis("off"); axes[0, 0].set_title("toy; stem →", fontsize=8, loc="center", fontweight="normal")
-plots.show(fig, "Feature maps of a toy car: edges and colours after the stem, outlines in layer1, parts in layer2, a few bright places of 8 by 8 in layer3.")
+axes[0, 0].clear()
+axes[0, 0].imshow(toys.images[car].permute(1, 2, 0), interpolation="nearest")
+axes[0, 0].axis("off")
+axes[0, 0].set_title("toy; stem →", fontsize=8, loc="center", fontweight="normal")
+plots.show(fig, "Feature maps of a toy car: edges and colours after the stem, outlines "
+                "in layer1, parts in layer2, a few bright places of 8 by 8 in layer3.")
 
 # %% [markdown]
 # Early maps are pictures: edges, colours, and the zeros of relu. Late maps are answers: 64 questions, each asked at 8 × 8 places. The mean over the places, which comes next, keeps *how much* of each answer there was and forgets *where*.
@@ -535,15 +791,23 @@ plots.show(fig, "Feature maps of a toy car: edges and colours after the stem, ou
 
 # %%
 with torch.no_grad():
-    features = torch.cat([net.features(batch) for batch in cifar.prepare(toys.images).split(50)])  # (1200, 64)
-    logits = net.linear(features)                                                                # (1200, 10)
+    features = torch.cat(
+        [net.features(batch) for batch in cifar.prepare(toys.images).split(50)]
+    )  # (1200, 64)
+    # (1200, 10)
+    logits = net.linear(features)
 kind, guess, sure = toys.extras["kind"], logits.argmax(1), logits.softmax(1).amax(1)
 for name, wanted in (("car", "automobile"), ("boat", "ship"), ("duck", "bird")):
-    share = (guess[kind == KINDS.index(name)] == cifar.CLASSES.index(wanted)).double().mean()
+    share = (
+        (guess[kind == KINDS.index(name)] == cifar.CLASSES.index(wanted))
+        .double()
+        .mean()
+    )
     print(f"{name:5s} called {wanted:10s} in a share of {share:.3f}")
     assert share > 0.5
 known = sum(kind == KINDS.index(name) for name in ("car", "boat", "duck")).bool()
-print(f"mean probability of the best class: kinds with a class {sure[known].mean():.3f}, kinds without one {sure[~known].mean():.3f}")
+print("mean probability of the best class: kinds with a class "
+      f"{sure[known].mean():.3f}, kinds without one {sure[~known].mean():.3f}")
 
 # %% [markdown]
 # The three kinds it could know it mostly knows, less reliably than the emoji. On the five others it is nearly as confident as on those three, so its confidence hardly warns you when it leaves the world it was trained in (lesson 26 returns to this).
@@ -565,7 +829,8 @@ W = net.linear.weight.detach()                       # (10, 64)
 print("singular values of W:", "  ".join(f"{s:.2f}" for s in torch.linalg.svdvals(W)))
 unseen = torch.linalg.svd(W)[2][10:]                 # (54, 64): directions with W n = 0
 nudge = torch.randn(1200, 54, generator=torch.Generator().manual_seed(0)) @ unseen
-nudge = nudge * features.norm(dim=1, keepdim=True) / nudge.norm(dim=1, keepdim=True)  # as long as the features themselves
+# as long as the features themselves
+nudge = nudge * features.norm(dim=1, keepdim=True) / nudge.norm(dim=1, keepdim=True)
 change = (net.linear(features + nudge) - logits).abs().max().item()
 print("features changed by 100 % of their length, logits unchanged:", change < 1e-3)
 assert change < 1e-3
@@ -580,54 +845,114 @@ assert change < 1e-3
 
 # %%
 def probe(inputs, target, seed):
-    """Accuracy on 400 toys of a ridge classifier fitted on 800 others. inputs : (1200, d)   target : int64 (1200,)"""
+    """Accuracy on 400 toys of a ridge classifier fitted on 800 others. inputs : (1200,
+    d)   target : int64 (1200,)
+    """
     order = torch.randperm(1200, generator=torch.Generator().manual_seed(seed))
     fit, test = order[:800], order[800:]
-    x = (inputs.double() - inputs[fit].double().mean(0)) / (inputs[fit].double().std(0) + 1e-6)
+    x = (inputs.double() - inputs[fit].double().mean(0)) / (
+        inputs[fit].double().std(0) + 1e-6
+    )
     x = torch.cat([x, torch.ones(1200, 1)], 1)
-    plan = torch.linalg.solve(x[fit].T @ x[fit] + torch.eye(x.shape[1]), x[fit].T @ F.one_hot(target).double()[fit])
+    plan = torch.linalg.solve(
+        x[fit].T @ x[fit] + torch.eye(x.shape[1]),
+        x[fit].T @ F.one_hot(target).double()[fit],
+    )
     return ((x[test] @ plan).argmax(1) == target[test]).double().mean().item()
 
 @torch.no_grad()
 def untrained(seed):
-    """Features (1200, 64) of a ResNet-20 with random weights; its batch norms average over 200 toys first."""
+    """Features (1200, 64) of a ResNet-20 with random weights; its batch norms average
+    over 200 toys first.
+    """
     torch.manual_seed(seed)
     model = cifar.CifarResNet().train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # a plain average over what it sees
     model(cifar.prepare(toys.images[:200]))
-    return torch.cat([model.eval().features(batch) for batch in cifar.prepare(toys.images).split(50)])
+    return torch.cat(
+        [model.eval().features(batch) for batch in cifar.prepare(toys.images).split(50)]
+    )
 
 def mixed(seed):
     return features @ torch.randn(64, 10, generator=torch.Generator().manual_seed(seed))
 
-inputs = {"10 logits": [logits] * 5, "10 mixtures": [mixed(s) for s in seeds], "64 features": [features] * 5,
-          "64, untrained": [untrained(s) for s in seeds]}  # for every seed its own split, mixture and untrained network
-targets = {"kind (8)": "kind", "colour (6)": "color", "cracked (2)": "cracked", "size (2)": "size", "table (4)": "table"}
-table = {name: {label: torch.tensor([probe(x[seed], torch.as_tensor(toys.extras[key]), seed) for seed in seeds]) for label, x in inputs.items()}
-         for name, key in targets.items()}
+inputs = {
+    "10 logits": [logits] * 5,
+    "10 mixtures": [mixed(s) for s in seeds],
+    "64 features": [features] * 5,
+    "64, untrained": [untrained(s) for s in seeds],
+}  # for every seed its own split, mixture and untrained network
+targets = {
+    "kind (8)": "kind",
+    "colour (6)": "color",
+    "cracked (2)": "cracked",
+    "size (2)": "size",
+    "table (4)": "table",
+}
+table = {
+    name: {
+        label: torch.tensor(
+            [probe(x[seed], torch.as_tensor(toys.extras[key]), seed) for seed in seeds]
+        )
+        for label, x in inputs.items()
+    }
+    for name, key in targets.items()
+}
 
 # %%
 print(f"{'property':12s} majority" + "".join(f"{label:>17s}" for label in inputs))
 for name, key in targets.items():
     majority = torch.as_tensor(toys.extras[key]).bincount().max() / 1200
-    print(f"{name:12s}    {majority:.3f}" + "".join(f"    {r.mean():.3f} ± {r.std():.3f}" for r in table[name].values()))
+    print(
+        f"{name:12s}    {majority:.3f}"
+        + "".join(f"    {r.mean():.3f} ± {r.std():.3f}" for r in table[name].values())
+    )
     assert (table[name]["64 features"] - table[name]["10 logits"]).min() > 0.05
 fig, ax = plots.figure(width=7, height=2.9)
-for i, (label, color) in enumerate(zip(inputs, (plots.TEXT, "#E69F00", plots.IMAGE, plots.GREY), strict=True)):
+for i, (label, color) in enumerate(
+    zip(inputs, (plots.TEXT, "#E69F00", plots.IMAGE, plots.GREY), strict=True)
+):
     rows = [table[name][label] for name in targets]
-    ax.bar([n + 0.2 * i for n in range(5)], [r.mean() for r in rows], 0.19, yerr=[r.std() for r in rows], color=color, label=label)
-ax.set(xticks=[n + 0.3 for n in range(5)], ylabel="accuracy of a linear probe", ylim=(0, 1.02), title="What can be read from each description")
+    ax.bar(
+        [n + 0.2 * i for n in range(5)],
+        [r.mean() for r in rows],
+        0.19,
+        yerr=[r.std() for r in rows],
+        color=color,
+        label=label,
+    )
+ax.set(
+    xticks=[n + 0.3 for n in range(5)],
+    ylabel="accuracy of a linear probe",
+    ylim=(0, 1.02),
+    title="What can be read from each description",
+)
 ax.set_xticklabels(targets)
 ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 ax.grid(axis="x", visible=False)
-plots.show(fig, "Bars of probe accuracy: for each of five properties the 64 features beat the 10 logits; even untrained features beat the logits on colour, size and table.")
-gain = {name: (r["64 features"] - r["64, untrained"]).mean() for name, r in table.items()}
-print("what training added to the 64 features:", "  ".join(f"{name} {v:+.3f}" for name, v in gain.items()))
-assert all(table[name]["64, untrained"].mean() > table[name]["10 logits"].mean() + 0.05 for name in ("colour (6)", "size (2)", "table (4)"))
-assert all((r["10 logits"].mean() - r["10 mixtures"].mean()).abs() < 0.1 for r in table.values())
-assert gain["kind (8)"] > 0.5 and gain["kind (8)"] > 3 * max(gain["colour (6)"], gain["table (4)"])
+plots.show(fig, "Bars of probe accuracy: for each of five properties the 64 features "
+                "beat the 10 logits; even untrained features beat the logits on "
+                "colour, size and table.")
+gain = {
+    name: (r["64 features"] - r["64, untrained"]).mean() for name, r in table.items()
+}
+print(
+    "what training added to the 64 features:",
+    "  ".join(f"{name} {v:+.3f}" for name, v in gain.items()),
+)
+assert all(
+    table[name]["64, untrained"].mean() > table[name]["10 logits"].mean() + 0.05
+    for name in ("colour (6)", "size (2)", "table (4)")
+)
+assert all(
+    (r["10 logits"].mean() - r["10 mixtures"].mean()).abs() < 0.1
+    for r in table.values()
+)
+assert gain["kind (8)"] > 0.5 and gain["kind (8)"] > 3 * max(
+    gain["colour (6)"], gain["table (4)"]
+)
 
 # %% [markdown]
 # For all five properties, in each of five seeds, the features beat the logits, by more than 0.05 at the least and far more for most. The random mixtures show why: it is the *ten*. Ten numbers

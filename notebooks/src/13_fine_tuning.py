@@ -22,7 +22,16 @@ import time
 from copy import deepcopy
 import torch
 from torch.nn.functional import cross_entropy
-from cmlib import FusionModel, evaluate, extract, fit, freeze, image_encoder, plots, text_encoder
+from cmlib import (
+    FusionModel,
+    evaluate,
+    extract,
+    fit,
+    freeze,
+    image_encoder,
+    plots,
+    text_encoder,
+)
 from cmlib.data import Features, Rows, batches, collate
 from cmlib.fusion import Concat
 from cmlib.models import Majority
@@ -39,10 +48,18 @@ cfg = cmlib.setup("13")
 # %%
 desk = RefundDesk(probabilities=(0.5, 0, 0.5, 0))
 train_pairs, test_pairs = desk.sample(160), desk.sample(300, split="test")
-pretrained = FusionModel(image_encoder("mini"), text_encoder("mini"), n_classes=2).eval()
-train_vectors, test_vectors = extract(pretrained, train_pairs), extract(pretrained, test_pairs)
-train_rows, test_rows = (Rows(pairs, pretrained.tokenizer) for pairs in (train_pairs, test_pairs))
-print(f"tickets: {len(train_pairs)} to train, {len(test_pairs)} to test; ceiling for the photo alone {desk.ceilings()['image']:.3f}")
+pretrained = FusionModel(
+    image_encoder("mini"), text_encoder("mini"), n_classes=2
+).eval()
+train_vectors, test_vectors = (
+    extract(pretrained, train_pairs),
+    extract(pretrained, test_pairs),
+)
+train_rows, test_rows = (
+    Rows(pairs, pretrained.tokenizer) for pairs in (train_pairs, test_pairs)
+)
+print(f"tickets: {len(train_pairs)} to train, {len(test_pairs)} to test; ceiling for "
+      f"the photo alone {desk.ceilings()['image']:.3f}")
 for text, y in zip(train_pairs.texts[1:5], train_pairs.labels[1:5]):
     print(f"  {desk.class_names[y]:7s} {text}")
 
@@ -51,18 +68,29 @@ for text, y in zip(train_pairs.texts[1:5], train_pairs.labels[1:5]):
 
 # %%
 def tune(peak, seed, epochs=4, warmup=0.1, bert=pretrained.text_encoder):
-    """Train a copy of bert and a new head. Returns (bert, head, the loss of every step)."""
+    """Train a copy of bert and a new head. Returns (bert, head, the loss of every
+    step).
+    """
     torch.manual_seed(seed)
     bert, head = deepcopy(bert).train(), Concat(128, 128, 2, "mlp")
     parameters = [*bert.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, weight_decay=0.01, fused=True)
     order = torch.Generator().manual_seed(seed)
-    plan = [rows for _ in range(epochs) for rows in batches(len(train_rows), 16, order, train_rows.lengths)]
+    plan = [
+        rows
+        for _ in range(epochs)
+        for rows in batches(len(train_rows), 16, order, train_rows.lengths)
+    ]
     losses = []
     for step, rows in enumerate(plan):
-        optimizer.param_groups[0]["lr"] = peak * optim.rate(step, len(plan), round(warmup * len(plan)))
+        optimizer.param_groups[0]["lr"] = peak * optim.rate(
+            step, len(plan), round(warmup * len(plan))
+        )
         batch = train_rows[rows]
-        loss = cross_entropy(head(Features(train_vectors.image[rows], bert(batch.text), batch.labels)), batch.labels)
+        loss = cross_entropy(
+            head(Features(train_vectors.image[rows], bert(batch.text), batch.labels)),
+            batch.labels,
+        )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -79,27 +107,57 @@ def tune(peak, seed, epochs=4, warmup=0.1, bert=pretrained.text_encoder):
 @torch.no_grad()
 def accuracy(bert, head):
     words = bert(test_rows[torch.arange(len(test_rows))].text)
-    right = head(Features(test_vectors.image, words, test_vectors.labels)).argmax(1) == test_vectors.labels
+    right = (
+        head(Features(test_vectors.image, words, test_vectors.labels)).argmax(1)
+        == test_vectors.labels
+    )
     return right.double().mean().item()
 
 def probe(seed, use=("image", "text")):
     torch.manual_seed(seed)
     head = Concat(128, 128, 2, "mlp", use=use)
-    fit(head, train_vectors, epochs=7, batch_size=16, learning_rate=3e-3, seed=seed, progress=False)
+    fit(
+        head,
+        train_vectors,
+        epochs=7,
+        batch_size=16,
+        learning_rate=3e-3,
+        seed=seed,
+        progress=False,
+    )
     return evaluate(head, test_vectors).accuracy
 
 runs = {peak: [tune(peak, seed) for seed in range(5)] for peak in (0.002, 0.02)}
-probes = {view: torch.tensor([probe(seed, use) for seed in range(5)]) for view, use in
-          {"photo": ("image",), "message": ("text",), "both": ("image", "text")}.items()}
+probes = {
+    view: torch.tensor([probe(seed, use) for seed in range(5)])
+    for view, use in {
+        "photo": ("image",),
+        "message": ("text",),
+        "both": ("image", "text"),
+    }.items()
+}
 fig, ax = plots.figure(width=6, height=2.6)
 for (peak, five), color in zip(runs.items(), (plots.BOTH, plots.TEXT)):
     right = torch.tensor([accuracy(bert, head) for bert, head, _ in five])
-    ax.plot(torch.tensor([losses for *_, losses in five]).mean(0), color=color, label=f"peak {peak}")
-    print(f"peak {peak}: test accuracy {right.mean():.3f} ± {right.std():.3f} (five seeds)")
-print(f"frozen probe: test accuracy {probes['both'].mean():.3f} ± {probes['both'].std():.3f}")
-ax.set(title="Both learn; one of them has been ruined", xlabel="step", ylabel="training loss", yscale="log")
+    ax.plot(
+        torch.tensor([losses for *_, losses in five]).mean(0),
+        color=color,
+        label=f"peak {peak}",
+    )
+    print(f"peak {peak}: test accuracy {right.mean():.3f} ± {right.std():.3f} (five "
+          "seeds)")
+print(f"frozen probe: test accuracy {probes['both'].mean():.3f} ± "
+      f"{probes['both'].std():.3f}")
+ax.set(
+    title="Both learn; one of them has been ruined",
+    xlabel="step",
+    ylabel="training loss",
+    yscale="log",
+)
 ax.legend()
-plots.show(fig, "Training losses, mean of five seeds, on a log scale: with the peak 0.002 it falls below 0.1, with 0.02 it jumps up first and stays near 0.3.")
+plots.show(fig, "Training losses, mean of five seeds, on a log scale: with the peak "
+                "0.002 it falls below 0.1, with 0.02 it jumps up first and stays near "
+                "0.3.")
 
 # %% [markdown]
 # Both losses fall. The larger rate ends *below* the model that was never fine-tuned: forty steps of a bad setting are worth less than none. No error, no nan. What exactly was lost?
@@ -130,12 +188,18 @@ plots.show(fig, "Training losses, mean of five seeds, on a log scale: with the p
 # %%
 start = dict(pretrained.text_encoder.named_parameters())
 matrices = [name for name, p in start.items() if p.ndim == 2 and ".layer." in name]
-flat = lambda parameters: torch.cat([parameters[name].detach().flatten() for name in matrices])
+flat = lambda parameters: torch.cat(
+    [parameters[name].detach().flatten() for name in matrices]
+)
 print(f"a weight in BERT's layers is typically {flat(start).std():.4f} in size")
 for peak, five in runs.items():
     allowance = sum(peak * optim.rate(step, 40, 4) for step in range(40))
-    moved = torch.stack([(flat(dict(bert.named_parameters())) - flat(start)).abs() for bert, *_ in five])    # (5, weights)
-    print(f"peak {peak}: allowance {allowance:.4f}, moved {moved.mean():.4f} on average; none moved further than allowed: {bool(moved.max() < allowance)}")
+    # (5, weights)
+    moved = torch.stack(
+        [(flat(dict(bert.named_parameters())) - flat(start)).abs() for bert, *_ in five]
+    )
+    print(f"peak {peak}: allowance {allowance:.4f}, moved {moved.mean():.4f} on "
+          f"average; none moved further than allowed: {bool(moved.max() < allowance)}")
     assert moved.max() < 1.1 * allowance
 
 # %% [markdown]
@@ -148,18 +212,39 @@ for peak, five in runs.items():
 # A second measurement asks what was *forgotten*. Take messages of another kind, "is this the blue ball that I ordered?", which occur nowhere in training here, and try to read the colour (one of six) out of BERT's vector with a linear probe, solved in closed form.
 
 # %%
-asked = {split: RefundDesk(n_colors=6, probabilities=(0, 0, 0, 1), tricky=0.0).sample(150, split=split) for split in ("train", "test")}
+asked = {
+    split: RefundDesk(n_colors=6, probabilities=(0, 0, 0, 1), tricky=0.0).sample(
+        150, split=split
+    )
+    for split in ("train", "test")
+}
 read = {split: collate(pairs, pretrained.tokenizer) for split, pairs in asked.items()}
 
 @torch.no_grad()
 def colours(bert):
-    """Share of 150 test messages whose colour a linear probe on bert's vectors names."""
-    known, new = (bert(batch.text).double() for batch in read.values())                               # (150, 128)
+    """Share of 150 test messages whose colour a linear probe on bert's vectors
+    names.
+    """
+    # (150, 128)
+    known, new = (bert(batch.text).double() for batch in read.values())
     centre, spread = known.mean(0), known.std(0) + 1e-3
     known, new = (known - centre) / spread, (new - centre) / spread
-    goal = torch.nn.functional.one_hot(asked["train"].extras["ordered_color"], 6).double()              # (150, 6)
-    weights = torch.linalg.solve(known.T @ known + 10 * torch.eye(128).double(), known.T @ (goal - goal.mean(0)))
-    return ((new @ weights + goal.mean(0)).argmax(1) == asked["test"].extras["ordered_color"]).double().mean().item()
+    # (150, 6)
+    goal = torch.nn.functional.one_hot(
+        asked["train"].extras["ordered_color"], 6
+    ).double()
+    weights = torch.linalg.solve(
+        known.T @ known + 10 * torch.eye(128).double(), known.T @ (goal - goal.mean(0))
+    )
+    return (
+        (
+            (new @ weights + goal.mean(0)).argmax(1)
+            == asked["test"].extras["ordered_color"]
+        )
+        .double()
+        .mean()
+        .item()
+    )
 
 def distance(bert):
     now = dict(bert.named_parameters())
@@ -168,38 +253,73 @@ def distance(bert):
 sweep = {}
 for peak in (0.00002, 0.0002, 0.002, 0.02):
     tuned = runs.get(peak) or [tune(peak, seed) for seed in range(3)]
-    sweep[peak] = torch.tensor([[accuracy(bert, head), colours(bert), distance(bert)] for bert, head, _ in tuned])   # (seeds, 3)
+    # (seeds, 3)
+    sweep[peak] = torch.tensor(
+        [
+            [accuracy(bert, head), colours(bert), distance(bert)]
+            for bert, head, _ in tuned
+        ]
+    )
 
-scratch = torch.tensor([accuracy(*tune(0.002, seed, bert=text_encoder("mini", pretrained=False))[:2]) for seed in range(3)])
+scratch = torch.tensor(
+    [
+        accuracy(*tune(0.002, seed, bert=text_encoder("mini", pretrained=False))[:2])
+        for seed in range(3)
+    ]
+)
 untrained = colours(text_encoder("mini", pretrained=False))
-print(f"majority                 {evaluate(Majority(train_vectors.labels, 2), test_vectors).accuracy:.3f}")
+print("majority                 "
+      f"{evaluate(Majority(train_vectors.labels, 2), test_vectors).accuracy:.3f}")
 for view, values in probes.items():
     print(f"frozen probe, {view:9s}  {values.mean():.3f} ± {values.std():.3f}")
 print(f"from scratch, peak 0.002 {scratch.mean():.3f} ± {scratch.std():.3f}\n")
 print("fine-tuned BERT          accuracy        colours   moved by")
 for peak, rows in sweep.items():
-    print(f"  peak {peak:<8.5f}          {rows[:, 0].mean():.3f} ± {rows[:, 0].std():.3f}   {rows[:, 1].mean():.3f}     {rows[:, 2].mean():.3f} of its size")
-print(f"colours before: pretrained {colours(pretrained.text_encoder):.3f}, random weights {untrained:.3f}, guessing {1 / 6:.3f}")
+    print(f"  peak {peak:<8.5f}          {rows[:, 0].mean():.3f} ± "
+          f"{rows[:, 0].std():.3f}   {rows[:, 1].mean():.3f}     "
+          f"{rows[:, 2].mean():.3f} of its size")
+print(f"colours before: pretrained {colours(pretrained.text_encoder):.3f}, random "
+      f"weights {untrained:.3f}, guessing {1 / 6:.3f}")
 best, ruined = sweep[0.002], sweep[0.02]
-assert best[:, 0].min() > probes["both"].max() > probes["both"].min() > ruined[:, 0].max() and ruined[:, 1].max() < best[:, 1].min() - 0.1
+assert (
+    best[:, 0].min() > probes["both"].max() > probes["both"].min() > ruined[:, 0].max()
+    and ruined[:, 1].max() < best[:, 1].min() - 0.1
+)
 
 # %%
 fig, (left, right) = plots.figure(1, 2, width=7.6, height=2.9)
 peaks = list(sweep)
 for ax, column, what in ((left, 0, "test accuracy"), (right, 1, "colours named")):
-    ax.errorbar(peaks, [r[:, column].mean() for r in sweep.values()], [r[:, column].std() for r in sweep.values()], fmt="o-", color=plots.TEXT, capsize=3)
+    ax.errorbar(
+        peaks,
+        [r[:, column].mean() for r in sweep.values()],
+        [r[:, column].std() for r in sweep.values()],
+        fmt="o-",
+        color=plots.TEXT,
+        capsize=3,
+    )
     ax.set(xscale="log", xlabel="peak learning rate", ylabel=what, xlim=(1.4e-5, 0.035))
 left.axhline(probes["both"].mean(), color=plots.BOTH, lw=1.2)
-left.text(1.7e-5, probes["both"].mean() + 0.008, "frozen probe", color=plots.BOTH, fontsize=8)
+left.text(
+    1.7e-5, probes["both"].mean() + 0.008, "frozen probe", color=plots.BOTH, fontsize=8
+)
 left.axhline(0.5, color=plots.GREY, lw=1.2, ls="--")
 left.text(0.03, 0.507, "coin", color=plots.GREY, fontsize=8, ha="right")
 left.set(title="Learned", ylim=(0.47, 0.98))
 right.axhline(1 / 6, color=plots.GREY, lw=1.2, ls="--")
 right.text(1.7e-5, 1 / 6 + 0.012, "guessing", color=plots.GREY, fontsize=8)
 right.set(title="Not forgotten", ylim=(0.1, 0.68))
-plots.show(fig, "Left: accuracy against the peak rate rises to a maximum at 0.002 and falls below the frozen probe at 0.02. Right: colours named stays level, then falls to guessing.")
-print("peak 0.002 beats the frozen probe in every seed:", bool(best[:, 0].min() > probes["both"].max()))
-print("peak 0.02 loses to the frozen probe in every seed:", bool(ruined[:, 0].max() < probes["both"].min()))
+plots.show(fig, "Left: accuracy against the peak rate rises to a maximum at 0.002 and "
+                "falls below the frozen probe at 0.02. Right: colours named stays "
+                "level, then falls to guessing.")
+print(
+    "peak 0.002 beats the frozen probe in every seed:",
+    bool(best[:, 0].min() > probes["both"].max()),
+)
+print(
+    "peak 0.02 loses to the frozen probe in every seed:",
+    bool(ruined[:, 0].max() < probes["both"].min()),
+)
 
 # %% [markdown]
 # Read the two panels together.
@@ -219,15 +339,37 @@ full = []
 for seed in range(3):
     torch.manual_seed(seed)
     model = FusionModel(image_encoder("mini"), text_encoder("mini"), n_classes=2)
-    fit(model, train_pairs, epochs=4, batch_size=16, learning_rate={"text": 2e-3, "image": 2e-4, "head": 2e-3}, bucketed=True, seed=seed, progress=False)
+    fit(
+        model,
+        train_pairs,
+        epochs=4,
+        batch_size=16,
+        learning_rate={"text": 2e-3, "image": 2e-4, "head": 2e-3},
+        bucketed=True,
+        seed=seed,
+        progress=False,
+    )
     full.append(evaluate(model, test_pairs).accuracy)
 full = torch.tensor(full)
-print(f"frozen probe {probes['both'].mean():.3f}, BERT and head {best[:, 0].mean():.3f} ± {best[:, 0].std():.3f}, everything {full.mean():.3f} ± {full.std():.3f}")
-print("everything beats the frozen probe in every seed:", bool(full.min() > probes["both"].max()))
+print(f"frozen probe {probes['both'].mean():.3f}, BERT and head "
+      f"{best[:, 0].mean():.3f} ± {best[:, 0].std():.3f}, everything {full.mean():.3f} "
+      f"± {full.std():.3f}")
+print(
+    "everything beats the frozen probe in every seed:",
+    bool(full.min() > probes["both"].max()),
+)
 assert full.min() > probes["both"].max()
 
-places = {("text", 0): "embeddings", ("text", 1): "BERT layer 1", ("text", 2): "BERT layer 2", ("image", 0): "stem"} | {("image", k): f"ResNet stage {k}" for k in range(1, 5)}
-was, far = dict(pretrained.named_parameters()), {name: [0.0, 0.0] for name in places.values()}
+places = {
+    ("text", 0): "embeddings",
+    ("text", 1): "BERT layer 1",
+    ("text", 2): "BERT layer 2",
+    ("image", 0): "stem",
+} | {("image", k): f"ResNet stage {k}" for k in range(1, 5)}
+was, far = (
+    dict(pretrained.named_parameters()),
+    {name: [0.0, 0.0] for name in places.values()},
+)
 for name, p in model.named_parameters():
     if (place := places.get((optim.branch_of(name), optim.depth_of(name)))):
         far[place][0] += (p - was[name]).pow(2).sum().item()
@@ -236,9 +378,13 @@ share = {place: math.sqrt(a / b) for place, (a, b) in far.items()}
 fig, ax = plots.figure(width=6, height=2.7)
 ax.barh(list(share), list(share.values()), color=[plots.TEXT] * 3 + [plots.IMAGE] * 5)
 ax.invert_yaxis()
-ax.set(title="Who used the budget", xlabel="distance moved, relative to the size of the weights")
-plots.show(fig, "Relative distance of each layer: BERT's two layers about 0.12, its embeddings 0.04, all stages of the ResNet below 0.02.")
-print(f"BERT layers {share['BERT layer 1']:.3f} and {share['BERT layer 2']:.3f}, embeddings {share['embeddings']:.3f}, ResNet at most {max(list(share.values())[3:]):.3f}")
+ax.set(title="Who used the budget", xlabel="distance moved, relative to the size of "
+                                           "the weights")
+plots.show(fig, "Relative distance of each layer: BERT's two layers about 0.12, its "
+                "embeddings 0.04, all stages of the ResNet below 0.02.")
+print(f"BERT layers {share['BERT layer 1']:.3f} and {share['BERT layer 2']:.3f}, "
+      f"embeddings {share['embeddings']:.3f}, ResNet at most "
+      f"{max(list(share.values())[3:]):.3f}")
 
 # %% [markdown]
 # Training the ResNet as well brought nothing that these seeds can show: what it had to know, it knew. (Three seeds here, five above: too few for more than that.) The embeddings moved least within BERT, for a simple reason: most words of the vocabulary occur in none of the 160 messages and get no gradient.
@@ -276,10 +422,19 @@ def decay_groups(shapes):
 # %%
 by_shape = {name for name, p in pretrained.named_parameters() if p.ndim < 2}
 by_name = {name for name in was if "bias" in name or "LayerNorm.weight" in name}
-groups = optim.groups(pretrained, {"text": 2e-5, "image": 1e-4, "head": 1e-3}, weight_decay=0.01)
-print(f"parameters without decay: by shape {len(by_shape)}, by name {len(by_name)}; missed by name, for example: {min(name for name in by_shape - by_name if 'trunk' in name)}")
-print("groups of cmlib, (peak, decay):", sorted((g["lr"], g["weight_decay"]) for g in groups))
-assert by_name < by_shape and sum(len(g["params"]) for g in groups if not g["weight_decay"]) == len(by_shape)
+groups = optim.groups(
+    pretrained, {"text": 2e-5, "image": 1e-4, "head": 1e-3}, weight_decay=0.01
+)
+print(f"parameters without decay: by shape {len(by_shape)}, by name {len(by_name)}; "
+      "missed by name, for example: "
+      f"{min(name for name in by_shape - by_name if 'trunk' in name)}")
+print(
+    "groups of cmlib, (peak, decay):",
+    sorted((g["lr"], g["weight_decay"]) for g in groups),
+)
+assert by_name < by_shape and sum(
+    len(g["params"]) for g in groups if not g["weight_decay"]
+) == len(by_shape)
 
 # %% [markdown]
 # ## 5. A batch that does not fit
@@ -300,9 +455,11 @@ assert by_name < by_shape and sum(len(g["params"]) for g in groups if not g["wei
 
 # %% [stub]
 def accumulated_step(weight, xs, ys, learning_rate, clip):
-    """The weight after one clipped step on the mean loss of all rows, computed part by part.
+    """The weight after one clipped step on the mean loss of all rows, computed part by
+    part.
 
-    weight : (inputs, classes)   xs : list of (n_k, inputs)   ys : list of int64 (n_k,)   returns : (inputs, classes)
+    weight : (inputs, classes)   xs : list of (n_k, inputs)   ys : list of int64 (n_k,)
+         returns : (inputs, classes)
     """
     raise NotImplementedError
 
@@ -311,7 +468,8 @@ def accumulated_step(weight, xs, ys, learning_rate, clip):
     w = weight.clone().requires_grad_()
     rows = sum(len(y) for y in ys)
     for x, y in zip(xs, ys):
-        (cross_entropy(x @ w, y) * len(y) / rows).backward()      # .grad adds up by itself
+        # .grad adds up by itself
+        (cross_entropy(x @ w, y) * len(y) / rows).backward()
     gradient = w.grad * min(1.0, clip / w.grad.norm().item())
     return weight - learning_rate * gradient
 
@@ -332,18 +490,36 @@ def gradient_of(model, parts, weigh):
     model.zero_grad()
     rows = sum(len(part.labels) for part in parts)
     for part in parts:
-        (cross_entropy(model(part), part.labels) * weigh(len(part.labels), rows, len(parts))).backward()
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        (
+            cross_entropy(model(part), part.labels)
+            * weigh(len(part.labels), rows, len(parts))
+        ).backward()
+    return torch.cat(
+        [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    )
 
 torch.manual_seed(0)
 model = FusionModel(image_encoder("mini"), text_encoder("mini"), n_classes=2).eval()
-whole, parts = train_rows[torch.arange(32)], [train_rows[rows] for rows in torch.arange(32).split((20, 9, 3))]
+whole, parts = (
+    train_rows[torch.arange(32)],
+    [train_rows[rows] for rows in torch.arange(32).split((20, 9, 3))],
+)
 exact = gradient_of(model, [whole], lambda n, rows, k: 1)
 off = lambda g: ((g - exact).norm() / exact.norm()).item()
-right, wrong = off(gradient_of(model, parts, lambda n, rows, k: n / rows)), off(gradient_of(model, parts, lambda n, rows, k: 1 / k))
-print(f"weighed by rows: equal to the whole batch to 1e-4: {right < 1e-4};  mean of means: off by {wrong:.3f} of its length")
-with_statistics = gradient_of(model.train(), [whole], lambda n, rows, k: 1), gradient_of(model, parts, lambda n, rows, k: n / rows)
-print("in training mode, where BatchNorm uses its part's own statistics, still equal:", bool(torch.allclose(*with_statistics, rtol=1e-2)))
+right, wrong = (
+    off(gradient_of(model, parts, lambda n, rows, k: n / rows)),
+    off(gradient_of(model, parts, lambda n, rows, k: 1 / k)),
+)
+print(f"weighed by rows: equal to the whole batch to 1e-4: {right < 1e-4};  mean of "
+      f"means: off by {wrong:.3f} of its length")
+with_statistics = (
+    gradient_of(model.train(), [whole], lambda n, rows, k: 1),
+    gradient_of(model, parts, lambda n, rows, k: n / rows),
+)
+print(
+    "in training mode, where BatchNorm uses its part's own statistics, still equal:",
+    bool(torch.allclose(*with_statistics, rtol=1e-2)),
+)
 assert right < 1e-4 < 0.05 < wrong
 
 # %% [markdown]
@@ -392,16 +568,27 @@ def rate(step, steps, warmup):
 # %%
 from transformers import get_cosine_schedule_with_warmup
 
-trusted = get_cosine_schedule_with_warmup(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0), 10, 100).lr_lambdas[0]
-print(f"trusted: step 0 {trusted(0):.3f}, 5 {trusted(5):.3f}, 10 {trusted(10):.3f}, 55 {trusted(55):.3f}, 100 {trusted(100):.3f}")
-print(f"cmlib:   step 0 {optim.rate(0, 100, 10):.3f}, 5 {optim.rate(5, 100, 10):.3f}, and equal from the peak on:",
+trusted = get_cosine_schedule_with_warmup(
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0), 10, 100
+).lr_lambdas[0]
+print(f"trusted: step 0 {trusted(0):.3f}, 5 {trusted(5):.3f}, 10 {trusted(10):.3f}, 55 "
+      f"{trusted(55):.3f}, 100 {trusted(100):.3f}")
+print(f"cmlib:   step 0 {optim.rate(0, 100, 10):.3f}, 5 {optim.rate(5, 100, 10):.3f}, "
+      "and equal from the peak on:",
       all(abs(trusted(t) - optim.rate(t, 100, 10)) < 1e-12 for t in range(10, 100)))
-without = torch.tensor([accuracy(*tune(0.002, seed, warmup=0)[:2]) for seed in range(5)])
+without = torch.tensor(
+    [accuracy(*tune(0.002, seed, warmup=0)[:2]) for seed in range(5)]
+)
 gain = best[:, 0] - without
-print(f"warm-up {best[:, 0].mean():.3f} ± {best[:, 0].std():.3f}, none {without.mean():.3f} ± {without.std():.3f}")
-print(f"with minus without, seed by seed: {gain.mean():+.3f} with a standard error of {gain.std() / 5**0.5:.3f}")
+print(f"warm-up {best[:, 0].mean():.3f} ± {best[:, 0].std():.3f}, none "
+      f"{without.mean():.3f} ± {without.std():.3f}")
+print(f"with minus without, seed by seed: {gain.mean():+.3f} with a standard error of "
+      f"{gain.std() / 5**0.5:.3f}")
 effect = (best[:, 0].mean() - ruined[:, 0].mean()).item()
-print("less than a third of what the peak decides between 0.002 and 0.02:", abs(gain.mean().item()) < effect / 3)
+print(
+    "less than a third of what the peak decides between 0.002 and 0.02:",
+    abs(gain.mean().item()) < effect / 3,
+)
 assert abs(gain.mean().item()) < effect / 3
 
 # %% [markdown]
@@ -432,7 +619,8 @@ assert abs(gain.mean().item()) < effect / 3
 
 # %% [stub]
 def training_bytes(shapes, rows, size):
-    """Bytes that one training step with AdamW keeps, for Linear, GELU, Linear, …, Linear.
+    """Bytes that one training step with AdamW keeps, for Linear, GELU, Linear, …,
+    Linear.
 
     shapes : list of (inputs, outputs)   rows, size : int   returns : dict of four int
     """
@@ -441,8 +629,15 @@ def training_bytes(shapes, rows, size):
 # %% [solution]
 def training_bytes(shapes, rows, size):
     numbers = sum(inputs * outputs + outputs for inputs, outputs in shapes)
-    kept = sum(inputs for inputs, _ in shapes) + sum(outputs for _, outputs in shapes[:-1])
-    return {"weights": numbers * size, "gradients": numbers * size, "moments": 2 * numbers * size, "activations": rows * kept * size}
+    kept = sum(inputs for inputs, _ in shapes) + sum(
+        outputs for _, outputs in shapes[:-1]
+    )
+    return {
+        "weights": numbers * size,
+        "gradients": numbers * size,
+        "moments": 2 * numbers * size,
+        "activations": rows * kept * size,
+    }
 
 # %% [hints]
 # Three of the four are the number of parameters times something. For the fourth walk through the chain and ask at each layer what its gradient needs.
@@ -458,7 +653,9 @@ def training_bytes(shapes, rows, size):
 kept = {}
 
 def keep(tensor):
-    """Called by autograd for every tensor that it saves; parameters are counted elsewhere."""
+    """Called by autograd for every tensor that it saves; parameters are counted
+    elsewhere.
+    """
     if tensor.untyped_storage().data_ptr() not in own:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
     return tensor
@@ -469,13 +666,16 @@ with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
     states = bert(text)
 tokens, measured = text.input_ids.numel(), sum(kept.values())
 by_hand = tokens * 2 * 16 * 128 * 4
-print(f"{tokens} tokens: by hand {by_hand / 1e6:.2f} MB, measured {measured / 1e6:.2f} MB, ratio {by_hand / measured:.3f}")
+print(f"{tokens} tokens: by hand {by_hand / 1e6:.2f} MB, measured {measured / 1e6:.2f} "
+      f"MB, ratio {by_hand / measured:.3f}")
 assert abs(by_hand / measured - 1) < 0.15
 for rows in (32, 256):
     print(f"mini, {rows:3d} rows: {memory.estimate(model, whole, rows)}")
-print(f"mini, 256 rows in 8 parts: {memory.size(memory.estimate(model, whole, 32).total)}")
+print("mini, 256 rows in 8 parts: "
+      f"{memory.size(memory.estimate(model, whole, 32).total)}")
 base_row = 12 * 16 * 768 * 64 * 4
-print(f"BERT-base, 64 tokens, by hand: {base_row / 1e6:.1f} MB a row, {256 * base_row / 1e9:.1f} GB for 256 rows (without dropout's masks)")
+print(f"BERT-base, 64 tokens, by hand: {base_row / 1e6:.1f} MB a row, "
+      f"{256 * base_row / 1e9:.1f} GB for 256 rows (without dropout's masks)")
 
 # %% [markdown]
 # With few rows the weights rule, with many the activations, and only these shrink when you accumulate, shorten the texts or freeze an encoder (a frozen encoder keeps neither gradients, nor moments, nor activations). `memory.estimate` counts any model so, and `fit` prints it when memory runs out.
@@ -494,31 +694,68 @@ print(f"BERT-base, 64 tokens, by hand: {base_row / 1e6:.1f} MB a row, {256 * bas
 
 # %%
 g = torch.tensor(1e-8)
-print(f"float16 {g.half().item():.1e}   bfloat16 {g.bfloat16().item():.1e}   float16 with loss × 65536, divided again in float32 {(g * 65536).half().float().item() / 65536:.1e}")
-print("loss too loud: 2 × 65536 in float16 is", (torch.tensor(2.0) * 65536).half().item())
+print(f"float16 {g.half().item():.1e}   bfloat16 {g.bfloat16().item():.1e}   float16 "
+      "with loss × 65536, divided again in float32 "
+      f"{(g * 65536).half().float().item() / 65536:.1e}")
+print(
+    "loss too loud: 2 × 65536 in float16 is", (torch.tensor(2.0) * 65536).half().item()
+)
 w = torch.tensor(1.0)
-print(f"a step of 0.001 from the weight 1: bfloat16 {(w.bfloat16() + torch.tensor(0.001).bfloat16()).item():.4f}, float32 {(w + 0.001).item():.4f}")
+print("a step of 0.001 from the weight 1: bfloat16 "
+      f"{(w.bfloat16() + torch.tensor(0.001).bfloat16()).item():.4f}, float32 "
+      f"{(w + 0.001).item():.4f}")
 tuned_bert, tuned_head, _ = runs[0.002][0]
 tuned_bert.zero_grad()
-cross_entropy(tuned_head(Features(train_vectors.image[:32], tuned_bert(whole.text), whole.labels)), whole.labels).backward()
-gradients = torch.cat([p.grad.flatten().abs() for p in tuned_bert.parameters() if p.grad is not None])
+cross_entropy(
+    tuned_head(
+        Features(train_vectors.image[:32], tuned_bert(whole.text), whole.labels)
+    ),
+    whole.labels,
+).backward()
+gradients = torch.cat(
+    [p.grad.flatten().abs() for p in tuned_bert.parameters() if p.grad is not None]
+)
 gradients = gradients[gradients > 0].double()
 for power in (0, 8, 16):
-    print(f"scale 2^{power:<2d}: {(gradients * 2.0**power < 2.0**-25).double().mean():.3f} of the gradients that are not 0 become 0 in float16")
+    print(f"scale 2^{power:<2d}: "
+          f"{(gradients * 2.0**power < 2.0**-25).double().mean():.3f} of the gradients "
+          "that are not 0 become 0 in float16")
 assert g.half() == 0 and (w.bfloat16() + torch.tensor(0.001).bfloat16()) == 1
 
 def window(power=0.0):
     size = gradients.log2() + power
-    lost, burst = (size < -25).double().mean().item(), (size >= 16).double().mean().item()
+    lost, burst = (
+        (size < -25).double().mean().item(),
+        (size >= 16).double().mean().item(),
+    )
     fig, ax = plots.figure(width=6.4, height=2.5)
     ax.axvspan(-24, 16, color=plots.IMAGE, alpha=0.12, lw=0)
-    ax.hist(size.numpy(), bins=torch.arange(-60, 31, 2).numpy(), color=plots.TEXT, weights=torch.full_like(size, 1 / len(size)).numpy())
-    ax.text(3, ax.get_ylim()[1] * 0.86, "what float16 can hold", color=plots.IMAGE, ha="center", fontsize=9)
-    ax.set(title=f"Loss × 2^{power:.0f}: {lost:.1%} become 0, {burst:.1%} overflow", xlabel="log2 of the gradient's size", ylabel="share of gradients", xlim=(-42, 30))
+    ax.hist(
+        size.numpy(),
+        bins=torch.arange(-60, 31, 2).numpy(),
+        color=plots.TEXT,
+        weights=torch.full_like(size, 1 / len(size)).numpy(),
+    )
+    ax.text(
+        3,
+        ax.get_ylim()[1] * 0.86,
+        "what float16 can hold",
+        color=plots.IMAGE,
+        ha="center",
+        fontsize=9,
+    )
+    ax.set(
+        title=f"Loss × 2^{power:.0f}: {lost:.1%} become 0, {burst:.1%} overflow",
+        xlabel="log2 of the gradient's size",
+        ylabel="share of gradients",
+        xlim=(-42, 30),
+    )
     return fig
 
-plots.explore(window, "Histogram of gradient sizes over the range of float16; the slider scales the loss.", power=(-16.0, 36.0, 2.0, 0.0))
-plots.show(window(0), "Histogram of the sizes of BERT's gradients over the range that float16 can hold; a left tail lies below the smallest number.")
+plots.explore(window, "Histogram of gradient sizes over the range of float16; the "
+                      "slider scales the loss.", power=(-16.0, 36.0, 2.0, 0.0))
+plots.show(window(0), "Histogram of the sizes of BERT's gradients over the range that "
+                      "float16 can hold; a left tail lies below the smallest number.")
 top = 16 - gradients.max().log2().item()
 print(f"no gradient overflows up to a scale of about 2^{top:.1f}")
 
@@ -548,18 +785,37 @@ def timed(name, work):
     return result
 
 for _ in range(5):
-    batch = timed("words to ids, padding", lambda: collate(train_pairs[:32], model.tokenizer))
+    batch = timed(
+        "words to ids, padding", lambda: collate(train_pairs[:32], model.tokenizer)
+    )
     image = timed("image forward", lambda: model.image_encoder(batch.image))
     text = timed("text forward", lambda: model.text_encoder(batch.text))
-    loss = timed("head and loss", lambda: cross_entropy(model.head(Features(image, text, batch.labels)), batch.labels))
+    loss = timed(
+        "head and loss",
+        lambda: cross_entropy(
+            model.head(Features(image, text, batch.labels)), batch.labels
+        ),
+    )
     optimizer.zero_grad()
     timed("backward", loss.backward)
-    timed("clip and AdamW", lambda: (torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0), optimizer.step()))
+    timed(
+        "clip and AdamW",
+        lambda: (
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0),
+            optimizer.step(),
+        ),
+    )
 middle = {name: sorted(seconds)[2] for name, seconds in clock.items()}
 for name, seconds in middle.items():
     print(f"{name:22s} {1000 * seconds:.1f} ms")
-print("the backward pass takes longer than the head, the optimiser and the words together:",
-      middle["backward"] > middle["head and loss"] + middle["clip and AdamW"] + middle["words to ids, padding"])
+print(
+    "the backward pass takes longer than the head, the optimiser and the words "
+    "together:",
+    middle["backward"]
+    > middle["head and loss"]
+    + middle["clip and AdamW"]
+    + middle["words to ids, padding"],
+)
 
 # %% [markdown]
 # On this machine nearly all of it is the two encoders: the backward pass does about twice the work of the forward pass, for it multiplies once for the gradient of the input and once for that of the weights. A GPU shrinks those lines a hundredfold and the first one not at all. Then padding, decoding and copying are what remains, and an expensive chip waits for a cheap one. That is why `fit` tokenises once, keeps pixels as uint8, and prepares the next batch while this one is computed.
@@ -569,21 +825,51 @@ print("the backward pass takes longer than the head, the optimiser and the words
 # %%
 torch.manual_seed(0)
 stopping = FusionModel(freeze(image_encoder("mini")), text_encoder("mini"), n_classes=2)
-history = fit(stopping, train_pairs[:80], desk.sample(100, split="valid"), epochs=8, batch_size=16, learning_rate=2e-3, progress=False)
+history = fit(
+    stopping,
+    train_pairs[:80],
+    desk.sample(100, split="valid"),
+    epochs=8,
+    batch_size=16,
+    learning_rate=2e-3,
+    progress=False,
+)
 lowest, last = int(history["valid_loss"].argmin()), len(history) - 1
-print("training loss below 0.01 at the end:", bool(history["loss"][-1] < 0.01), "  validation loss later at least 1.3 times its lowest:",
-      bool(history["valid_loss"][lowest:].max() > 1.3 * history["valid_loss"].min()))
-print("the lowest comes before the last epoch:", lowest < last, "  and fit has put its weights back:", history.best_epoch == lowest + 1)
+print(
+    "training loss below 0.01 at the end:",
+    bool(history["loss"][-1] < 0.01),
+    "  validation loss later at least 1.3 times its lowest:",
+    bool(history["valid_loss"][lowest:].max() > 1.3 * history["valid_loss"].min()),
+)
+print(
+    "the lowest comes before the last epoch:",
+    lowest < last,
+    "  and fit has put its weights back:",
+    history.best_epoch == lowest + 1,
+)
 fig, ax = plots.figure(width=6, height=2.5)
 epochs = range(1, len(history) + 1)
 ax.plot(epochs, history["loss"], color=plots.GREY, label="training loss")
-ax.plot(epochs, history["valid_loss"], "o-", ms=4, color=plots.TEXT, label="validation loss")
-ax.plot(epochs, history["valid_accuracy"], color=plots.BOTH, label="validation accuracy")
+ax.plot(
+    epochs, history["valid_loss"], "o-", ms=4, color=plots.TEXT, label="validation loss"
+)
+ax.plot(
+    epochs, history["valid_accuracy"], color=plots.BOTH, label="validation accuracy"
+)
 ax.axvline(lowest + 1, color="black", lw=1, ls=":")
-ax.set(title="The training loss does not know when to stop", xlabel="epoch", xticks=list(epochs), ylim=(-0.03, 1.05))
+ax.set(
+    title="The training loss does not know when to stop",
+    xlabel="epoch",
+    xticks=list(epochs),
+    ylim=(-0.03, 1.05),
+)
 ax.legend(fontsize=8, loc=(0.68, 0.08))
-plots.show(fig, "Training loss falls to zero; validation loss is lowest early and then rises, while validation accuracy stays roughly level.")
-assert lowest < last and history["valid_loss"][lowest:].max() > 1.3 * history["valid_loss"].min()
+plots.show(fig, "Training loss falls to zero; validation loss is lowest early and then "
+                "rises, while validation accuracy stays roughly level.")
+assert (
+    lowest < last
+    and history["valid_loss"][lowest:].max() > 1.3 * history["valid_loss"].min()
+)
 
 # %% [markdown]
 # After the dotted line the loss on new tickets rises while their accuracy hardly changes: the model becomes *surer* of its errors before it makes more of them. `patience=3` would stop three epochs after the line; without it, `fit` trains on and still hands back the best epoch.
@@ -593,28 +879,63 @@ assert lowest < last and history["valid_loss"][lowest:].max() > 1.3 * history["v
 # Two real runs on the emoji of lesson 07 are shipped as logs, made by one command each, on a CPU: the course's mini encoders, and **MiniLM** (a BERT of 6 layers, pretrained on over a billion pairs of sentences) with a **ResNet-18**. No pretrained ResNet-18 could be had without a network where this was made, so its weights are random, and the log says so. The place of BERT-base and ResNet-50 is empty: nobody has run it yet, and nothing is drawn that was not measured.
 
 # %%
-wanted = {"mini+mini": ("mini BERT + mini ResNet", plots.GREY), "minilm+resnet18": ("MiniLM + ResNet-18 (random)", plots.BOTH),
-          "bert-base-uncased+resnet50": ("BERT-base + ResNet-50", plots.TEXT)}
+wanted = {
+    "mini+mini": ("mini BERT + mini ResNet", plots.GREY),
+    "minilm+resnet18": ("MiniLM + ResNet-18 (random)", plots.BOTH),
+    "bert-base-uncased+resnet50": ("BERT-base + ResNet-50", plots.TEXT),
+}
 fig, (left, right) = plots.figure(1, 2, width=7.6, height=2.9, sharey=True)
 for name, (title, color) in wanted.items():
     path = ROOT / "data" / "runs" / f"{name}.json"
     ax = right if name.startswith("bert") else left
     if not path.exists():
-        ax.text(0.5, 0.5, "not measured yet", transform=ax.transAxes, ha="center", color=plots.GREY)
-        print(f"{title}: empty. To fill it, on a GPU:\n  python benchmarks/full_run.py --text bert-base-uncased --image resnet50")
+        ax.text(
+            0.5,
+            0.5,
+            "not measured yet",
+            transform=ax.transAxes,
+            ha="center",
+            color=plots.GREY,
+        )
+        print(f"{title}: empty. To fill it, on a GPU:\n  python benchmarks/full_run.py "
+              "--text bert-base-uncased --image resnet50")
         continue
     log = json.loads(path.read_text())
     frozen = torch.tensor(log["before"]["frozen probe"])
-    ax.plot([log["valid_accuracy_at_start"], *(row["valid_accuracy"] for row in log["epochs"])], "o-", ms=3, color=color)
-    ax.text(8, log["epochs"][-1]["valid_accuracy"] + 0.025, title, color=color, fontsize=8, ha="right")
+    ax.plot(
+        [
+            log["valid_accuracy_at_start"],
+            *(row["valid_accuracy"] for row in log["epochs"]),
+        ],
+        "o-",
+        ms=3,
+        color=color,
+    )
+    ax.text(
+        8,
+        log["epochs"][-1]["valid_accuracy"] + 0.025,
+        title,
+        color=color,
+        fontsize=8,
+        ha="right",
+    )
     low, high = log["test_interval"]
-    print(f"{title}, {log['parameters'] / 1e6:.1f} M parameters\n  test: majority {log['majority']:.3f}, image only {torch.tensor(log['before']['image only']).mean():.3f}, "
-          f"text only {torch.tensor(log['before']['text only']).mean():.3f}, frozen probe {frozen.mean():.3f}, fine-tuned {log['test_accuracy']:.3f} ({low:.3f} to {high:.3f})\n"
-          f"  {log['machine']}; {log['date']}; {log['cpu_seconds']} s of CPU\n  {log['command']}")
+    print(f"{title}, {log['parameters'] / 1e6:.1f} M parameters\n  test: majority "
+          f"{log['majority']:.3f}, image only "
+          f"{torch.tensor(log['before']['image only']).mean():.3f}, "
+          f"text only {torch.tensor(log['before']['text only']).mean():.3f}, frozen "
+          f"probe {frozen.mean():.3f}, fine-tuned {log['test_accuracy']:.3f} "
+          f"({low:.3f} to {high:.3f})\n"
+          f"  {log['machine']}; {log['date']}; {log['cpu_seconds']} s of CPU\n  "
+          f"{log['command']}")
 for ax, title in ((left, "Two runs on a CPU"), (right, "BERT-base + ResNet-50")):
-    ax.set(title=title, xlabel="epoch (0: frozen probe)", ylim=(0.5, 1.0), xlim=(-0.3, 8.3))
+    ax.set(
+        title=title, xlabel="epoch (0: frozen probe)", ylim=(0.5, 1.0), xlim=(-0.3, 8.3)
+    )
 left.set_ylabel("validation accuracy")
-plots.show(fig, "Validation accuracy by epoch: the mini encoders from 0.61 to 0.66, MiniLM with a random ResNet-18 from 0.85 down to 0.68 and up to 0.89; the panel for BERT-base and ResNet-50 is empty.")
+plots.show(fig, "Validation accuracy by epoch: the mini encoders from 0.61 to 0.66, "
+                "MiniLM with a random ResNet-18 from 0.85 down to 0.68 and up to 0.89; "
+                "the panel for BERT-base and ResNet-50 is empty.")
 
 # %% [markdown]
 # Read the logs as you would a colleague's.
@@ -629,14 +950,32 @@ plots.show(fig, "Validation accuracy by epoch: the mini encoders from 0.61 to 0.
 if cfg.name == "full":
     from cmlib.datasets import emoji
     sets = {split: emoji(split) for split in ("train", "valid", "test")}
-    big = FusionModel(image_encoder(cfg.image_encoder), text_encoder(cfg.text_encoder), len(sets["train"].class_names)).to(cfg.device)   # line 1
+    # line 1
+    big = FusionModel(
+        image_encoder(cfg.image_encoder),
+        text_encoder(cfg.text_encoder),
+        len(sets["train"].class_names),
+    ).to(cfg.device)
     began = time.perf_counter()
     extract(big, sets["valid"], batch_size=32)
-    print(f"expected: {3 * 3 * (time.perf_counter() - began) * len(sets['train']) / len(sets['valid']) / 60:.1f} minutes for 3 epochs")
-    fit(big, sets["train"], sets["valid"], epochs=3, batch_size=32, learning_rate={"text": 2e-5, "image": 1e-4, "head": 1e-3}, precision="auto")   # line 2
-    print(f"test accuracy {evaluate(big, sets['test']).accuracy:.3f}")                                                                            # line 3
+    print(
+        "expected: "
+        f"{3 * 3 * (time.perf_counter() - began) * len(sets['train']) / len(sets['valid']) / 60:.1f} minutes for 3 epochs"
+    )
+    fit(
+        big,
+        sets["train"],
+        sets["valid"],
+        epochs=3,
+        batch_size=32,
+        learning_rate={"text": 2e-5, "image": 1e-4, "head": 1e-3},
+        precision="auto",
+    )  # line 2
+    # line 3
+    print(f"test accuracy {evaluate(big, sets['test']).accuracy:.3f}")
 else:
-    print("not run at this scale: bert-base-uncased and resnet50, 3 epochs of the emoji. Choose a GPU runtime and run this cell again.")
+    print("not run at this scale: bert-base-uncased and resnet50, 3 epochs of the "
+          "emoji. Choose a GPU runtime and run this cell again.")
 
 # %% [markdown]
 # Before you start it, spend the budget on paper: 3 epochs of 36 steps with peak 2e-5 are an allowance of $108\times0.00002/2 \approx 0.001$ per weight, a fortieth of what section 3 found best. Would you raise the rate, or the number of epochs?
