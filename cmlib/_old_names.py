@@ -30,7 +30,7 @@ MOVED = {  # old module: the new ones that hold its names
 MODELS = {  # names that stood in cmlib.models, which is a package of other modules now
     "Rows": "data.rows",
     "checkpoint_gradients": "training.freeze",
-    "device_of": "training.predict",
+    "device_of": "data.device",
     "extract": "training.predict",
     "freeze": "training.freeze",
     "predict": "training.predict",

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 
 import torch
 
 from cmlib.data.pairs import describe
+from cmlib.data.tree import map_tensors
 
 
 class _Movable:
     def to(self, device, non_blocking: bool = True):
         """The same batch with every tensor on ``device``."""
-        return type(self)(
-            *(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self))
-        )
-
-    def __len__(self):
-        return len(getattr(self, fields(self)[0].name))
+        return map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking), self)
 
 
 @dataclass(frozen=True)
 class ImageBatch(_Movable):
-    """pixels : uint8 or float (batch, 3, height, width), values 0 … 255; encoders normalise them to fit their
+    """pixels : uint8 or float (pictures, 3, height, width), values 0 … 255; encoders normalise them for their
     weights.
+
+    rows : int64 (batch,), the picture of each row, where rows share pictures; None: row k shows picture k. An
+        encoder computes each picture once.
     """
 
     pixels: torch.Tensor
+    rows: torch.Tensor | None = None
 
     def __post_init__(self):
         p = self.pixels
@@ -34,6 +34,13 @@ class ImageBatch(_Movable):
             raise TypeError(
                 f"ImageBatch.pixels must have shape (batch, 3, height, width); got {describe(p)}."
             )
+
+    def __len__(self):
+        return len(self.pixels if self.rows is None else self.rows)
+
+    def spread(self, features: torch.Tensor) -> torch.Tensor:
+        """What was computed for the pictures, (pictures, …), for the rows that show them, (batch, …)."""
+        return features if self.rows is None else features[self.rows]
 
 
 @dataclass(frozen=True)
@@ -50,48 +57,91 @@ class TextBatch(_Movable):
         if not (isinstance(ids, torch.Tensor) and ids.ndim == 2 and ids.dtype == torch.int64):
             raise TypeError(f"TextBatch.input_ids must be int64 (batch, tokens); got {describe(ids)}.")
         if not (isinstance(mask, torch.Tensor) and mask.shape == ids.shape and mask.dtype == torch.int64):
-            raise TypeError(f"TextBatch.attention_mask must be int64 {tuple(ids.shape)} like input_ids; got "
-                            f"{describe(mask)}.")
-        # on a GPU looking would mean to wait for it
-        if mask.device.type == "cpu" and not (there := mask.any(1)).all():
-            raise ValueError(f"{_rows((~there).nonzero().flatten().tolist())} of a TextBatch has no token: "
-                             "attention_mask is 0 everywhere, "
-                             "and there is nothing to read; leave the row out or give it a text.")
+            raise TypeError(
+                f"TextBatch.attention_mask must be int64 {tuple(ids.shape)} like input_ids; got "
+                f"{describe(mask)}."
+            )
+        if mask.device.type == "cpu":  # on a GPU looking would mean to wait for it
+            found = mask.any(1)
+            if not found.all():
+                raise ValueError(
+                    f"{_rows((~found).nonzero().flatten().tolist())} of a TextBatch has no token: "
+                    "attention_mask "
+                    "is 0 everywhere, and there is nothing to read; leave the row out or give it a text."
+                )
+
+    def __len__(self):
+        return len(self.input_ids)
 
 
 @dataclass(frozen=True)
 class Batch(_Movable):
-    """One step's worth of pairs. labels : int64 (batch,)."""
+    """One step's worth of rows; a half that the data do not have is None.
 
-    image: ImageBatch
-    text: TextBatch
-    labels: torch.Tensor
+    labels  : int64 (batch,) class numbers, float (batch,) values or (batch, n) many answers, None without
+        labels
+    targets : what else a task asked for, by name: a tensor (batch, …), a TextBatch, or a list with one entry
+        a row
+    """
+
+    image: ImageBatch | None
+    text: TextBatch | None
+    labels: torch.Tensor | None = None
+    targets: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self):
-        if not isinstance(self.image, ImageBatch):
-            raise TypeError(f"Batch.image must be an ImageBatch; got {type(self.image).__name__}. Are image "
-                            "and text swapped?")
-        if not isinstance(self.text, TextBatch):
-            raise TypeError(f"Batch.text must be a TextBatch; got {type(self.text).__name__}. Are image and "
-                            "text swapped?")
-        if not len(self.image) == len(self.text) == len(self.labels):
-            raise ValueError(f"A batch needs as many images as texts and labels; got {len(self.image)}, "
-                             f"{len(self.text)} "
-                             f"and {len(self.labels)}.")
+        for name, kind in (("image", ImageBatch), ("text", TextBatch)):
+            half = getattr(self, name)
+            if half is not None and not isinstance(half, kind):
+                article = "an" if name == "image" else "a"
+                raise TypeError(
+                    f"Batch.{name} must be {article} {kind.__name__}; got {type(half).__name__}. "
+                    "Are image and text swapped?"
+                )
+        counts = {len(part) for part in self._parts()}
+        if len(counts) > 1:
+            of = {"images": self.image, "texts": self.text, "labels": self.labels} | self.targets
+            found = ", ".join(f"{len(part)} {name}" for name, part in of.items() if part is not None)
+            raise ValueError(f"A batch needs as many of everything as it has rows; got {found}.")
+
+    def __len__(self):
+        return len(next(self._parts()))
+
+    def _parts(self):
+        parts = (self.image, self.text, self.labels, *self.targets.values())
+        return (part for part in parts if part is not None)
 
 
 @dataclass(frozen=True)
 class Features(_Movable):
-    """What the encoders make of a batch. image : (batch, image_size); text : (batch, text_size); labels :
-    int64 (batch,).
+    """What the encoders make of a batch. image : (batch, image_size); text : (batch, text_size); labels and
+    targets as in Batch.
     """
 
     image: torch.Tensor
     text: torch.Tensor
-    labels: torch.Tensor
+    labels: torch.Tensor | None = None
+    targets: dict[str, object] = field(default_factory=dict)
+
+    def __len__(self):
+        return len(self.image)
 
     def __getitem__(self, rows) -> Features:
-        return Features(self.image[rows], self.text[rows], self.labels[rows])
+        labels = None if self.labels is None else self.labels[rows]
+        targets = {name: take(values, rows) for name, values in self.targets.items()} if self.targets else {}
+        return Features(self.image[rows], self.text[rows], labels, targets)
+
+    def answers(self, rows) -> Batch:
+        """Labels and targets of these rows, without their features."""
+        targets = {name: take(values, rows) for name, values in self.targets.items()}
+        return Batch(None, None, None if self.labels is None else self.labels[rows], targets)
+
+
+def take(values, rows):
+    """Those rows of a tensor or of a list with one entry a row; rows : as a tensor is indexed."""
+    if isinstance(values, torch.Tensor):
+        return values[rows]
+    return [values[row] for row in torch.arange(len(values))[rows].reshape(-1).tolist()]
 
 
 def _rows(rows: list[int]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, is_dataclass, replace
 
 import torch
+
+from cmlib.data.tree import leaves, map_tensors
 
 
 def batches(n: int, batch_size: int, generator: torch.Generator, lengths: torch.Tensor | None = None,
@@ -28,15 +29,26 @@ def batches(n: int, batch_size: int, generator: torch.Generator, lengths: torch.
     return [cut[i] for i in torch.randperm(len(cut), generator=generator).tolist()]
 
 
-def prefetch(load: Callable, items: Iterable, device: torch.device, depth: int = 2) -> Iterator:
+def prefetch(
+    load: Callable, items: Iterable, device: torch.device, depth: int = 2, resident: bool = False
+) -> Iterator:
     """load(item) of each item, in order, with its tensors on ``device``.
 
     For a GPU a thread gathers and pads ``depth`` batches ahead, in pinned memory, and copies them on a stream
     of its own while the model computes. For a CPU there is nothing to overlap with. An error in ``load`` is
     raised here, at its turn.
+
+    resident : the data are on the GPU already, and there is nothing to bring
     """
+    if resident:
+        yield from map(load, items)
+        return
     if device.type != "cuda":
-        yield from (_each(load(item), lambda tensor: tensor.to(device)) for item in items)
+        for item in items:
+            value = load(item)
+            first = next(leaves(value), None)
+            here = first is None or first.device == device
+            yield value if here else map_tensors(lambda tensor: tensor.to(device), value)
         return
     stream, waiting = torch.cuda.Stream(device), deque()
     # data that is on the GPU already may still be on its way
@@ -44,8 +56,9 @@ def prefetch(load: Callable, items: Iterable, device: torch.device, depth: int =
 
     def ahead(item):
         with torch.cuda.stream(stream):
-            value = _each(load(item), lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
-            return _each(value, lambda tensor: tensor.to(device, non_blocking=True)), stream.record_event()
+            value = map_tensors(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory(), load(item))
+            moved = map_tensors(lambda tensor: tensor.to(device, non_blocking=True), value)
+            return moved, stream.record_event()
 
     with ThreadPoolExecutor(1, "prefetch") as thread:
         try:
@@ -69,20 +82,4 @@ def _arrived(loaded, device):
         tensor.record_stream(now)
         return tensor
 
-    return _each(value, used)
-
-
-def _each(value, change):
-    """The same lists and dataclasses with every tensor of a batch changed; the row numbers of a part stay
-    where they are.
-    """
-    if isinstance(value, torch.Tensor):
-        return change(value)
-    if isinstance(value, list):
-        return [_each(item, change) for item in value]
-    if is_dataclass(value):
-        return replace(
-            value,
-            **{f.name: _each(getattr(value, f.name), change) for f in fields(value) if f.name != "rows"},
-        )
-    return value
+    return map_tensors(used, value)

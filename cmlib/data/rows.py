@@ -2,41 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 
 import torch
 
-from cmlib.data.batch import Batch, ImageBatch, TextBatch
+from cmlib.data.batch import Batch, ImageBatch, take
 from cmlib.data.pairs import Pairs
-from cmlib.data.tokens import pad, tokenise
+from cmlib.data.tokens import TokenRows
 
 
 class Rows:
-    """Data ready for steps: ``rows[index]`` is a Batch. The words of Pairs are tokenised once, here, not once
-    per epoch.
+    """Data ready for steps: ``rows[index]`` is a Batch. Words are tokenised once, here, not once per epoch.
 
-    lengths : int64 (rows,), tokens of each row · to(device) : the same rows there, if they fit: no copies
-        while training
+    targets : names of extras that every batch carries; a list of strings becomes a TextBatch
+    labels, extras : those of the pairs; lengths : int64 (rows,), tokens of each row, None without texts
+    to(device) : the same rows there, if they fit: no copies while training
     """
 
-    def __init__(self, pairs: Pairs, tokenizer):
-        self.images, self.labels = pairs.images, pairs.labels
-        ids = tokenise(pairs.texts, tokenizer)
-        self.lengths = torch.tensor([len(row) for row in ids])
-        self.ids = pad(ids, tokenizer.pad_token_id).input_ids  # (rows, longest)
+    def __init__(self, pairs: Pairs, tokenizer=None, targets: Sequence[str] = ()):
+        self.images, self.picture, self.labels, self.extras = (
+            pairs.images,
+            pairs.picture,
+            pairs.labels,
+            pairs.extras,
+        )
+        self.texts = None if pairs.texts is None else TokenRows(pairs.texts, tokenizer)
+        self.lengths = None if self.texts is None else self.texts.lengths
+        self.n, self.targets = len(pairs), {}
+        for name in targets:
+            if name not in pairs.extras:
+                there = ", ".join(pairs.extras) or "none"
+                raise ValueError(
+                    f"The task reads the extra {name!r} of every row; this data has {there}: add it to the "
+                    "extras "
+                    "of the Pairs."
+                )
+            values = pairs.extras[name]
+            words = isinstance(values, Sequence) and len(values) and isinstance(values[0], str)
+            self.targets[name] = TokenRows(values, tokenizer) if words else values
 
     def __len__(self):
-        return len(self.labels)
+        return self.n
 
     def __getitem__(self, index: torch.Tensor) -> Batch:
-        lengths = self.lengths[index]
-        longest = int(lengths.max())  # of this batch: dynamic padding
-        mask = (torch.arange(longest) < lengths[:, None]).long().to(self.ids.device)  # (batch, longest)
         return Batch(
-            ImageBatch(self.images[index]), TextBatch(self.ids[index, :longest], mask), self.labels[index]
+            self._image(index),
+            None if self.texts is None else self.texts[index],
+            None if self.labels is None else self.labels[index],
+            self._targets(index),
         )
+
+    def answers(self, index: torch.Tensor) -> Batch:
+        """Labels and targets of these rows, without pictures and words."""
+        return Batch(None, None, None if self.labels is None else self.labels[index], self._targets(index))
+
+    def _image(self, index) -> ImageBatch | None:
+        if self.picture is None:
+            return None if self.images is None else ImageBatch(self.images[index])
+        shown, rows = self.picture[index].unique(return_inverse=True)  # each picture of the batch once
+        return ImageBatch(self.images[shown], rows)
+
+    def _targets(self, index) -> dict[str, object]:
+        return {
+            name: values[index] if isinstance(values, TokenRows) else take(values, index)
+            for name, values in self.targets.items()
+        }
 
     def to(self, device) -> Rows:
         moved = copy(self)
-        moved.images, moved.ids, moved.labels = (t.to(device) for t in (self.images, self.ids, self.labels))
+        moved.images, moved.labels = (None if t is None else t.to(device) for t in (self.images, self.labels))
+        moved.texts = None if self.texts is None else self.texts.to(device)
+        moved.targets = {
+            name: values.to(device) if isinstance(values, torch.Tensor | TokenRows) else values
+            for name, values in self.targets.items()
+        }
         return moved
+
+

@@ -11,6 +11,34 @@ from cmlib.data.batch import Batch, ImageBatch, TextBatch, _rows
 from cmlib.data.pairs import Pairs
 
 
+class TokenRows:
+    """The ids of every text, tokenised once. lengths : int64 (rows,), tokens of each; ``rows[index]`` is a
+    TextBatch.
+    """
+
+    def __init__(self, texts: Sequence[str], tokenizer):
+        ids = tokenise(texts, tokenizer)
+        self.lengths = torch.tensor([len(row) for row in ids])
+        self.ids = pad(ids, tokenizer.pad_token_id).input_ids  # (rows, longest)
+
+    def __len__(self):
+        return len(self.lengths)
+
+    def __getitem__(self, index: torch.Tensor) -> TextBatch:
+        lengths = self.lengths[index]
+        longest = int(lengths.max())  # of this batch: dynamic padding
+        mask = (torch.arange(longest) < lengths[:, None]).long().to(self.ids.device)  # (batch, longest)
+        return TextBatch(self.ids[index, :longest], mask)
+
+    def to(self, device) -> TokenRows:
+        """The same rows with their ids on ``device``; the lengths stay, so that no batch waits to read
+        them.
+        """
+        moved = object.__new__(TokenRows)
+        moved.lengths, moved.ids = self.lengths, self.ids.to(device)
+        return moved
+
+
 def pad(token_ids: list[list[int]], pad_id: int = 0) -> TextBatch:
     """Pad to the longest row of *this* batch (dynamic padding) and build the mask that goes with it."""
     rows = [torch.tensor(row, dtype=torch.int64) for row in token_ids]
@@ -21,15 +49,20 @@ def pad(token_ids: list[list[int]], pad_id: int = 0) -> TextBatch:
 def tokenise(texts: Sequence[str], tokenizer) -> list[list[int]]:
     """The ids of each text, 128 at most; ValueError naming the rows of which no token is left."""
     ids = tokenizer(list(texts), truncation=True, max_length=128)["input_ids"]
-    if empty := [row for row, found in enumerate(ids) if not found]:
-        raise ValueError(f"{_rows(empty)} has no token: its text is {texts[empty[0]]!r}, of which the "
-                         "tokenizer leaves nothing; write a "
-                         "text or leave the row out.")
+    empty = [row for row, found in enumerate(ids) if not found]
+    if empty:
+        raise ValueError(
+            f"{_rows(empty)} has no token: its text is {texts[empty[0]]!r}, of which the tokenizer leaves "
+            "nothing; "
+            "write a text or leave the row out."
+        )
     return ids
 
 
 def collate(pairs: Pairs, tokenizer) -> Batch:
     """Pairs → Batch: pixels stay uint8, words become padded ids."""
-    return Batch(
-        ImageBatch(pairs.images), pad(tokenise(pairs.texts, tokenizer), tokenizer.pad_token_id), pairs.labels
-    )
+    image = None if pairs.images is None else ImageBatch(pairs.images, pairs.picture)
+    text = None
+    if pairs.texts is not None:
+        text = pad(tokenise(pairs.texts, tokenizer), tokenizer.pad_token_id)
+    return Batch(image, text, pairs.labels)

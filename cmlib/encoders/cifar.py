@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cmlib.data.device import settle
+
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # the weights were trained with ImageNet's statistics
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -82,7 +84,7 @@ class CifarResNet(nn.Module):
         """After the stem and after each stage: (batch, 16, 32, 32), (…, 16, 32, 32), (…, 32, 16, 16), (…, 64,
         8, 8).
         """
-        found = [self.bn1(self.conv1(x)).relu()]
+        found = [self.bn1(self.conv1(x.to(self.conv1.weight.device))).relu()]
         for stage in (self.layer1, self.layer2, self.layer3):
             found.append(stage(found[-1]))
         return found
@@ -109,7 +111,7 @@ def load_weights(path: Path | str) -> dict[str, torch.Tensor]:
 
 
 def cifar_resnet(path: Path | str, blocks: int = 3) -> CifarResNet:
-    """The network with the weights of ``path``, in eval mode."""
+    """The network with the weights of ``path``, at home, in eval mode."""
     model = CifarResNet(blocks)
     weights = load_weights(path)
     missing, surplus = (
@@ -127,4 +129,4 @@ def cifar_resnet(path: Path | str, blocks: int = 3) -> CifarResNet:
                              f"{name!r} is "
                              f"{tuple(weights[name].shape)} there and {tuple(tensor.shape)} here.")
     model.load_state_dict(weights, strict=False)
-    return model.eval()
+    return settle(model).eval()

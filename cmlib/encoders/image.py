@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from cmlib.data.batch import ImageBatch
+from cmlib.data.device import follow, settle
 from cmlib.data.pairs import describe
 from cmlib.encoders import zoo
+from cmlib.encoders.stand_ins import maker
 from cmlib.encoders.weights import load_shipped, unknown
 
 MINI_SIZE, MINI_WIDTH = 64, 16
@@ -24,7 +26,11 @@ class ImageEncoder(nn.Module):
 
     Pixels 0 … 255 are resized to ``image_size`` if they differ, scaled to 0 … 1, then normalised with the
     mean and std that the *weights* were trained with: statistics belong to weights, not to data.
+    pretrained : whether real weights were loaded; what is claimed of them holds only then
+    A batch that is on another device is brought to where the encoder is.
     """
+
+    pretrained = False
 
     def __init__(self, trunk: nn.Module, hidden_size: int, image_size: int, mean=MINI_MEAN, std=MINI_STD,
                  channels_last: bool = False):
@@ -36,23 +42,26 @@ class ImageEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 
     def extra_repr(self) -> str:
-        return f"hidden_size={self.hidden_size}, image_size={self.image_size} (pictures of another size are resized)"
+        sizes = f"hidden_size={self.hidden_size}, image_size={self.image_size}"
+        return f"{sizes} (pictures of another size are resized)"
 
     def normalise(self, batch: ImageBatch) -> torch.Tensor:
         """float (batch, 3, image_size, image_size), as the weights want to see it."""
         if not isinstance(batch, ImageBatch):
             raise TypeError(f"An image encoder reads an ImageBatch; got {describe(batch)}. Are image and "
                             "text swapped?")
-        pixels = batch.pixels.to(self.mean.dtype)
+        pixels = follow(batch, self).pixels.to(self.mean.dtype)
         if tuple(pixels.shape[2:]) != (self.image_size, self.image_size):
             pixels = interpolate(pixels, (self.image_size, self.image_size), mode="bilinear", antialias=True)
         return ((pixels / 255 - self.mean) / self.std).contiguous(memory_format=self.layout)
 
     def feature_map(self, batch: ImageBatch) -> torch.Tensor:
-        return self.trunk(self.normalise(batch))  # (batch, hidden_size, h, w)
+        grid = self.trunk(self.normalise(batch))  # (pictures, hidden_size, h, w)
+        return batch.spread(grid)  # (batch, hidden_size, h, w)
 
     def forward(self, batch: ImageBatch) -> torch.Tensor:
-        return self.feature_map(batch).mean((2, 3))  # (batch, hidden_size): the mean over all places
+        pooled = self.trunk(self.normalise(batch)).mean((2, 3))  # (pictures, hidden_size): the mean over all places
+        return batch.spread(pooled)  # (batch, hidden_size)
 
 
 def _cnn(hidden_size: int = 128, image_size: int = MINI_SIZE, channels_last: bool = False):
@@ -95,6 +104,7 @@ def trunk_of(resnet: nn.Module) -> nn.Module:
 
 def _mini(pretrained: bool = True, image_size: int = MINI_SIZE, channels_last: bool = True):
     encoder = ImageEncoder(mini_resnet(), 8 * MINI_WIDTH, image_size, channels_last=channels_last)
+    encoder.pretrained = pretrained
     return load_shipped(encoder, "mini-resnet") if pretrained else encoder
 
 
@@ -116,7 +126,10 @@ def _torchvision(
     elif weights != "DEFAULT":
         raise ValueError(f"weights={weights!r} and pretrained=False contradict each other: leave one of them "
                          "out.")
-    return ImageEncoder(trunk_of(resnet), resnet.fc.in_features, image_size or size, mean, std, channels_last)
+    trunk, width = trunk_of(resnet), resnet.fc.in_features
+    encoder = ImageEncoder(trunk, width, image_size or size, mean, std, channels_last)
+    encoder.pretrained = pretrained
+    return encoder
 
 
 _MADE_HERE = {"cnn": _cnn, "mini": _mini}
@@ -133,7 +146,8 @@ KNOWN = (
 
 
 def image_encoder(name: str, **settings) -> ImageEncoder:
-    """The image encoder of that name: "cnn", "mini", or a ResNet of torchvision ("resnet18", "resnet50", …).
+    """The image encoder of that name, at home: "cnn", "mini", or a ResNet of torchvision ("resnet18",
+    "resnet50", …).
 
     pretrained : False for fresh weights ("mini" and ResNets; torchvision's are fetched once, then kept in its
         cache)
@@ -153,4 +167,7 @@ def image_encoder(name: str, **settings) -> ImageEncoder:
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise ValueError(f"image_size={size!r} must be one whole number of pixels, such as 224: pictures "
                          "become squares of it.")
-    return make(**settings) if make is not _torchvision else make(name, **settings)
+    substitute = maker(name, settings)
+    if substitute is not None:
+        return settle(substitute(**settings))
+    return settle(make(**settings) if make is not _torchvision else make(name, **settings))

@@ -12,8 +12,10 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cmlib.data.batch import TextBatch
+from cmlib.data.device import follow, settle
 from cmlib.data.pairs import describe
 from cmlib.encoders.hub import load_pretrained
+from cmlib.encoders.stand_ins import maker
 from cmlib.encoders.tokenizer import mini_tokenizer
 from cmlib.encoders.weights import load_shipped, unknown
 
@@ -25,7 +27,11 @@ class TextEncoder(nn.Module):
     """forward(TextBatch) → (batch, hidden_size): the mean of the states of the tokens that are not padding.
 
     states(TextBatch) → (batch, tokens, hidden_size) · tokenizer : callable as those of transformers are
+    pretrained : whether real weights were loaded; what is claimed of them holds only then
+    A batch that is on another device is brought to where the encoder is.
     """
+
+    pretrained = False
 
     def __init__(self, tokenizer, hidden_size: int):
         super().__init__()
@@ -35,7 +41,8 @@ class TextEncoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, batch: TextBatch) -> torch.Tensor:
-        states = self.states(_expect_text(batch))  # (batch, tokens, hidden_size)
+        batch = _read(batch, self)
+        states = self.states(batch)  # (batch, tokens, hidden_size)
         mask = batch.attention_mask[:, :, None].to(states.dtype)  # (batch, tokens, 1)
         return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
 
@@ -48,7 +55,7 @@ class BagOfWords(TextEncoder):
         self.embedding = nn.Embedding(len(tokenizer), hidden_size, padding_idx=tokenizer.pad_token_id)
 
     def states(self, batch: TextBatch) -> torch.Tensor:
-        return self.embedding(_expect_text(batch).input_ids)
+        return self.embedding(_read(batch, self).input_ids)
 
 
 class Lstm(TextEncoder):
@@ -62,13 +69,15 @@ class Lstm(TextEncoder):
         self.lstm = nn.LSTM(hidden_size, hidden_size, batch_first=True)
 
     def _run(self, batch):
-        lengths = _expect_text(batch).attention_mask.sum(1).clamp(min=1).cpu()
+        batch = _read(batch, self)
+        lengths = batch.attention_mask.sum(1).clamp(min=1).cpu()
         words = self.embedding(batch.input_ids)  # (batch, tokens, hidden_size)
         # Packed, so that the LSTM stops at the last word of each row instead of reading on through the
         # padding.
         return self.lstm(pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False))
 
     def states(self, batch: TextBatch) -> torch.Tensor:
+        # (batch, tokens, hidden_size), as long as the batch is and not only as its longest row
         return pad_packed_sequence(
             self._run(batch)[0], batch_first=True, total_length=batch.input_ids.shape[1]
         )[0]
@@ -94,7 +103,7 @@ class Bert(TextEncoder):
         self.model, self.pooling = model, pooling
 
     def states(self, batch: TextBatch) -> torch.Tensor:
-        batch = _expect_text(batch)
+        batch = _read(batch, self)
         return self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
 
     def forward(self, batch: TextBatch) -> torch.Tensor:
@@ -113,7 +122,9 @@ def _mini(pretrained: bool = True, pooling: str = "mean"):
 
     tokenizer = mini_tokenizer()
     model = BertModel(mini_bert_config(len(tokenizer)), add_pooling_layer=False)
-    return Bert(load_shipped(model, "mini-bert") if pretrained else model, tokenizer, pooling)
+    encoder = Bert(load_shipped(model, "mini-bert") if pretrained else model, tokenizer, pooling)
+    encoder.pretrained = pretrained
+    return encoder
 
 
 def _bag(hidden_size: int = 128):
@@ -127,7 +138,7 @@ def _lstm(hidden_size: int = 128):
 def _hub(name: str, pretrained: bool = True, pooling: str = "mean", revision: str | None = None):
     model, tokenizer, commit = load_pretrained(name, revision, pretrained)
     encoder = Bert(model, tokenizer, pooling)
-    encoder.revision = commit
+    encoder.revision, encoder.pretrained = commit, pretrained
     return encoder
 
 
@@ -136,8 +147,8 @@ KNOWN = (*_MADE_HERE, "bert-base-uncased", "distilbert-base-uncased", "roberta-b
 
 
 def text_encoder(name: str, **settings) -> TextEncoder:
-    """The text encoder of that name: "bag", "lstm", "mini", a model on the Hugging Face hub, or a local
-    folder.
+    """The text encoder of that name, at home: "bag", "lstm", "mini", a model on the Hugging Face hub, or a
+    local folder.
 
     pretrained : False for the same architecture with fresh weights ("mini" and hub names)
     pooling    : "mean" or "cls" ("mini" and hub names); hidden_size : width ("bag" and "lstm")
@@ -153,11 +164,15 @@ def text_encoder(name: str, **settings) -> TextEncoder:
         raise TypeError(
             f"The text encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}."
         )
-    return make(**settings) if make is not _hub else make(str(name), **settings)
+    substitute = maker(str(name), settings)
+    if substitute is not None:
+        return settle(substitute(**settings))
+    return settle(make(**settings) if make is not _hub else make(str(name), **settings))
 
 
-def _expect_text(batch) -> TextBatch:
+def _read(batch, encoder: TextEncoder) -> TextBatch:
+    """The batch where the encoder is; TypeError if it is none of words."""
     if not isinstance(batch, TextBatch):
         raise TypeError(f"A text encoder reads a TextBatch; got {describe(batch)}. Are image and text "
                         "swapped?")
-    return batch
+    return follow(batch, encoder)

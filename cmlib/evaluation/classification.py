@@ -14,7 +14,8 @@ from torch import nn
 
 from cmlib.data.batch import Features
 from cmlib.data.pairs import Pairs
-from cmlib.training.predict import predict
+from cmlib.tasks.base import Task
+from cmlib.training.predict import keep_all, predict, prepare
 
 __all__ = ["Metrics", "Share", "confusion_matrix", "evaluate", "predict", "score", "wilson"]
 
@@ -84,21 +85,30 @@ class Metrics(Share):
 
 
 def evaluate(
-    model: nn.Module, data: Pairs | Features, by=None, group_names=None, batch_size: int = 256
-) -> Metrics:
+    model: nn.Module,
+    data: Pairs | Features,
+    by=None,
+    group_names=None,
+    batch_size: int = 256,
+    task: Task | None = None,
+) -> Metrics | dict[str, float]:
     """Predict every row and score it.
 
     by : one group per row (tensor, list of words), or the name of an extra of Pairs ("situation")
     group_names : a word for each group number, in order: ("R", "I", "T", "S")
+    task : of a model that does not classify; the result is then the scores that the task has, {"recall@1": …}
     """
+    if task is not None:
+        rows = prepare(model, data, task.targets)
+        return task.score(keep_all(model, task, model, rows, batch_size), rows)
     if isinstance(by, str):
-        if by not in (extras := getattr(data, "extras", {})):
-            raise ValueError(f"There is no extra {by!r} to group by; this data has "
-                             f"{', '.join(extras) or 'none'}.")
+        extras = getattr(data, "extras", {})
+        if by not in extras:
+            there = ", ".join(extras) or "none"
+            raise ValueError(f"There is no extra {by!r} to group by; this data has {there}.")
         by = extras[by]
-    return score(
-        predict(model, data, batch_size), data.labels, by, group_names, getattr(data, "class_names", None)
-    )
+    names = getattr(data, "class_names", None)
+    return score(predict(model, data, batch_size), data.labels, by, group_names, names)
 
 
 def score(logits: torch.Tensor, labels: torch.Tensor, by=None, group_names=None, class_names=None) -> Metrics:
@@ -108,10 +118,10 @@ def score(logits: torch.Tensor, labels: torch.Tensor, by=None, group_names=None,
     if len(logits) != len(labels):
         raise ValueError(f"{len(logits)} rows of logits for {len(labels)} labels: there must be as many.")
     n_classes, guess = logits.shape[1], logits.argmax(1)
-    if len(outside := ((labels < 0) | (labels >= n_classes)).nonzero()[:, 0]):
+    outside = ((labels < 0) | (labels >= n_classes)).nonzero()[:, 0]
+    if len(outside):
         raise ValueError(f"Row {int(outside[0])} has label {int(labels[outside[0]])}, but the logits are of "
-                         f"{n_classes} "
-                         f"classes (0 to {n_classes - 1}).")
+                         f"{n_classes} classes (0 to {n_classes - 1}).")
     groups = {} if by is None else _by_group(guess == labels, by, group_names)
     names = tuple(class_names or map(str, range(n_classes)))
     return Metrics(

@@ -1,4 +1,4 @@
-"""Fusion: how the features of a picture and of its words become one prediction."""
+"""Feature concatenation: both halves side by side, then a linear layer or an MLP."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cmlib.data.batch import Features
+from cmlib.data.device import follow, settle
 from cmlib.data.pairs import describe
 
 HEADS = ("linear", "mlp")
@@ -26,6 +27,7 @@ class Concat(nn.Module):
     head : "linear" (cannot represent an exclusive-or of the halves) or "mlp" (can)
     use : which halves the head may look at; ("image",) and ("text",) are the one-modality baselines
     forward : Features with image (batch, image_size) and text (batch, text_size) → logits (batch, n_classes)
+    The head is made at home, and brings features from another device to where it is.
     """
 
     def __init__(
@@ -65,13 +67,14 @@ class Concat(nn.Module):
                 nn.Linear(hidden_size, n_classes),
             )
         )
+        settle(self)
 
     def joint(self, features: Features) -> torch.Tensor:
         """The concatenated features [F_I ; F_T], after normalisation: (batch, image_size + text_size)."""
         if not isinstance(features, Features):
             raise TypeError(f"Concat reads Features; got {describe(features)}. A FusionModel turns a Batch "
                             "into Features.")
-        halves = []
+        features, halves = follow(features, self), []
         for name in self.use:
             half = getattr(features, name)
             if half.ndim != 2 or half.shape[1] != self.sizes[name]:

@@ -1,4 +1,4 @@
-"""Models: two encoders and a head, the one-modality baselines, and what to do with frozen parts."""
+"""Two encoders and a head, and the one-modality baselines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cmlib.data.batch import Batch, Features
+from cmlib.data.device import device_of, follow
 from cmlib.data.pairs import describe
 from cmlib.fusion.concat import MODALITIES, Concat
 
@@ -18,6 +19,7 @@ class FusionModel(nn.Module):
     head : "linear", "mlp", or any module that maps Features to logits
     use  : ("image",) or ("text",) makes the one-modality baseline; the other encoder is then never run by
         ``forward``
+    The head follows its encoders to their device, and so does every batch.
     """
 
     def __init__(
@@ -39,21 +41,32 @@ class FusionModel(nn.Module):
             head = Concat(
                 image_encoder.hidden_size, text_encoder.hidden_size, n_classes, head, normalize, use=use
             )
-        self.head, self.use = head, getattr(head, "use", MODALITIES)
+        self.head, self.use = head.to(device_of(self)), getattr(head, "use", MODALITIES)
+
+    def branches(self) -> dict[str, nn.Module]:
+        """The parts that may learn at rates of their own (cmlib.training.optim), by name."""
+        return {"text": self.text_encoder, "image": self.image_encoder, "head": self.head}
 
     @property
     def tokenizer(self):
         return self.text_encoder.tokenizer
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether both encoders have real weights: what a lesson claims of them holds only then."""
+        encoders = self.image_encoder, self.text_encoder
+        return all(getattr(encoder, "pretrained", False) for encoder in encoders)
 
     def encode(self, batch: Batch, use: Sequence[str] = MODALITIES) -> Features:
         """Batch → Features; a half that is not in ``use`` stays empty, (batch, 0)."""
         if not isinstance(batch, Batch):
             raise TypeError(f"FusionModel reads a Batch; got {describe(batch)}. cmlib.data.tokens.collate "
                             "makes one from Pairs.")
-        nothing = batch.labels.new_empty(len(batch), 0, dtype=torch.float32)
+        batch = follow(batch, self)
+        nothing = torch.empty(len(batch), 0, device=device_of(self))
         image = self.image_encoder(batch.image) if "image" in use else nothing  # (batch, image_size)
         text = self.text_encoder(batch.text) if "text" in use else nothing  # (batch, text_size)
-        return Features(image, text, batch.labels)
+        return Features(image, text, batch.labels, batch.targets)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         return self.head(self.encode(batch, self.use))  # (batch, n_classes)

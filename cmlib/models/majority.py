@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from cmlib.data.batch import Batch, Features
+from cmlib.data.device import settle
 
 
 class Majority(nn.Module):
@@ -19,6 +20,7 @@ class Majority(nn.Module):
         # finite for a class that never occurs
         self.register_buffer("log_shares", shares.clamp(min=1e-9).log())
         self.n_classes = n_classes
+        settle(self)
 
     def forward(self, batch: Batch | Features) -> torch.Tensor:
         return self.log_shares.expand(len(batch.labels), -1)  # (batch, n_classes)

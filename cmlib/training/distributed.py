@@ -13,6 +13,8 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
+from cmlib.data.tree import interleave
+
 
 @dataclass(frozen=True)
 class Team:
@@ -24,7 +26,8 @@ class Team:
     def total(self, value: torch.Tensor) -> torch.Tensor:
         """The sum over all processes."""
         if self.size > 1:
-            dist.all_reduce(value := value.clone())
+            value = value.clone()
+            dist.all_reduce(value)
         return value
 
     def gather(self, value) -> list:
@@ -34,6 +37,19 @@ class Team:
         values = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+    def rows(self, own: torch.Tensor, n: int) -> torch.Tensor:
+        """The n rows of a batch whose rows rank, rank + size, … are ``own``; without gradients, on every
+        process.
+        """
+        if self.size == 1:
+            return own
+        most = -(-n // self.size)
+        padded = own.new_zeros(most, *own.shape[1:])
+        padded[: len(own)] = own
+        shares = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(shares, padded)
+        return interleave([share[: len(range(rank, n, self.size))] for rank, share in enumerate(shares)], n)
 
     def wait(self) -> None:
         if self.size > 1:

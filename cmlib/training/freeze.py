@@ -42,7 +42,7 @@ def checkpoint_gradients(model: nn.Module) -> nn.Module:
         if not (stage.training and torch.is_grad_enabled()):
             return forward(x)
         return checkpoint(
-            forward, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_at_rest(stage))
+            forward, x, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_at_rest(stage))
         )
 
     found = 0
@@ -64,7 +64,7 @@ def checkpoint_gradients(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _statistics_at_rest(module):
+def statistics_at_rest(module):
     """BatchNorm normalises with the batch, but does not count it a second time."""
     norms = [(part, part.momentum, part.num_batches_tracked) for part in module.modules()
              if getattr(part, "track_running_stats", False)]

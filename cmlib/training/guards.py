@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from cmlib.data.batch import Features
+from cmlib.data.tree import leaves
 from cmlib.training.distributed import Team
+
+LARGEST = 1000  # numbers a row
 
 
 def check_call(train, valid, monitor, patience, **counts) -> None:
     for name, value in (*counts.items(), ("patience", patience)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name}={value!r} must be a whole number, at least 1.")
     if patience is not None and valid is None:
         raise ValueError("patience needs validation data: pass it as the second argument.")
-    if monitor not in ("valid_loss", "valid_accuracy"):
-        raise ValueError(f"monitor={monitor!r} must be 'valid_loss' or 'valid_accuracy'.")
-    labels = getattr(train, "labels", None)
-    if isinstance(labels, torch.Tensor) and len(labels) and len(labels.unique()) == 1:
-        raise ValueError(f"Every row of the training data has class {int(labels[0])}: nothing can be learned "
-                         "from one class.")
+    if not isinstance(monitor, str) or not monitor.startswith("valid_"):
+        raise ValueError(
+            f"monitor={monitor!r} must be a score of the validation data, such as 'valid_loss' or "
+            "'valid_accuracy'."
+        )
+
+
+def check_bucketed(bucketed: bool, rows) -> None:
+    if bucketed and getattr(rows, "lengths", None) is None:
+        kind = "Features have" if isinstance(rows, Features) else "rows without texts have"
+        raise ValueError(f"bucketed=True sorts rows by the length of their texts, and {kind} none: leave it "
+                         "out.")
+
+
+def check_monitor(monitor: str, scores: dict) -> None:
+    """Before the first step: is there such a score?"""
+    names = [f"valid_{name}" for name in scores]
+    if monitor not in names:
+        near = difflib.get_close_matches(monitor, names, 1, 0)[0]
+        raise ValueError(
+            f"There is no score monitor={monitor!r}; did you mean {near!r}? This task has {', '.join(names)}."
+        )
+
+
+def check_norms(model: nn.Module, task, accumulate: int, team: Team) -> None:
+    """Rows that are compared must all be seen by a BatchNorm in training mode, which sees one part of
+    them.
+    """
+    if task.separable or (accumulate == 1 and team.size == 1):
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and not getattr(module, "frozen", False):
+            raise ValueError(
+                f"{type(task).__name__} compares the rows of a batch, and the BatchNorm {name!r} would see "
+                "only those "
+                "of its part: freeze it (cmlib.freeze), or train without "
+                f"{'several processes' if accumulate == 1 else 'accumulate'}."
+            )
 
 
 def check_compiler(device: torch.device) -> None:
@@ -39,23 +78,24 @@ def check_compiler(device: torch.device) -> None:
                                 "(macOS: xcode-select --install), or leave compile out.")
 
 
-def check_labels(name: str, rows, logits: torch.Tensor) -> None:
-    if rows is None or logits.ndim != 2 or logits.shape[1] < 2:
-        return
-    low, high, classes = int(rows.labels.min()), int(rows.labels.max()), logits.shape[1]
-    if not 0 <= low <= high < classes:
-        raise ValueError(f"The labels of {name} run from {low} to {high}, but the model has {classes} "
-                         "classes "
-                         f"(0 to {classes - 1}): relabel, or build it with as many classes as there are.")
+def bad_rows(seen: list[tuple[torch.Tensor, object]]) -> list[int]:
+    """The rows whose outputs are not finite. seen : (row numbers, outputs) of every part of a batch."""
+    found = []
+    for rows, outputs in seen:
+        bad = torch.zeros(len(rows), dtype=torch.bool)
+        for tensor in leaves(outputs):
+            if tensor.ndim and len(tensor) == len(rows) and tensor.is_floating_point():
+                bad |= ~tensor.detach().reshape(len(rows), -1).isfinite().all(1).cpu()
+        found += rows[bad].tolist()
+    return found
 
 
-def bad_rows(seen: list[tuple[torch.Tensor, torch.Tensor]]) -> list[int]:
-    """The rows whose logits are not finite. seen : (row numbers, logits) of every part of a batch."""
-    return [
-        row
-        for rows, logits in seen
-        for row in rows[~logits.detach().cpu().flatten(1).isfinite().all(1)].tolist()
-    ]
+def glimpse(outputs):
+    """What of the outputs is worth keeping until a step's loss has been read: nothing large (logits of a
+    vocabulary).
+    """
+    small = [tensor.detach() for tensor in leaves(outputs) if tensor.ndim and tensor[0].numel() <= LARGEST]
+    return tuple(small)
 
 
 def not_finite(what: str, rows: list[int], of: str = "") -> FloatingPointError:
@@ -71,26 +111,29 @@ def diverged(message: FloatingPointError, learning_rate, best_epoch: int) -> Flo
 
 
 class Watch:
-    """Reads the loss of every step: at once on a CPU; on a GPU one step late, since waiting for it would
-    leave the GPU idle.
+    """Reads what the objective gave at every step: at once on a CPU; on a GPU one step late, since waiting
+    for it would leave the GPU idle.
+
+    read : called as read({"loss": 0.3, …}, number of rows); FloatingPointError where the loss is not finite
     """
 
     def __init__(self, device: torch.device, team: Team, read: Callable):
         self.late, self.team, self.read, self.pending = device.type == "cuda", team, read, None
 
-    def see(self, value: torch.Tensor, where: str, seen: list, n_rows: int) -> None:
-        """value : the loss of the step; where : "epoch 1, batch 3"; seen : (row numbers, logits) of this
-        process's parts.
+    def see(self, values: dict[str, torch.Tensor], where: str, seen: list, n_rows: int) -> None:
+        """values : of this process, which add up over the team; where : "epoch 1, batch 3"; seen : (row
+        numbers, outputs) of this process's parts.
         """
-        before = self.pending
-        self.pending = (
-            value.to("cpu", non_blocking=self.late),
-            self.late and torch.cuda.current_stream().record_event(),
-            where,
-            seen,
-            n_rows,
-        )
-        self._look(before if self.late else self.flush())
+        column = self.team.total(torch.stack(list(values.values())))
+        event, before = None, self.pending
+        if self.late:
+            column = column.to("cpu", non_blocking=True)
+            event = torch.cuda.current_stream().record_event()
+        self.pending = (list(values), column, event, where, seen, n_rows)
+        if self.late:
+            self._look(before)
+        else:
+            self.flush()
 
     def flush(self) -> None:
         pending, self.pending = self.pending, None
@@ -99,12 +142,14 @@ class Watch:
     def _look(self, pending) -> None:
         if pending is None:
             return
-        value, event, where, seen, n_rows = pending
+        names, column, event, where, seen, n_rows = pending
         if event:
             event.synchronize()
-        if not math.isfinite(value):  # a sum over the team: every process is here, and knows its own rows
+        values = dict(zip(names, column.tolist(), strict=True))
+        # a sum over the team: every process is here, and knows its own rows
+        if not math.isfinite(values["loss"]):
             bad = self.team.gather((bad_rows(seen), [row for rows, _ in seen for row in rows.tolist()]))
             bad, every = ([row for one in column for row in one] for column in zip(*bad, strict=True))
             # none: the loss itself broke
-            raise not_finite(f"loss became {value.item()} in {where}", bad or every)
-        self.read(value.item(), n_rows)
+            raise not_finite(f"loss became {values['loss']} in {where}", bad or every)
+        self.read(values, n_rows)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
+
+from cmlib.data.batch import ImageBatch
+from cmlib.data.tree import map_tensors
 
 # CUDA's allocator, CUDA itself, MPS and numpy; the CPU allocator of torch; cuBLAS, when its workspace finds
 # no room.
@@ -112,13 +115,10 @@ def _bytes(tensor):
 
 
 def _head(batch, n):
-    if isinstance(batch, torch.Tensor):
-        return batch[:n]
-    return (
-        replace(batch, **{f.name: _head(getattr(batch, f.name), n) for f in fields(batch)})
-        if is_dataclass(batch)
-        else batch
-    )
+    image = getattr(batch, "image", None)
+    if isinstance(image, ImageBatch) and image.rows is not None:  # rows that share pictures: each its own
+        batch = replace(batch, image=ImageBatch(image.spread(image.pixels)))
+    return map_tensors(lambda tensor: tensor[:n], batch)
 
 
 @contextmanager

@@ -14,16 +14,29 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-BRANCHES, LARGE = ("text", "image", "head"), 2_000_000
+LARGE = 2_000_000
 _LAYER = re.compile(r"\.(?:layer|layers|blocks|h)\.(\d+)\.")  # BERT and its relatives
 _STAGE = re.compile(r"\.trunk\.(\d+)\.")  # encoders.image.trunk_of: stem 0 to 3, stages 4 to 7
 
 
-def branch_of(name: str) -> str:
-    """The branch of a FusionModel that a parameter belongs to: "text", "image", or "head", which is
-    everything else.
+def branches_of(model: nn.Module) -> tuple[list[str], dict[str, str]]:
+    """(the names of all branches, the branch of every parameter by its name).
+
+    ``model.branches()`` says them, {"decoder": module or list of modules, …} in order. A model without that
+    method has the branches "text" and "image", its text_encoder and image_encoder. What is in no branch
+    belongs to "head".
     """
-    return {"text_encoder": "text", "image_encoder": "image"}.get(name.split(".")[0], "head")
+    if hasattr(model, "branches"):
+        parts = model.branches()
+    else:
+        parts = {"text": getattr(model, "text_encoder", None), "image": getattr(model, "image_encoder", None)}
+    owner = {}
+    for branch, modules in parts.items():
+        for module in modules if isinstance(modules, list | tuple) else [modules]:
+            for parameter in () if module is None else module.parameters():
+                owner.setdefault(parameter, branch)
+    of = {name: owner.get(parameter, "head") for name, parameter in model.named_parameters()}
+    return list(dict.fromkeys([*parts, "head"])), of
 
 
 def depth_of(name: str) -> int:
@@ -51,15 +64,17 @@ def groups(model: nn.Module, learning_rate: float | Mapping[str, float], weight_
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not named:
         raise ValueError("Nothing to train: every parameter of the model is frozen.")
-    rates, top = _rates(learning_rate, {branch_of(name) for name, _ in named}), {}
+    known, branches = branches_of(model)
+    rates = _rates(learning_rate, known, {branches[name] for name, _ in named})
+    top = {}
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay={layer_decay!r} must lie above 0 and at most at 1, which is off.")
-    for name, _ in model.named_parameters():
-        top[branch_of(name)] = max(top.get(branch_of(name), 0), depth_of(name))
+    for name, branch in branches.items():
+        top[branch] = max(top.get(branch, 0), depth_of(name))
     made: dict[tuple, dict] = {}
     for name, parameter in named:
-        branch = branch_of(name)
-        below = 0 if branch == "head" else top[branch] - depth_of(name)
+        branch = branches[name]
+        below = top[branch] - depth_of(name)
         rate, decay = rates[branch] * layer_decay**below, weight_decay if parameter.ndim > 1 else 0.0
         group = made.setdefault(
             (rate, decay), {"params": [], "lr": rate, "peak": rate, "weight_decay": decay}
@@ -68,19 +83,21 @@ def groups(model: nn.Module, learning_rate: float | Mapping[str, float], weight_
     return list(made.values())
 
 
-def _rates(learning_rate, branches):
+def _rates(learning_rate, known, trained):
     if not isinstance(learning_rate, Mapping):
-        learning_rate = dict.fromkeys(BRANCHES, learning_rate)
+        learning_rate = dict.fromkeys(known, learning_rate)
     for branch, value in learning_rate.items():
-        if branch not in BRANCHES:
-            near = difflib.get_close_matches(str(branch), BRANCHES, 1, 0)[0]
+        if branch not in known:
+            near = difflib.get_close_matches(str(branch), known, 1, 0)[0]
             raise ValueError(f"There is no branch {branch!r}; did you mean {near!r}? The branches are "
-                             f"{', '.join(BRANCHES)}.")
+                             f"{', '.join(known)}.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ValueError(f"A learning_rate is a number from 0 up; got {value!r}.")
-    if missing := [branch for branch in BRANCHES if branch in branches and branch not in learning_rate]:
-        raise ValueError(f"learning_rate has no number for the branch {missing[0]!r}: add one, or freeze "
-                         "that branch.")
+    missing = [branch for branch in known if branch in trained and branch not in learning_rate]
+    if missing:
+        raise ValueError(
+            f"learning_rate has no number for the branch {missing[0]!r}: add one, or freeze that branch."
+        )
     return learning_rate
 
 

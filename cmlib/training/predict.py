@@ -2,62 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import nn
 
 from cmlib.data.batch import Features
+from cmlib.data.device import device_of
 from cmlib.data.pairs import Pairs, describe
 from cmlib.data.rows import Rows
-from cmlib.models.fusion_model import FusionModel
+from cmlib.data.tree import cat, map_tensors
+from cmlib.tasks.base import Task
 from cmlib.training.memory import out_of_memory_says
 
 
-def prepare(model: nn.Module, data: Pairs | Features | Rows) -> Features | Rows:
+def prepare(model: nn.Module, data: Pairs | Features | Rows, targets: Sequence[str] = ()) -> Features | Rows:
     """What ``model`` can index into steps: Features and Rows as they are, Pairs tokenised with the model's
     tokenizer.
+
+    targets : names of extras that every batch has to carry
     """
     if not isinstance(data, Pairs | Features | Rows):
         raise TypeError(f"The data must be Pairs or Features; got {describe(data)}.")
     if len(data) == 0:
         raise ValueError("The data has no rows.")
-    if not isinstance(data, Pairs):
-        return data
-    if not hasattr(model, "tokenizer"):
-        raise TypeError(f"{type(model).__name__} has no tokenizer, so it cannot read Pairs; "
-                        "give it extract(model, pairs), or wrap it in a FusionModel.")
-    return Rows(data, model.tokenizer)
+    if isinstance(data, Pairs):
+        tokenizer = getattr(model, "tokenizer", None)
+        if tokenizer is None and data.texts is not None:
+            raise TypeError(
+                f"{type(model).__name__} has no tokenizer, so it cannot read Pairs with texts; give it "
+                "extract(model, pairs), or wrap it in a FusionModel, or leave the texts out (texts=None)."
+            )
+        return Rows(data, tokenizer, targets)
+    missing = [name for name in targets if name not in data.targets]
+    if missing:
+        raise ValueError(
+            f"The task reads {missing[0]!r} of every row, and these {type(data).__name__} carry "
+            f"{', '.join(data.targets) or 'no targets'}: make them with targets={tuple(targets)!r}."
+        )
+    return data
 
 
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model lives; the data follows it there."""
-    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-
-
-@torch.no_grad()
-def predict(model: nn.Module, data: Pairs | Features | Rows, batch_size: int = 256,
-            index: torch.Tensor | None = None) -> torch.Tensor:
-    """Logits (rows, n_classes) on the CPU, in the order of the rows, in eval mode (the mode is restored).
+def predict(
+    model: nn.Module,
+    data: Pairs | Features | Rows,
+    batch_size: int = 256,
+    index: torch.Tensor | None = None,
+):
+    """What the model gives for every row, on the CPU, in the order of the rows, in eval mode (the mode is
+    restored): logits (rows, n_classes) of a classifier, or the tree of tensors that the model returns.
 
     index : int64, the rows that are wanted, in this order (default: all)
     """
-    return torch.cat(_in_eval(model, model, data, batch_size, index))
+    return cat(_in_eval(model, model, prepare(model, data), batch_size, index))
+
+
+def extract(
+    model: nn.Module, pairs: Pairs, batch_size: int = 256, targets: Sequence[str] = ()
+) -> Features:
+    """The features of every row, without gradients: encode once, then train heads on them in seconds.
+
+    model : any with ``encode(batch)`` → Features; targets : names of extras that the features carry along
+    """
+    if not hasattr(model, "encode"):
+        raise TypeError(f"{type(model).__name__} has no encode(batch) that gives Features, as a FusionModel "
+                        "has.")
+    rows = prepare(model, pairs, targets)
+
+    def encode(batch):
+        found = model.encode(batch)
+        return Features(found.image, found.text, batch.labels, batch.targets)
+
+    return cat(_in_eval(model, encode, rows, batch_size))
+
+
+def keep_all(
+    model: nn.Module,
+    task: Task,
+    call: Callable,
+    rows,
+    batch_size: int = 256,
+    index: torch.Tensor | None = None,
+):
+    """What the task keeps of every row, for its ``score``; call : the model, perhaps in another precision."""
+
+    def kept(batch):
+        return task.keep(task.forward(call, batch), batch)
+
+    return cat(_in_eval(model, kept, rows, batch_size, index))
 
 
 @torch.no_grad()
-def extract(model: FusionModel, pairs: Pairs, batch_size: int = 256) -> Features:
-    """The features of every row, without gradients: encode once, then train heads on them in seconds."""
-    parts = _in_eval(model, model.encode, pairs, batch_size)
-    return Features(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in ("image", "text", "labels"))
-    )
-
-
-def _in_eval(model, call, data, batch_size, index=None):
-    rows, device, was_training = prepare(model, data), device_of(model), model.training
+def _in_eval(model, call, rows, batch_size, index=None):
+    device, was_training = device_of(model), model.training
     model.eval()
     try:
         with out_of_memory_says(device, batch_size):
             index = torch.arange(len(rows)) if index is None else index
-            return [call(rows[part].to(device)).to("cpu") for part in index.split(batch_size)]
+            return [
+                map_tensors(torch.Tensor.cpu, call(rows[part].to(device))) for part in index.split(batch_size)
+            ]
     finally:
         model.train(was_training)

@@ -6,7 +6,8 @@ import json
 import math
 import random
 import zlib
-from contextlib import nullcontext
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import nn
 from cmlib.training import checkpoint as checkpoints
 from cmlib.training.distributed import Team
 from cmlib.training.optim import Ema
+from cmlib.training.snapshot import Snapshot
 
 
 class History(list):
@@ -43,8 +45,11 @@ class History(list):
 
 
 class Run:
-    """epoch : finished epochs; done : batches of the next one; total : sum of the losses of their rows; step
-    : of the run.
+    """Where a run stands: all that a checkpoint has to hold.
+
+    epoch : finished epochs; done : batches of the next one; step : of the run
+    totals : sum over the rows so far of what the objective gave, by name; best : the lowest score (a score
+        that should rise is negative); good : the weights of that epoch
     """
 
     def __init__(
@@ -53,21 +58,34 @@ class Run:
         self.model, self.optimizer, self.scaler, self.ema, self.order = model, optimizer, scaler, ema, order
         self.settings, self.history = json.loads(json.dumps(settings)), History()
         self.step = self.epoch = self.done = 0
-        self.total, self.best, self.stopped = 0.0, math.inf, False
-        self.good, self.order_was = weights(model), order.get_state()
+        self.totals, self.best, self.stopped = {}, math.inf, False
+        self.good, self.order_was = Snapshot(model), order.get_state()
 
+    @contextmanager
     def averaged(self):
         """Inside the block the model has the weights that will be kept: the averaged ones, if there are."""
-        return self.ema.applied(self.model) if self.ema else nullcontext(self.model)
+        if not self.ema:
+            yield self.model
+            return
+        with self.ema.applied(self.model):
+            yield self.model
+            self.good.settle()
 
     def keep(self, score: float | None = None) -> None:
         """Remember these weights as the best so far."""
-        self.good = weights(self.model)
+        self.good.take()
         if score is not None:
             self.best, self.history.best_epoch = score, self.epoch + 1
 
+    def add(self, values: dict[str, float], n_rows: int) -> None:
+        """Count what the objective gave for a batch."""
+        self.history.batch_loss.append(values["loss"])
+        for name, value in values.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value * n_rows
+
     def next_epoch(self) -> None:
-        self.epoch, self.done, self.total, self.order_was = self.epoch + 1, 0, 0.0, self.order.get_state()
+        self.epoch, self.done, self.totals = self.epoch + 1, 0, {}
+        self.order_was = self.order.get_state()
 
     def save(self, folder: str | Path, team: Team) -> None:
         """One checkpoint, by process 0."""
@@ -77,7 +95,9 @@ class Run:
             tensors |= {"random_cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {}
             tensors |= _other_random_states()
             checkpoints.put(tensors, "model", self.model.state_dict())
-            checkpoints.put(tensors, "best", self.good)
+            if self.good.written is not None:
+                self.good.written.synchronize()
+            checkpoints.put(tensors, "best", self.good.tensors)
             for name, parameter in self.model.named_parameters():
                 checkpoints.put(tensors, f"optimizer/{name}", self.optimizer.state.get(parameter, {}))
             if self.ema:
@@ -89,7 +109,7 @@ class Run:
                 {
                     "epoch": self.epoch,
                     "done": self.done,
-                    "total": self.total,
+                    "totals": self.totals,
                     "stopped": self.stopped,
                     "best": self.best if math.isfinite(self.best) else None,
                     "best_epoch": self.history.best_epoch,
@@ -104,16 +124,20 @@ class Run:
 
     def resume(self, folder: str | Path, team: Team) -> bool:
         """Go on from the newest checkpoint in a folder; False if there is none."""
-        if (loaded := checkpoints.load(folder, self.model)) is None:
+        loaded = checkpoints.load(folder, self.model)
+        if loaded is None:
             return False
         tensors, facts = loaded
         for name, value in self.settings.items():
-            if facts["settings"].get(name) != value:
-                raise ValueError(f"The checkpoint in {folder} is of a run with "
-                                 f"{name}={facts['settings'].get(name)!r}; this one has "
-                                 f"{value!r}: call fit as before to go on with it, or use another folder.")
+            if facts["settings"].get(name, value) != value:  # an older version wrote fewer
+                raise ValueError(
+                    f"The checkpoint in {folder} is of a run with {name}={facts['settings'].get(name)!r}; "
+                    "this one has "
+                    f"{value!r}: call fit as before to go on with it, or use another folder."
+                )
         self.model.load_state_dict(checkpoints.take(tensors, "model"))
-        self.good = checkpoints.take(tensors, "best")
+        for name, tensor in checkpoints.take(tensors, "best").items():
+            self.good.tensors[name].copy_(tensor)
         fused = self.optimizer.defaults.get("fused")
         for name, parameter in self.model.named_parameters():
             for key, value in checkpoints.take(tensors, f"optimizer/{name}").items():
@@ -128,9 +152,8 @@ class Run:
                 self.ema.average[name].copy_(value)
         if facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
-        self.step, self.epoch, self.done, self.total = (
-            facts[key] for key in ("step", "epoch", "done", "total")
-        )
+        self.step, self.epoch, self.done = (facts[key] for key in ("step", "epoch", "done"))
+        self.totals = facts["totals"] if "totals" in facts else {"loss": facts["total"]}  # an older version
         self.best, self.stopped = math.inf if facts["best"] is None else facts["best"], facts["stopped"]
         self.history.extend(facts["history"])
         self.history.best_epoch, self.history.batch_loss = facts["best_epoch"], tensors["batch_loss"].tolist()
@@ -141,7 +164,7 @@ class Run:
             if "random_cuda" in tensors and torch.cuda.is_available():
                 torch.cuda.set_rng_state(tensors["random_cuda"])
             _set_other_random_states(tensors)
-        else:  # numbers of its own, different at every step: those of process 0 would drop the same units everywhere
+        else:  # numbers of its own, at every step others: those of process 0 would drop the same units
             for seed in (torch.manual_seed, np.random.seed, random.seed):
                 seed(zlib.crc32(f"{self.settings['seed']} {team.rank} {self.step}".encode()))
         return True
@@ -166,6 +189,31 @@ def _set_other_random_states(tensors: dict[str, torch.Tensor]) -> None:
         random.setstate((3, tuple(map(int, inner)), None if math.isnan(gauss) else gauss))
 
 
-def weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of everything a model stores, on the CPU: on a GPU it would take the room of a larger batch."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+def identity(value) -> str | None:
+    """What tells one loss, task or augmentation from another in a checkpoint, in a form that people can read.
+
+    A function is its name and its code (not the values that it closes over); an object of a class of
+    somebody's own is its class and what it holds.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return None if value is None else str(value)
+    if isinstance(value, partial):
+        return f"partial of {identity(value.func)} with {identity(value.args)} {identity(value.keywords)}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={identity(item)}" for name, item in value.items())
+    if isinstance(value, tuple | list):
+        return ", ".join(str(identity(item)) for item in value)
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__} of {sum(p.numel() for p in value.parameters())} numbers"
+    if hasattr(value, "__code__"):
+        code = value.__code__
+        print_of_code = zlib.crc32(repr((code.co_code, code.co_names, _plain(code.co_consts))).encode())
+        return f"{value.__module__}.{value.__qualname__} {print_of_code:08x}"
+    if hasattr(value, "__dict__") and not isinstance(value, type):
+        return f"{type(value).__qualname__}({identity(vars(value))})"
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _plain(constants):
+    """Constants of a function without code objects, whose text holds an address."""
+    return [constant for constant in constants if not hasattr(constant, "co_code")]

@@ -1,0 +1,31 @@
+"""Stand-ins: encoders of the true size with random weights, where the real weights cannot be fetched.
+
+They let a benchmark or ``make gpu`` run a lesson at full scale without a network. What they compute means
+nothing, and ``encoder.pretrained`` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+_makers: dict[str, Callable[..., nn.Module]] = {}
+
+
+def stand_in(name: str, make: Callable[..., nn.Module] | None) -> None:
+    """From now on ``make`` gives the encoder called ``name``; None brings the real one back.
+
+    name : as in ``text_encoder(name)`` or ``image_encoder(name)``; asked for with ``pretrained=False`` it is
+        still made by the library
+    make : called with the settings of the call, returns a TextEncoder or an ImageEncoder
+    """
+    if make is None:
+        _makers.pop(name, None)
+    else:
+        _makers[name] = make
+
+
+def maker(name: str, settings: dict) -> Callable[..., nn.Module] | None:
+    """What stands in for this encoder, or None: only real weights need a stand-in."""
+    return _makers.get(name) if settings.get("pretrained", True) else None

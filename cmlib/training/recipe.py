@@ -1,0 +1,52 @@
+"""Recipe: how a run trains, apart from what it trains for and for how long."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields, replace
+
+from cmlib.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of ``fit`` that one line of a lesson seldom names; ``Recipe(accumulate=4)`` changes one.
+
+    weight_decay : decoupled (AdamW, Loshchilov & Hutter 2019), of matrices only
+    warmup       : share of all steps in which the learning rate rises, before it falls as a cosine to 0
+    clip         : largest norm of the whole gradient (Pascanu et al. 2013)
+    accumulate   : compute each batch in this many parts: less memory, the same gradient
+    precision    : "fp32", "bf16", "fp16", "auto" or a Precision (cmlib.training.precision)
+    layer_decay  : lower layers of an encoder learn at this factor of the rate of the layer above (1 is off)
+    ema          : 0.999, say: validate and keep the moving average of the weights (None is off)
+    compile      : run the model through torch.compile
+    bucketed     : rows with texts of like length share a batch: less padding is computed
+    every        : steps between two checkpoints
+    """
+
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    clip: float = 1.0
+    accumulate: int = 1
+    precision: str | Precision = "fp32"
+    layer_decay: float = 1.0
+    ema: float | None = None
+    compile: bool = False
+    bucketed: bool = False
+    every: int = 500
+
+    def changed(self, settings: dict) -> Recipe:
+        """The recipe with these settings; TypeError, with the nearest name, for one that it does not have."""
+        names = [field.name for field in fields(self)]
+        for name in settings:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1, 0)[0]
+                raise TypeError(f"fit has no setting {name!r}; did you mean {near!r}? A Recipe has "
+                                f"{', '.join(names)}.")
+        return replace(self, **settings) if settings else self
+
+    def facts(self) -> dict:
+        """What two runs must have in common for one to go on with the checkpoint of the other."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found["precision"] = getattr(self.precision, "name", self.precision)
+        return {name: value for name, value in found.items() if name not in ("compile", "every")}
