@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 import torch
 
 from cmlib.data.pairs import describe
-from cmlib.data.tree import map_tensors
+from cmlib.data.tree import leaves, map_tensors
 
 
 class _Movable:
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are: all of them are in one place."""
+        return next(leaves(self)).device
+
     def to(self, device, non_blocking: bool = True):
         """The same batch with every tensor on ``device``."""
         return map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking), self)
@@ -122,6 +127,10 @@ class Features(_Movable):
     text: torch.Tensor
     labels: torch.Tensor | None = None
     targets: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return self.image.device
 
     def __len__(self):
         return len(self.image)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cmlib.data.tree import leaves
-
 _home = torch.device("cpu")
 
 
@@ -43,8 +41,7 @@ def follow(batch, module: nn.Module):
     if torch.compiler.is_compiling():  # fit has put it there; the question would break the graph
         return batch
     device = device_of(module)
-    first = next(leaves(batch), None)  # the tensors of a batch are in one place
-    if first is None or first.device == device:
+    if batch.device == device:
         return batch
     # A copy to the CPU that does not block would be read before it has arrived.
     return batch.to(device, non_blocking=device.type != "cpu")

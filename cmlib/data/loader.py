@@ -44,11 +44,12 @@ def prefetch(
         yield from map(load, items)
         return
     if device.type != "cuda":
+        away = None  # asked of the first batch only: what is here already is not rebuilt one by one
         for item in items:
             value = load(item)
-            first = next(leaves(value), None)
-            here = first is None or first.device == device
-            yield value if here else map_tensors(lambda tensor: tensor.to(device), value)
+            if away is None:
+                away = any(tensor.device != device for tensor in leaves(value))
+            yield map_tensors(lambda tensor: tensor.to(device), value) if away else value
         return
     stream, waiting = torch.cuda.Stream(device), deque()
     # data that is on the GPU already may still be on its way

@@ -20,13 +20,13 @@ def map_tensors(change: Callable, value):
     """
     if isinstance(value, torch.Tensor):
         return change(value)
+    if is_dataclass(value):  # before dict: what models of transformers return is both
+        moving = [f.name for f in fields(value) if not f.metadata.get("stays")]
+        return replace(value, **{name: map_tensors(change, getattr(value, name)) for name in moving})
     if isinstance(value, dict):
         return {name: map_tensors(change, item) for name, item in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(map_tensors(change, item) for item in value)
-    if is_dataclass(value):
-        moving = [f.name for f in fields(value) if not f.metadata.get("stays")]
-        return replace(value, **{name: map_tensors(change, getattr(value, name)) for name in moving})
+        return _like(value, [map_tensors(change, item) for item in value])
     return value
 
 
@@ -36,16 +36,13 @@ def leaves(value) -> Iterator[torch.Tensor]:
     """
     if isinstance(value, torch.Tensor):
         yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from leaves(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from leaves(item)
     elif is_dataclass(value):
         for field in fields(value):
             if not field.metadata.get("stays"):
                 yield from leaves(getattr(value, field.name))
+    elif isinstance(value, dict | tuple | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from leaves(item)
 
 
 def combine(join: Callable, values: list):
@@ -53,14 +50,19 @@ def combine(join: Callable, values: list):
     of rows.
     """
     first = values[0]
-    if isinstance(first, dict):
-        return {name: combine(join, [value[name] for value in values]) for name in first}
-    if isinstance(first, tuple):
-        return tuple(combine(join, list(items)) for items in zip(*values, strict=True))
     if is_dataclass(first):
         names = [field.name for field in fields(first)]
         return replace(first, **{n: combine(join, [getattr(value, n) for value in values]) for n in names})
+    if isinstance(first, dict):
+        return {name: combine(join, [value[name] for value in values]) for name in first}
+    if isinstance(first, tuple):
+        return _like(first, [combine(join, list(items)) for items in zip(*values, strict=True)])
     return None if first is None else join(values)
+
+
+def _like(value, items: list):
+    """A tuple or a list of the same kind: a NamedTuple takes its items one by one."""
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
 def cat(values: list):
@@ -73,28 +75,21 @@ def cat(values: list):
     def join(parts):
         if isinstance(parts[0], list):
             return [row for part in parts for row in part]
-        if parts[0].ndim == 0:
-            return parts[0]
-        if len({part.shape[1:] for part in parts}) > 1:
-            shapes = ", ".join(sorted({str(tuple(part.shape)) for part in parts}))
-            raise ValueError(
-                f"Rows of different shapes cannot be put together ({shapes}): pad them to one shape, or give "
-                "a "
-                "list with one entry a row."
-            )
-        return torch.cat(parts)
+        return torch.cat(parts) if _have_rows(parts) else parts[0]
 
     return values[0] if len(values) == 1 else combine(join, values)
 
 
 def interleave(values: list, n: int):
-    """The ``n`` rows of several trees in turn: row k is the next one of tree k mod ``len(values)``."""
+    """The ``n`` rows of several trees in turn: row k is the next one of tree k mod ``len(values)``. Else as
+    ``cat``.
+    """
     size = len(values)
 
     def join(parts):
         if isinstance(parts[0], list):
             return [parts[row % size][row // size] for row in range(n)]
-        if parts[0].ndim == 0:
+        if not _have_rows(parts):
             return parts[0]
         whole = parts[0].new_empty(n, *parts[0].shape[1:])
         for place, part in enumerate(parts):
@@ -102,3 +97,16 @@ def interleave(values: list, n: int):
         return whole
 
     return values[0] if size == 1 else combine(join, values)
+
+
+def _have_rows(parts: list) -> bool:
+    """Tensors with rows of one shape (True), or numbers without (False)."""
+    if not isinstance(parts[0], torch.Tensor) or parts[0].ndim == 0:
+        return False
+    if len({part.shape[1:] for part in parts}) > 1:
+        shapes = ", ".join(sorted({str(tuple(part.shape)) for part in parts}))
+        raise ValueError(
+            f"Rows of different shapes cannot be put together ({shapes}): pad them to one shape, or give a "
+            "list with one entry a row."
+        )
+    return True
