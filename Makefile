@@ -1,18 +1,29 @@
-# make lab    the course in JupyterLab        make test   the proof that all of it is true
-# make notebooks | weights | bench | colab    for authors        make grade-demo   a class of thirty, graded
-.PHONY: lab test notebooks weights bench colab grade-demo
+# make lab         the course in JupyterLab
+# make test        style, unit tests, and every notebook run again with its outputs compared
+# make notebooks   build the lessons from notebooks/src (ONLY="02 05": these)
+# make weights     train the small encoders in data/ again, with their cards
+# make portable    the notebooks as two other kinds of processor run them (LESSONS="05 13": these)
+# make gpu         every lesson at full size on a GPU, in plain Python (LESSONS=); without a GPU a short form
+# make gpu-speed   the throughput table, with the GPU of GPU_PYTHON (default python3; nothing is installed)
+# make colab       lessons and extras in a simulated Colab (5 GB, made once)
+# make bench       every benchmark that needs no GPU
+# make grade-demo  a class of thirty, graded
+# make proof       all that can be proved here, with the minutes of each stage; before an issue is called resolved
+.PHONY: lab test notebooks weights portable gpu gpu-speed colab bench grade-demo proof
+.PHONY: install lint unit native rotate
 .DEFAULT_GOAL := lab
 
-ENV       := .venv
-PY        := $(ENV)/bin/python
-READY     := $(ENV)/.installed
-COLAB     := .venv-colab
-PYTHONS   ?= python3.13 python3.12 python3.11 python3 python
-PYTHON313 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) 3.13)
-LESSON    ?= $(firstword $(wildcard notebooks/00_*.ipynb) notebooks)
-LAB_FLAGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
-WORKERS   ?= 2
-BUILT      = $(sort $(wildcard notebooks/[0-9]*.ipynb))
+ENV        := .venv
+PY         := $(ENV)/bin/python
+READY      := $(ENV)/.installed
+COLAB      := .venv-colab
+PYTHONS    ?= python3.13 python3.12 python3.11 python3 python
+PYTHON313  ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) 3.13)
+LESSON     ?= $(firstword $(wildcard notebooks/00_*.ipynb) notebooks)
+LAB_FLAGS  ?= $(if $(filter 0,$(shell id -u)),--allow-root)
+WORKERS    ?= 2
+GPU_PYTHON ?= python3
+BUILT       = $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
 # With two busy threads on a shared machine a lesson is ten times slower than with one.
 export OMP_NUM_THREADS ?= 1
@@ -20,9 +31,15 @@ export OMP_NUM_THREADS ?= 1
 lab: $(READY)
 	$(PY) -m jupyterlab $(LAB_FLAGS) $(LESSON)
 
-test: $(READY)
+test: lint unit native
+
+lint: $(READY)
 	$(PY) -m ruff check .
+
+unit: $(READY)
 	$(PY) -m pytest -q tests -n $(WORKERS) --dist=loadfile
+
+native: $(READY)
 	$(if $(BUILT),$(PY) -m pytest -q --nbval $(BUILT) -n $(WORKERS) --dist=loadfile)
 
 notebooks: $(READY)
@@ -32,14 +49,37 @@ notebooks: $(READY)
 weights: $(READY)
 	$(PY) -m recipes.mini_encoders
 
+portable: $(READY)
+	$(PY) tests/portable.py --workers $(WORKERS) $(LESSONS)
+
+# what a commit changed and a third of the rest, under one of the two sets
+rotate: $(READY)
+	chosen=$$($(PY) tests/rotate.py) && $(PY) tests/portable.py --workers $(WORKERS) $$chosen
+
+# These two depend on nothing: a GPU machine has its own Python with torch and transformers, and perhaps no network.
+gpu:
+	$(GPU_PYTHON) benchmarks/gpu_lessons $(LESSONS)
+
+gpu-speed:
+	$(GPU_PYTHON) benchmarks/gpu_speed.py
+
 bench: $(READY)
-	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) $$file || exit 1; done
+	@for file in $(filter-out benchmarks/gpu_%,$(wildcard benchmarks/*.py)); do \
+	  echo "== $$file"; $(PY) $$file || exit 1; done
 
 grade-demo: $(READY)
 	$(PY) tests/grading/classroom.py
 
 colab: $(READY) $(COLAB)/.installed
 	CML_COLAB=1 $(PY) -m pytest -q tests/colab
+
+# CML_SAVED also runs the notebooks of earlier versions, which must go on working.
+proof: export CML_SAVED := 1
+proof: export GPU_PYTHON := $(PY)
+proof: $(READY)
+	$(PY) tests/stages.py proof lint unit native portable gpu gpu-speed colab
+
+install: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	@test -x $(PY) && $(PY) -m pip --version > /dev/null 2>&1 || { \

@@ -32,6 +32,7 @@ _PARTS = {
     "encoders": "cmlib.encoders",
     "evaluation": "cmlib.evaluation",
     "fusion": "cmlib.fusion",
+    "layers": "cmlib.layers",
     "losses": "cmlib.losses",
     "models": "cmlib.models",
     "tasks": "cmlib.tasks",

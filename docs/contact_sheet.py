@@ -9,7 +9,12 @@ from PIL import Image
 from cmlib import plots
 from cmlib.worlds import RefundDesk
 
-MEANING = {"R": "photo and message agree", "I": "only the photo tells", "T": "only the message tells", "S": "only both together tell"}
+MEANING = {
+    "R": "photo and message agree",
+    "I": "only the photo tells",
+    "T": "only the message tells",
+    "S": "only both together tell",
+}
 
 
 def sheet():

@@ -88,7 +88,7 @@ def test_a_split_that_cannot_be_cut(arguments, said):
         grouped_split(*arguments)
 
 
-# ------------------------------------------------------------------------------------------------------------- emoji
+# Emoji
 
 
 @pytest.fixture(scope="module")

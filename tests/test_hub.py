@@ -24,34 +24,39 @@ import json, os, sys, time
 out = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 real = time.sleep
-time.sleep = lambda seconds: real(min(seconds, 0.01))  # huggingface_hub waits a second before each new attempt
+# huggingface_hub waits a second before each new attempt
+time.sleep = lambda seconds: real(min(seconds, 0.01))
 import huggingface_hub.constants
 import torch
 from cmlib.data import pad
 from cmlib.encoders import text_encoder
 
-huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1000  # it continues after the last whole chunk, usually of 10 MB
+# it continues after the last whole chunk, usually of 10 MB
+huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1000
 
 def make(folder, layers=1, seed=0, dtype=torch.float32, **changed):
     from transformers import BertConfig, BertModel
     from cmlib.encoders.tokenizer import mini_tokenizer
     tokenizer = mini_tokenizer()
     torch.manual_seed(seed)
-    shape = dict(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32)
+    shape = dict(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=layers,
+                 num_attention_heads=2, intermediate_size=32)
     BertModel(BertConfig(**shape | changed)).to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 def read(name, **settings):
     encoder = text_encoder(name, **settings).eval()
     with torch.no_grad():
-        features = encoder(pad(encoder.tokenizer(["it arrived broken .", "ok"])["input_ids"], encoder.tokenizer.pad_token_id))
+        tokens = encoder.tokenizer(["it arrived broken .", "ok"])["input_ids"]
+        features = encoder(pad(tokens, encoder.tokenizer.pad_token_id))
     return {"features": features.tolist(), "revision": encoder.revision, "dtype": str(features.dtype)}
 
 for line in sys.stdin:
     try:
         answer = {"value": eval(line)}
     except Exception as error:
-        answer = {"error": type(error).__name__, "says": str(error), "quiet": error.__suppress_context__ or error.__context__ is None}
+        quiet = error.__suppress_context__ or error.__context__ is None
+        answer = {"error": type(error).__name__, "says": str(error), "quiet": quiet}
     print(json.dumps(answer), file=out, flush=True)
 """
 
@@ -185,17 +190,19 @@ def test_a_branch_that_moves_is_followed(worker, repo):
     assert (before["revision"], after["revision"]) == (TWO, ONE) and before["features"] != after["features"]
 
 
+GATED = "The model {!r} is gated: accept its terms on its page, then log in with `hf auth login`."
+UNKNOWN = "The hub has no public model {!r}: check its spelling, or log in with "
+REFUSED = "The hub refused access to the model {!r} (403): log in again with `hf auth login`."
+DOWN = "The model {!r} is not (or not wholly) on this computer and the hub answered 500: connect once"
+
+
 @pytest.mark.parametrize(("refuses", "says"), [
-    ((401, "GatedRepo"), "PermissionError: The model {!r} is gated: accept its terms on its page, then log "
-                         "in with `hf auth login`."),
+    ((401, "GatedRepo"), f"PermissionError: {GATED}"),
     ((403, "GatedRepo"), "PermissionError: The model {!r} is gated: "),
-    ((401, "RepoNotFound"), "ValueError: The hub has no public model {!r}: check its spelling, or log in "
-                            "with "),
+    ((401, "RepoNotFound"), f"ValueError: {UNKNOWN}"),
     ((404, "RepoNotFound"), "ValueError: The hub has no public model {!r}: "),
-    ((403, ""), "PermissionError: The hub refused access to the model {!r} (403): log in again with `hf auth "
-                "login`."),
-    ((500, ""), "ConnectionError: The model {!r} is not (or not wholly) on this computer and the hub "
-                "answered 500: connect once"),
+    ((403, ""), f"PermissionError: {REFUSED}"),
+    ((500, ""), f"ConnectionError: {DOWN}"),
 ])
 def test_a_refusal_is_one_sentence_and_is_not_remembered(worker, repo, refuses, says):
     repo.refuses = refuses
@@ -314,15 +321,17 @@ def test_code_of_a_model_is_never_run_nor_is_a_person_asked(worker, repo, tmp_pa
     assert not mark.exists()
 
 
+CLIP = {"model_type": "clip", "hidden_size": None, "vocab_size": None}
+UNREAD = "cannot be read as a text model with its tokenizer (ValueError): choose another."
+NO_LAYER = "belong to another architecture than its config.json: they have no tensor 'encoder.layer.1"
+
+
 @pytest.mark.parametrize(("changes", "says"), [
-    ({"model_type": "clip", "hidden_size": None, "vocab_size": None}, "is a clip and not one stack of text "
-                                                                      "layers: choose an encoder like BERT"),
-    ({"model_type": "made_up"}, "cannot be read as a text model with its tokenizer (ValueError): choose "
-                                "another."),
+    (CLIP, "is a clip and not one stack of text layers: choose an encoder like BERT"),
+    ({"model_type": "made_up"}, UNREAD),
     ({"is_encoder_decoder": True}, "is a bert and not one stack of text layers: choose an encoder like BERT"),
     ({"hidden_size": 32}, "has weights of another architecture than its config.json: their shapes differ"),
-    ({"num_hidden_layers": 2}, "belong to another architecture than its config.json: they have no tensor "
-                               "'encoder.layer.1"),
+    ({"num_hidden_layers": 2}, NO_LAYER),
 ])
 def test_a_repository_that_is_no_text_encoder(worker, repo, changes, says):
     config(repo, **changes)
@@ -461,8 +470,10 @@ def test_a_server_that_has_nothing_or_falls_silent(hub, publish, monkeypatch):
     [
         (
             lambda: image_encoder("resnet50", weights="IMAGENET1K_V3"),
-            "torchvision has no weights 'IMAGENET1K_V3' for 'resnet50'; it has IMAGENET1K_V1, IMAGENET1K_V2, "
-            "DEFAULT, and pretrained=False",
+            (
+                "torchvision has no weights 'IMAGENET1K_V3' for 'resnet50'; it has IMAGENET1K_V1, "
+                "IMAGENET1K_V2, DEFAULT, and pretrained=False"
+            ),
         ),
         (
             lambda: image_encoder("resnet50", weights=zoo.entry("resnet18", "IMAGENET1K_V1")),

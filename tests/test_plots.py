@@ -122,5 +122,6 @@ def test_colours_differ_in_lightness_too():
 
 
 def test_importing_plots_does_not_import_matplotlib():
-    code = "import sys, cmlib.plots; print([m for m in ('matplotlib', 'ipywidgets', 'torch') if m in sys.modules])"
+    heavy = ("matplotlib", "ipywidgets", "torch")
+    code = f"import sys, cmlib.plots; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

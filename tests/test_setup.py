@@ -16,7 +16,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 RUNTIME = {canonicalize_name(r.name): r.specifier for r in map(Requirement, PROJECT["dependencies"])}
 EVERYTHING = {
@@ -35,6 +36,7 @@ def locked(path):
 
 LOCK = locked(ROOT / "requirements.lock")
 COLAB = locked(ROOT / "tests" / "colab" / "requirements.txt")
+ADDED = locked(ROOT / "tests" / "colab" / "extras.txt")
 
 
 def conda():
@@ -61,10 +63,9 @@ def test_the_lock_names_no_registry():
 
 def test_conda_has_the_bounds_of_pyproject():
     assert conda().pop("python") == SpecifierSet(PROJECT["requires-python"])
-    lab = {canonicalize_name(r.name): r.specifier for r in map(Requirement, EXTRAS["lab"])}
-    assert {
-        name: bounds for name, bounds in conda().items() if name not in ("python", "pip")
-    } == RUNTIME | lab
+    extras = map(Requirement, EXTRAS["lab"] + EXTRAS["more"])
+    wanted = RUNTIME | {canonicalize_name(r.name): r.specifier for r in extras}
+    assert {name: bounds for name, bounds in conda().items() if name not in ("python", "pip")} == wanted
 
 
 def test_conda_changes_to_a_gpu_by_one_line():
@@ -81,6 +82,37 @@ def test_colab_has_every_dependency_or_the_first_cell_installs_it(name, monkeypa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     installed = {canonicalize_name(package) for package in cmlib.missing_packages()}
     assert name in installed if name not in COLAB else COLAB[name] in RUNTIME[name]
+
+
+@pytest.mark.parametrize("text", EXTRAS["more"] + EXTRAS["book"])
+def test_what_an_extra_asks_for_is_in_colab_or_can_be_added_there(text):
+    asked = Requirement(text)
+    name = canonicalize_name(asked.name)
+    assert (name in COLAB) == (name in ("peft", "sphinx"))  # what Colab has already
+    assert (COLAB | ADDED)[name] in asked.specifier
+
+
+def test_nothing_that_colab_has_is_added_again():
+    assert not COLAB.keys() & ADDED.keys()
+
+
+def test_uv_leaves_out_what_a_pinned_wheel_asks_for_at_the_version_that_is_pinned():
+    for entry in PYPROJECT["tool"]["uv"]["dependency-metadata"]:
+        assert EVERYTHING[entry["name"]] == SpecifierSet(f"=={entry['version']}")
+
+
+def test_the_lock_is_made_by_the_command_that_contributing_tells():
+    told = re.search(r"uv (pip compile .*)", (ROOT / "CONTRIBUTING.md").read_text("utf-8")).group(1)
+    extras = re.findall(r"--extra (\w+)", told)
+    assert f"uv {told}" in (ROOT / "requirements.lock").read_text("utf-8")
+    assert sorted(extras) == sorted(EXTRAS)
+
+
+def test_the_version_is_said_once():
+    import cmlib
+
+    assert cmlib.__version__ == PROJECT["version"]
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
 def test_this_python_is_one_the_course_supports():
@@ -163,13 +195,48 @@ SETUP = 'import cmlib; cfg = cmlib.setup("02"); print(repr(cfg))'
 def test_on_a_cpu_the_scale_is_small_and_says_why():
     lines = fresh(SETUP, CMLIB_SCALE="", CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1").splitlines()
     assert lines[1] == "scale small: 64-pixel pictures and the course's own mini encoders"
-    assert lines[2] == "device cpu, float32: a CPU trains small models fastest in float32; seed 0"
-    assert "text_encoder='mini', image_encoder='mini'" in lines[3]
+    assert lines[2] == "this lesson has no full part: small models need no GPU"
+    assert re.fullmatch(r"device cpu, fp32: .{20,}", lines[3]) and lines[0].endswith("; seed 0")
+    assert "text_encoder='mini', image_encoder='mini'" in lines[4]
+    assert max(map(len, lines[:4])) <= 100
 
 
 def test_full_is_one_word_away():
-    lines = fresh(SETUP, CMLIB_SCALE="full", CUDA_VISIBLE_DEVICES="").splitlines()
-    assert lines[1] == "scale full: bert-base-uncased and resnet50" and "image_encoder='resnet50'" in lines[3]
+    code = SETUP.replace('"02"', '"00", full="both encoders"')
+    lines = fresh(code, CMLIB_SCALE="full", CUDA_VISIBLE_DEVICES="").splitlines()
+    assert lines[1] == "scale full: bert-base-uncased and resnet50" and "image_encoder='resnet50'" in lines[4]
+    assert lines[2] == "full changes here: both encoders"
+    assert fresh(code, CUDA_VISIBLE_DEVICES="").splitlines()[2] == "full, on a GPU, changes: both encoders"
+
+
+@pytest.mark.parametrize("scale", ["", "full"])
+def test_a_lesson_without_a_full_part_stays_on_the_cpu_beside_a_gpu(monkeypatch, capsys, scale):
+    import torch
+
+    import cmlib
+    from cmlib.data.device import home
+
+    monkeypatch.setenv("CMLIB_SCALE", scale)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+    chosen = cmlib.setup("02")
+    assert (chosen.name, chosen.device, chosen.image_encoder) == ("small", "cpu", "mini")
+    assert home().type == "cpu"
+    assert "this lesson has no full part" in capsys.readouterr().out
+    chosen = cmlib.setup("06", full="both encoders")
+    assert (chosen.name, chosen.device, chosen.precision) == ("full", "cuda", "bf16")
+    assert home().type == "cuda"
+    # what is said in the call is done, and the reader is warned
+    assert cmlib.setup("02", scale="full").device == "cuda"
+    assert "none of its cells was tried at this scale" in capsys.readouterr().out
+
+
+def test_the_precision_that_was_chosen_is_one_that_fit_takes():
+    import cmlib
+    from cmlib.training.precision import choose
+
+    chosen = cmlib.setup("02")
+    assert choose(chosen.precision, chosen.device).name == choose(chosen.dtype, chosen.device).name == "fp32"
 
 
 def test_a_wrong_scale_is_one_sentence():
@@ -210,12 +277,12 @@ def test_a_device_that_is_there_is_taken_at_either_scale(monkeypatch, capsys):
         torch.cuda, "get_device_capability", lambda device=None: (7, 5) if device == "cuda:1" else (9, 0)
     )
     chosen = cmlib.setup("13", device="cuda:1")
-    assert (chosen.name, chosen.device, chosen.dtype) == ("full", "cuda:1", "float16")
+    assert (chosen.name, chosen.device, chosen.precision) == ("full", "cuda:1", "fp16")
     assert (
         cmlib.setup("13", "small", device="cuda").device == "cuda"
         and cmlib.setup("13", device="cpu").name == "small"
     )
-    assert "device cuda:1, float16: this GPU has no bfloat16" in capsys.readouterr().out
+    assert "device cuda:1, fp16: this GPU has no bfloat16" in capsys.readouterr().out
     with pytest.raises(ValueError, match="'cuda:2' was asked for and the 2 GPUs here begin at cuda:0"):
         cmlib.setup("13", device="cuda:2")
 
@@ -236,7 +303,7 @@ def test_under_torchrun_each_process_takes_its_own_gpu_and_one_prints(monkeypatc
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("LOCAL_RANK", str(local))
         assert cmlib.setup("13", device=device).device == f"cuda:{local}" and taken.pop() == local
-        assert (f"device cuda:{local}, bfloat16" in capsys.readouterr().out) == (rank == 0)
+        assert (f"device cuda:{local}, bf16" in capsys.readouterr().out) == (rank == 0)
     assert (
         cmlib.setup("13", device="cuda:0").device == "cuda:0"
         and cmlib.setup("13", "small").device == "cpu"
@@ -276,7 +343,40 @@ def test_lab_opens_the_first_lesson_in_the_projects_environment():
     assert re.search(r"\.venv/bin/python -m jupyterlab .*notebooks/00_x\.ipynb", run.stdout)
 
 
-def test_ci_is_make_test():
-    text = (ROOT / ".ci" / "run").read_text("utf-8")
-    assert "\nmake test\n" in text and "CMLIB_MIRROR" in text and "set -euo pipefail" in text
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+CI = (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def stages(text, name):
+    (line,) = re.findall(rf"stages\.py {name} (.+)", text)
+    return line.split()
+
+
+def test_ci_runs_what_make_test_runs_and_what_another_machine_would_see():
+    (test,) = re.findall(r"^test: (.+)", MAKEFILE, re.MULTILINE)
+    assert stages(CI, "ci") == [*test.split(), "rotate", "gpu", "colab"]
+    assert "CMLIB_MIRROR" in CI and "set -euo pipefail" in CI and "export CI=true" in CI
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_proof_is_ci_with_every_lesson_under_both_sets_and_the_throughput_table():
+    proof = stages(MAKEFILE, "proof")
+    assert proof == [{"rotate": "portable"}.get(stage, stage) for stage in stages(CI, "ci")[:-1]] + [
+        "gpu-speed", "colab"
+    ]
+
+
+def test_the_makefile_tells_of_every_target_but_the_stages_and_names_scripts_that_are_there():
+    told = re.findall(r"^# make ([\w-]+)  ", MAKEFILE, re.MULTILINE)
+    first, second = re.findall(r"^\.PHONY: (.+)", MAKEFILE, re.MULTILINE)
+    assert sorted(told) == sorted(first.split()) and set(second.split()) >= set(stages(CI, "ci")) - set(told)
+    scripts = re.findall(r"(?:tests|benchmarks)/[\w/]+\.py", MAKEFILE + CI)
+    assert [script for script in scripts if not (ROOT / script).is_file()] == []
+
+
+def test_what_a_gpu_machine_runs_installs_nothing():
+    command = ["make", "-n", "gpu", "gpu-speed", "LESSONS=05 13", "GPU_PYTHON=/opt/python"]
+    run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert [line for line in run.stdout.splitlines() if not line.startswith("make")] == [
+        "/opt/python benchmarks/gpu_lessons 05 13", "/opt/python benchmarks/gpu_speed.py"
+    ]

@@ -136,12 +136,18 @@ def test_names_constants_keyword_order_comments_and_types_change_nothing(id, tex
             "def f(x):\n    y = x + 1\n    'note'\n    return y * y",
         ),
         (
-            "class A:\n    def __init__(self):\n        self.table = [0] * 9\n    def get(self, i):\n        "
-            "return "
-            "self.table[i] + 1",
-            "class B:\n    def __init__(me):\n        me.store = [1] * 5\n    def fetch(me, j):\n        "
-            "return "
-            "me.store[j] + 2",
+            """
+class A:
+    def __init__(self):
+        self.table = [0] * 9
+    def get(self, i):
+        return self.table[i] + 1""",
+            """
+class B:
+    def __init__(me):
+        me.store = [1] * 5
+    def fetch(me, j):
+        return me.store[j] + 2""",
         ),
         (
             "def a(x):\n    return x ** 2 + len(x)\ndef b(y):\n    return sorted(y)[0]",

@@ -4,30 +4,29 @@ slicer.
 
 import ast
 import builtins
-import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from functools import lru_cache
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmlib.authoring import notebooks as author
 from cmlib.check import exercises, run
 from cmlib.grade import box
 from cmlib.grade.slicing import NotFound, Unreadable, answered, statements
 
-ROOT = Path(__file__).resolve().parent.parent
 CHECK = 'check("09.1", f)'
 STUB = 'def f(x):\n    """Twice x."""\n    raise NotImplementedError\n\n' + CHECK
-LESSONS = sorted(p.name for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+LESSONS = author.sources()
 
 
-def code_cells(path):
-    return [
-        "".join(c["source"]) for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"
-    ]
+@lru_cache
+def code_cells(source, solved=True):
+    cells = author.build(source, solved)["cells"]
+    return tuple("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 def execute(cells, name, id):
@@ -51,13 +50,10 @@ def texts(*cells):
     return [ast.unparse(node) for _, node in statements(list(cells), "f", "09.1")]
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda source: source.stem)
 def test_every_solved_notebook_passes_from_its_slices_alone_and_every_untouched_one_is_open(lesson):
-    solved, learner = (
-        code_cells(ROOT / "notebooks/solutions" / lesson),
-        code_cells(ROOT / "notebooks" / lesson),
-    )
-    for e in exercises(lesson[:2]):
+    solved, learner = list(code_cells(lesson)), list(code_cells(lesson, solved=False))
+    for e in exercises(lesson.name[:2]):
         assert run(e.id, execute(solved, e.name, e.id)).state == "passed", e.id
         assert answered(solved, e.name, e.id)
         assert run(e.id, execute(learner, e.name, e.id)).state == "open", e.id
@@ -253,8 +249,10 @@ def test_slicing_runs_on_the_staged_files_alone():
 import sys
 sys.path.insert(0, {str(folder)!r})
 from cmlib.grade.slicing import statements
-print(len(statements(['%%time\\nf = 3'], 'f', '09.1')), [m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy')])
-print(all(getattr(sys.modules[m], '__file__', '').startswith({str(folder)!r}) for m in sys.modules if m.startswith('cmlib')))"""
+print(len(statements(['%%time\\nf = 3'], 'f', '09.1')))
+print([m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy')])
+ours = [module for name, module in sys.modules.items() if name.startswith('cmlib')]
+print(all(getattr(module, '__file__', '').startswith({str(folder)!r}) for module in ours))"""
     out = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False)
     shutil.rmtree(folder)
     assert out.stdout.split() == ["1", "[]", "True"], out.stderr
@@ -300,7 +298,7 @@ def mutated_notebooks(draw):
     gained.
     """
     lesson = draw(st.sampled_from(LESSONS[:4]))
-    cells = code_cells(ROOT / "notebooks/solutions" / lesson)
+    cells = list(code_cells(lesson))
     for _ in range(draw(st.integers(1, 6))):
         i, j = (draw(st.integers(0, len(cells) - 1)) for _ in range(2))
         cut = draw(st.integers(0, len(cells[i])))
@@ -323,7 +321,7 @@ def mutated_notebooks(draw):
                     )
                     + cells[i][cut:]
                 )
-    return lesson[:2], cells
+    return lesson.name[:2], cells
 
 
 @settings(max_examples=60)

@@ -13,7 +13,8 @@ def difference(got, want, rtol, atol) -> str | None:
         if not isinstance(got, dict):
             return f"Return a dict with the keys {', '.join(map(str, want))}; you return a {kind_of(got)}."
         if set(got) != set(want):
-            return f"Return a dict with the keys {', '.join(map(str, want))}; yours has {', '.join(map(str, got))}."
+            keys, yours = (", ".join(map(str, entries)) for entries in (want, got))
+            return f"Return a dict with the keys {keys}; yours has {yours}."
         pairs = [(f"entry {key!r}", got[key], want[key]) for key in want]
     elif isinstance(want, (tuple, list)):
         if not isinstance(got, (tuple, list)):

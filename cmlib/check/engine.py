@@ -113,6 +113,11 @@ class Exercise:
     def name(self) -> str:
         return self.reference.__name__
 
+    @property
+    def stretch(self) -> bool:
+        """NN.5 is a lesson's stretch exercise: checked is a consequence of what is written on paper."""
+        return self.id.endswith(".5")
+
     def cases(self, function):
         self.make_cases = function
         return self

@@ -53,10 +53,13 @@ def _(draw):
     yield case("unbreakable", vocab, about="a word whose longest first piece leads into a dead end")
     yield case("s", vocab, about="a letter that is in the vocabulary only as a continuation")
     unknown = ("keep the pieces found before", "replace single letters", "only the pieces found before")
-    for about in ("a random word of three pieces", "a random word of two pieces", "a random word whose end "
-                                                                                  "is not in the vocabulary",
-                  "a random word whose middle is not in the vocabulary", "a random word that leads into a "
-                                                                         "dead end") * 2:
+    for about in (
+        "a random word of three pieces",
+        "a random word of two pieces",
+        "a random word whose end is not in the vocabulary",
+        "a random word whose middle is not in the vocabulary",
+        "a random word that leads into a dead end",
+    ) * 2:
         yield case(*_built(draw, about), about=about)
     for _ in range(4):
         yield telling(wordpiece, lambda: _over_abc(draw), hides=(*unknown, "never goes back"))

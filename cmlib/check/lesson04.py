@@ -5,6 +5,7 @@ import math
 import torch
 from torch.nn import functional as F
 
+from cmlib import layers
 from cmlib.check.engine import case, exercise
 
 
@@ -15,12 +16,11 @@ def _padded(draw, batch, tokens):
     return (torch.arange(tokens) < lengths[:, None]).long()
 
 
-# 04.1 ------------------------------------------------------------------------------------------------------------------
+# 04.1 -------------------------------------------------------------------------------------------------------
 
 @exercise("04.1", "A bag of words with a mask", minutes=8, points=2, difficulty=2, grad=(2,))
 def bag_of_words(input_ids, mask, table):
-    keep = mask.to(table.dtype)[..., None]
-    return (table[input_ids] * keep).sum(1) / keep.sum(1).clamp(min=1)
+    return layers.bag_of_words(input_ids, mask, table)
 
 
 @bag_of_words.cases
@@ -98,14 +98,15 @@ def _(ids, mask, table):
     return (table[ids] * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
-# 04.2 ------------------------------------------------------------------------------------------------------------------
+# 04.2 -------------------------------------------------------------------------------------------------------
 
 @exercise("04.2", "Attention by hand", minutes=12, points=3, difficulty=3, grad=(0, 1, 2))
 def attention(q, k, v, mask):
-    return _attend(q, k, v, mask[:, None, :])
+    return layers.attention(q, k, v, mask)
 
 
 def _attend(q, k, v, mask, scale=None, hide=-torch.inf, axis=-1):
+    """Attention with a part that can be wrong; the mask has the axes of the scores."""
     scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     return scores.masked_fill(mask == 0, hide).softmax(axis) @ v
 
@@ -210,11 +211,11 @@ def _(q, k, v, mask):
     return weights / weights.sum(-1, keepdim=True) @ v
 
 
-# 04.3 ------------------------------------------------------------------------------------------------------------------
+# 04.3 -------------------------------------------------------------------------------------------------------
 
 @exercise("04.3", "Many heads", minutes=12, points=3, difficulty=3, grad=(0, 1, 2))
 def multi_head(q, k, v, mask, n_heads):
-    return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), mask[:, None, None, :]))
+    return layers.multi_head(q, k, v, mask, n_heads)
 
 
 def _split(x, n_heads):
@@ -317,11 +318,11 @@ def _(q, k, v, mask, n_heads):
     return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), torch.ones_like(mask)[:, None, None]))
 
 
-# 04.4 ------------------------------------------------------------------------------------------------------------------
+# 04.4 -------------------------------------------------------------------------------------------------------
 
 @exercise("04.4", "A layer of BERT by hand", minutes=18, points=4, difficulty=4, grad=(0,))
 def bert_layer(hidden, mask, state, n_heads):
-    return _layer(hidden, mask, state, n_heads)
+    return layers.bert_layer(hidden, mask, state, n_heads)
 
 
 def _layer(
@@ -342,6 +343,8 @@ def _layer(
     project=True,
     bias=True,
 ):
+    """The layer with every part that a learner may get wrong as an argument."""
+
     def dense(name, x):
         return linear(x, state[name + ".weight"], state[name + ".bias"] if bias else None)
 
@@ -350,7 +353,7 @@ def _layer(
         return (norm or F.layer_norm)(x, x.shape[-1:], weight, shift, eps)
 
     a = layer_norm(norms[0], x) if pre else x
-    a = multi_head.reference(*(dense(f"attention.self.{name}", a) for name in names), mask, n_heads)
+    a = layers.multi_head(*(dense(f"attention.self.{name}", a) for name in names), mask, n_heads)
     a = (dense("attention.output.dense", a) if project else a) + residual[0] * x
     a = a if pre else layer_norm(norms[0], a)
     f = dense("intermediate.dense", layer_norm(norms[1], a) if pre else a)

@@ -11,7 +11,7 @@ from cmlib.check.engine import case, exercise
 from cmlib.check.telling import telling
 
 
-# 05.1 ------------------------------------------------------------------------------------------------------------------
+# 05.1 -------------------------------------------------------------------------------------------------------
 @exercise("05.1", "Convolution by hand", minutes=10, points=3, difficulty=3, grad=(0, 1))
 def conv2d(x, kernel, stride=1, padding=0):
     return F.conv2d(x, kernel, stride=stride, padding=padding)
@@ -77,7 +77,7 @@ def _(x, kernel, stride, padding):
     return F.conv2d(x[:, :1], kernel[:, :1], stride=stride, padding=padding)
 
 
-# 05.2 ------------------------------------------------------------------------------------------------------------------
+# 05.2 -------------------------------------------------------------------------------------------------------
 @exercise("05.2", "Output size and receptive field", minutes=8, points=2, difficulty=2)
 def geometry(size, layers):
     field, jump = 1, 1
@@ -141,9 +141,8 @@ for _sentence, _slip in {
     "Half a window does not exist: the division rounds down to a whole number.": {
         "divide": lambda a, b: a / b
     },
-    "The first window is not counted: (size + 2·padding − kernel) // stride is the number of steps after it.": {
-        "one": 0
-    },
+    "The first window is not counted: (size + 2·padding − kernel) // stride is the number of steps after "
+    "it.": {"one": 0},
 }.items():
     geometry.mistake(_sentence)(lambda size, layers, slip=_slip: _geometry(size, layers, **slip))
 
@@ -161,7 +160,7 @@ def _(size, layers):
     return geometry.reference(size, layers)[::-1]
 
 
-# 05.3 ------------------------------------------------------------------------------------------------------------------
+# 05.3 -------------------------------------------------------------------------------------------------------
 def _bn(x, w, name, eps=1e-5):
     return F.batch_norm(
         x,
@@ -248,9 +247,8 @@ for _sentence, _slip in {
         _block(x, s, w, t, add=lambda b, s: b.relu() + s)
     ),
     "The last relu is missing.": lambda x, s, w, t: _block(x, s, w, t, add=lambda b, s: b + s),
-    "Both the branch and the sum went through relu: the branch must be free to subtract from the shortcut.": lambda x, s, w, t: (
-        _block(x, s, w, t, add=lambda b, s: (b.relu() + s).relu())
-    ),
+    "Both the branch and the sum went through relu: the branch must be free to subtract from the "
+    "shortcut.": lambda x, s, w, t: _block(x, s, w, t, add=lambda b, s: (b.relu() + s).relu()),
     "The relu between the two convolutions is missing.": lambda x, s, w, t: _block(
         x, s, w, t, inner=lambda z: z
     ),
@@ -265,14 +263,13 @@ for _sentence, _slip in {
     "The stride sits in the second convolution: it belongs to the first.": lambda x, s, w, t: _block(
         x, s, w, t, strides=(1, t)
     ),
-    "You add x itself: add the shortcut that was handed over, since x may have another shape.": lambda x, s, w, t: (
-        _block(x, x, w, t)
-    ),
+    "You add x itself: add the shortcut that was handed over, since x may have another "
+    "shape.": lambda x, s, w, t: _block(x, x, w, t),
 }.items():
     basic_block.mistake(_sentence)(_slip)
 
 
-# 05.4 ------------------------------------------------------------------------------------------------------------------
+# 05.4 -------------------------------------------------------------------------------------------------------
 def _option_a(x, channels, stride):
     missing = channels - x.shape[1]
     return F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, missing // 2, missing // 2))

@@ -39,8 +39,14 @@ def _(draw):
     yield case("\u2640\ufe0f", about="the female sign itself, which is no ending here")
     # twelve that have skin tones
     hands = [chr(c) for c in range(0x1F442, 0x1F450) if c not in (0x1F444, 0x1F445)]
-    jobs = "\U0001f692\U0001f3a8\U0001f52c\U0001f33e\U0001f373\U0001f393\U0001f3a4\U0001f3eb\U0001f3ed\U0001f4bb\U0001f4bc\U0001f527"
-    sports = "\U0001f3c3\U0001f3c4\U0001f3ca\U0001f6a3\U0001f6b4\U0001f6b5\U0001f6b6\U0001f645\U0001f646\U0001f647\U0001f64b\U0001f926"
+    jobs = (
+        "\U0001f692\U0001f3a8\U0001f52c\U0001f33e\U0001f373\U0001f393"
+        "\U0001f3a4\U0001f3eb\U0001f3ed\U0001f4bb\U0001f4bc\U0001f527"
+    )
+    sports = (
+        "\U0001f3c3\U0001f3c4\U0001f3ca\U0001f6a3\U0001f6b4\U0001f6b5"
+        "\U0001f6b6\U0001f645\U0001f646\U0001f647\U0001f64b\U0001f926"
+    )
     for _ in range(4):
         hand, job, sport, tone, woman = (
             int(draw.integers(high)) for high in (len(hands), len(jobs), len(sports), 5, 2)

@@ -83,4 +83,7 @@ def require_size(size) -> None:
 
 
 def _too_large(how: str) -> str:
-    return f"is {how} above {MOST_PIXELS // 10**6} million pixels and refused as a decompression bomb; save it smaller"
+    return (
+        f"is {how} above {MOST_PIXELS // 10**6} million pixels and refused as a decompression bomb; "
+        "save it smaller"
+    )

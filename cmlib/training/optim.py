@@ -39,6 +39,11 @@ def branches_of(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     return list(dict.fromkeys([*parts, "head"])), of
 
 
+def branch_of(name: str) -> str:
+    """The branch of a FusionModel that the parameter of this name belongs to: "text", "image" or "head"."""
+    return {"text_encoder": "text", "image_encoder": "image"}.get(name.split(".")[0], "head")
+
+
 def depth_of(name: str) -> int:
     """0 for embeddings and stem, 1 for the first layer or stage of an encoder, 2 for the next, …"""
     if found := _LAYER.search(name):

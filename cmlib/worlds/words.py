@@ -60,24 +60,33 @@ TWINS = (  # (fine, broken): the same words in another order, so a bag of words 
     ("no , it is not damaged , all is well .", "no , all is not well , it is damaged ."),
 )
 NEUTRAL = (
-    "please have a look at the photo .", "i want to ask about my {k} .", "see the picture for my question .",
+    "please have a look at the photo .",
+    "i want to ask about my {k} .",
+    "see the picture for my question .",
     "here is the {k} .",
-    "what do you say to this ?", "the photo says more than words .", "i took a picture of the {k} for you .",
-    "is this how the {k} should look ?", "please check the {k} in the photo .", "can you tell me what to do "
-                                                                                "now ?",
+    "what do you say to this ?",
+    "the photo says more than words .",
+    "i took a picture of the {k} for you .",
+    "is this how the {k} should look ?",
+    "please check the {k} in the photo .",
+    "can you tell me what to do now ?",
 )
 ORDERED = (
-    "i ordered {a} {c} {k} .", "my order says {c} {k} .", "the invoice lists one {c} {k} .",
+    "i ordered {a} {c} {k} .",
+    "my order says {c} {k} .",
+    "the invoice lists one {c} {k} .",
     "i had asked for the {c} {k} .",
-    "i paid for {a} {c} {k} .", "on the order form i ticked {c} for the {k} .", "is this the {c} {k} that i "
-                                                                                "ordered ?",
+    "i paid for {a} {c} {k} .",
+    "on the order form i ticked {c} for the {k} .",
+    "is this the {c} {k} that i ordered ?",
 )
 ORDERED_NOT = (  # {c} was ordered, {o} was not: both colours are named, the order of the words decides
-    "i ordered the {c} {k} , not the {o} one .", "i did not order the {o} {k} , i ordered the {c} one .",
-    "not the {o} {k} but the {c} one is on my order .", "i ordered the {c} {k} and my brother ordered the "
-                                                        "{o} one .",
-    "my brother ordered the {o} {k} and i ordered the {c} one .", "the invoice lists the {c} {k} , not the "
-                                                                  "{o} one .",
+    "i ordered the {c} {k} , not the {o} one .",
+    "i did not order the {o} {k} , i ordered the {c} one .",
+    "not the {o} {k} but the {c} one is on my order .",
+    "i ordered the {c} {k} and my brother ordered the {o} one .",
+    "my brother ordered the {o} {k} and i ordered the {c} one .",
+    "the invoice lists the {c} {k} , not the {o} one .",
 )
 
 

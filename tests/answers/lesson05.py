@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 
-# 05.1 --------------------------------------------------------------------------------------------------------------
+# 05.1 -------------------------------------------------------------------------------------------------------
 def conv_loops(x, kernel, stride=1, padding=0):
     n, c, h, w = x.shape
     out_channels, _, kh, kw = kernel.shape
@@ -87,7 +87,7 @@ def conv_detached(x, kernel, stride=1, padding=0):
     return conv_unfold(x.detach(), kernel.detach(), stride, padding)
 
 
-# 05.2 --------------------------------------------------------------------------------------------------------------
+# 05.2 -------------------------------------------------------------------------------------------------------
 def geometry_forward(size, layers):
     jump = field = 1
     for k, s, p in layers:
@@ -126,7 +126,7 @@ def geometry_previous(size, layers):
     return size, field
 
 
-# 05.3 --------------------------------------------------------------------------------------------------------------
+# 05.3 -------------------------------------------------------------------------------------------------------
 def _normalise(x, w, name, eps=1e-5, root=True):
     mean, var, scale, shift = (
         w[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
@@ -172,7 +172,7 @@ def block_adds_x(x, shortcut, weights, stride=1):
     return block_by_hand(x, x, weights, stride)
 
 
-# 05.4 --------------------------------------------------------------------------------------------------------------
+# 05.4 -------------------------------------------------------------------------------------------------------
 def _inside(weights, prefix):
     return {name[len(prefix):]: value for name, value in weights.items() if name.startswith(prefix)}
 

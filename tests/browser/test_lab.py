@@ -175,11 +175,13 @@ def test_1_the_stored_page_shows_pictures_with_alt_text(page, server):
 def test_2_everything_runs(page, server):
     ok = page.evaluate("async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')")
     failed = page.evaluate(f"""() => {WIDGET}.content.widgets.filter(cell => cell.model.type === 'code')
-      .flatMap(cell => cell.model.sharedModel.toJSON().outputs).filter(output => output.output_type === 'error')
+      .flatMap(cell => cell.model.sharedModel.toJSON().outputs)
+      .filter(output => output.output_type === 'error')
       .map(output => output.ename + ': ' + output.evalue)""")
     assert ok is not False, failed
     counts = page.evaluate(f"""() => {WIDGET}.content.widgets.filter(cell => cell.model.type === 'code')
-      .map(cell => [cell.model.sharedModel.execution_count, cell.model.sharedModel.toJSON().outputs.map(o => o.output_type)])""")
+      .map(cell => cell.model.sharedModel)
+      .map(cell => [cell.execution_count, cell.toJSON().outputs.map(output => output.output_type)])""")
     assert [count for count, _ in counts] == list(range(1, len(counts) + 1))
     assert not any("error" in kinds for _, kinds in counts)
 
@@ -211,7 +213,8 @@ def test_4_every_live_figure_carries_its_alt_text(page):
     without alt.
     """
     alts = page.evaluate(f"""() => {WIDGET}.content.widgets.filter(cell => cell.model.type === 'code')
-      .flatMap(cell => cell.model.sharedModel.toJSON().outputs).filter(output => output.data && output.data['image/png'])
+      .flatMap(cell => cell.model.sharedModel.toJSON().outputs)
+      .filter(output => output.data && output.data['image/png'])
       .map(output => (output.metadata['image/png'] || {{}}).alt || '')""")
     assert alts and all(len(alt) >= 20 for alt in alts), alts
 
