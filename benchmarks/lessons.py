@@ -11,17 +11,18 @@ import nbformat
 from nbclient import NotebookClient
 
 from cmlib.authoring import notebooks as author
+from cmlib.authoring.running import PEAK
 
 
 def run(path) -> tuple[float, int]:
     """(seconds, peak memory in MiB) of one notebook from an empty home."""
     notebook = nbformat.read(path, 4)
-    notebook.cells.append(nbformat.v4.new_code_cell(author.PEAK))
+    notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {
             "OMP_NUM_THREADS": "1",
             "CMLIB_HOME": home,
-            "CMLIB_DPI": "72",
+            "CMLIB_DPI": "110",
             "CMLIB_SCALE": "small",
         }
         client = NotebookClient(

@@ -1,86 +1,66 @@
-"""Build lessons: one py:percent source → the learner's notebook and the solved one.
+"""From one source the learner's notebook and the solved one; nothing is executed here.
 
-Cells of a source begin with ``# %%``. Besides ``# %%`` (code) and ``# %% [markdown]`` there are
-
-    # %% [setup]              the generated first cell (finds or fetches the course), then what stands here
-    # %% [exercise] 02.1      the card from cmlib.check, then the task that stands here
-    # %% [stub]               what the learner gets; ``check(id, name)`` is appended
-    # %% [solution]           what the solved notebook has in its place
-    # %% [hints]              three hints between lines ``---``: idea, formula with shapes, code with one
-    blank # %% [quiz]               ``? question`` lines; ``- wrong :: why``; ``+ right :: why``
+`cmlib.authoring.source` lists the kinds of cells; `cmlib.authoring.running` executes what is built here.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
-import os
 import re
-import shutil
-import tempfile
-import time
 import tomllib
 from pathlib import Path
 
+from cmlib.authoring import curriculum
+from cmlib.authoring.source import CODE, Cell, parse
+
+__all__ = ["HINTS", "NOTEBOOKS", "build", "built", "fingerprint", "measured", "parse", "sources"]
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-MARKER = re.compile(r"^# %%(?: \[(\w+)\])?(?: (.*))?$")
-PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"  # MiB on Linux
 HINTS = ("the idea", "the formula", "the code, with one blank")
+PROGRESS = """cmlib.progress("{}")  # all lessons on one page: cmlib.report()
+# cmlib.submit()  # in a class: take the first # away, and hand in the file it writes"""
+OF_AN_EXERCISE = ("stub", "solution", "hints", "answer")
 
 
 def sources() -> list[Path]:
     return sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))
 
 
-def parse(source: Path) -> list[tuple[str, str, str]]:
-    """[(kind, argument, text)] of a source; text of markdown kinds is uncommented."""
-    cells = []
-    for number, line in enumerate(source.read_text("utf-8").splitlines(), 1):
-        if match := MARKER.match(line):
-            kind = match[1] or "code"
-            if kind not in ("code", "markdown", "setup", "exercise", "stub", "solution", "hints", "quiz"):
-                raise ValueError(f"{source.name}, line {number}: unknown cell kind [{kind}]")
-            cells.append((kind, (match[2] or "").strip(), []))
-        elif cells:
-            cells[-1][2].append(line)
-    return [(kind, arg, _text(kind, lines)) for kind, arg, lines in cells]
+def built(source: Path) -> Path:
+    """Where the learner's notebook of a source lies, or will lie."""
+    return NOTEBOOKS / f"{source.stem}.ipynb"
 
 
-def _text(kind, lines):
-    if kind in ("markdown", "exercise", "hints", "quiz"):
-        lines = [re.sub(r"^# ?", "", line) for line in lines]
-    return "\n".join(lines).strip("\n")
+def build(source: Path, solved: bool = False, took: dict | None = None) -> dict:
+    """The notebook (nbformat 4.5, no outputs) of a source; what the author got wrong is a ValueError.
 
-
-def build(source: Path, solved: bool = False) -> dict:
-    """The notebook (nbformat 4.5, no outputs) of a source."""
-    from cmlib.check import find
-
-    lesson, cells, name, exercise = source.name[:2], [], source.stem, None
-    for kind, arg, text in parse(source):
-        if kind in ("stub", "solution", "hints") and exercise is None:
-            raise ValueError(f"{source.name}: a [{kind}] cell stands before the first [exercise].")
-        if kind == "exercise":
-            exercise = find(arg)
-            text = _card(exercise) + text
-        elif kind in ("stub", "solution"):
-            if (kind == "solution") != solved:
-                continue
-            text += f'\n\ncheck("{exercise.id}", {exercise.name})'
-        elif kind == "setup":
-            text = _bootstrap() + "\n" + text
-        elif kind == "hints":
-            text = _hints(source, exercise, text)
-        elif kind == "quiz":
-            text = _quiz(source, text)
-        text = text.replace("{{measured}}", _measured(name))
-        cells.append(_cell(kind, text, len(cells), lesson))
+    took : the time and memory that the passport tells, {"seconds", "memory_mb", "cores"} or {}; by default
+        those of the notebook that lies there
+    """
+    number, cells, exercise = source.name[:2], [], None
+    took = measured(source) if took is None else took
+    links = curriculum.navigation(number)
+    for position, cell in enumerate(parse(source)):
+        where = f"{source.name}, line {cell.line}"
+        if cell.kind == "exercise":
+            exercise = _find(where, cell.argument)
+        if cell.kind in OF_AN_EXERCISE and exercise is None:
+            raise ValueError(f"{where}: a [{cell.kind}] cell stands before the first [exercise].")
+        if cell.kind == ("stub" if solved else "solution"):
+            continue
+        text = _text(where, number, cell, exercise)
+        text = text.replace("{{measured}}", _in_words(took)).replace("{{gpu}}", _on_a_gpu(number))
+        if position == 0:
+            text = _under_the_title(where, number, text, links)
+        cells.append(_written(cell.kind, text, cell.tags, f"l{number}-{len(cells):02d}"))
+    if links:
+        cells.append(_written("markdown", links, (), f"l{number}-{len(cells):02d}"))
     return {
         "cells": cells,
         "metadata": {
+            "cmlib": {"version": _project()["version"]} | took,
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         },
@@ -89,29 +69,106 @@ def build(source: Path, solved: bool = False) -> dict:
     }
 
 
-def _cell(kind, text, index, lesson):
-    code = kind in ("code", "setup", "stub", "solution")
-    cell = {"cell_type": "code" if code else "markdown", "id": f"l{lesson}-{index:02d}", "metadata": {},
+def measured(source: Path) -> dict:
+    """{"seconds", "memory_mb", "cores"} from the built notebook's metadata; {} before the first build."""
+    path = built(source)
+    if not path.exists():
+        return {}
+    kept = json.loads(path.read_text("utf-8"))["metadata"].get("cmlib", {})
+    return {name: kept[name] for name in ("seconds", "memory_mb", "cores") if name in kept}
+
+
+def fingerprint(notebook: dict) -> str:
+    """What must agree between a built notebook and its source: all but outputs and what comes from them."""
+    metadata = notebook["metadata"]
+    parts = [metadata | {"cmlib": metadata.get("cmlib", {}).get("version")}]
+    for cell in notebook["cells"]:
+        own = {name: value for name, value in cell["metadata"].items() if name != "mystnb"}
+        parts.append([cell["cell_type"], cell["id"], own, "".join(cell["source"])])
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _find(where, id):
+    from cmlib.check import find
+
+    try:
+        return find(id)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def _written(kind, text, tags, id) -> dict:
+    code, metadata = kind in CODE, {}
+    if kind == "setup":  # folded in JupyterLab, on Colab and in the book
+        metadata = {"cellView": "form", "jupyter": {"source_hidden": True}}
+        tags = ("hide-input", *tags)
+    if tags:
+        metadata["tags"] = list(dict.fromkeys(tags))
+    cell = {"cell_type": "code" if code else "markdown", "id": id, "metadata": metadata,
             "source": text.splitlines(keepends=True)}
     return cell | ({"execution_count": None, "outputs": []} if code else {})
 
 
+def _under_the_title(where, number, text, links) -> str:
+    title, _, rest = text.partition("\n")
+    if not title.startswith(f"# {number} "):
+        raise ValueError(f"{where}: a lesson begins with a [markdown] cell whose first line is its title, "
+                         f"'# {number} …'; found {title!r}.")
+    return f"{title}\n\n{links}\n{rest}" if links else text
+
+
+def _text(where, number, cell: Cell, exercise) -> str:
+    """What stands in the notebook for a cell of the source."""
+    text = cell.text
+    if cell.kind == "exercise":
+        return _card(exercise) + text
+    if cell.kind in ("stub", "solution"):
+        return f'{text}\n\ncheck("{exercise.id}", {exercise.name})'
+    if cell.kind == "setup":
+        return f"{_bootstrap()}\n{text}"
+    if cell.kind == "progress":
+        return PROGRESS.format(number)
+    if cell.kind == "map":
+        return f"{text}\n\n{curriculum.course_map()}"
+    if cell.kind == "hints":
+        return _hints(where, exercise, text)
+    if cell.kind == "answer":
+        return _answer(where, exercise, text)
+    return _quiz(where, text) if cell.kind == "quiz" else text
+
+
 def _card(e) -> str:
     dots = "●" * e.difficulty + "○" * (5 - e.difficulty)
-    return (f"### Exercise {e.id} · {e.title}\n\n*{e.minutes} minutes · {e.points} "
+    kind = "Stretch exercise" if e.stretch else "Exercise"
+    return (f"### {kind} {e.id} · {e.title}\n\n*{e.minutes} minutes · {e.points} "
             f"{'point' if e.points == 1 else 'points'} · difficulty {dots}*\n\n")
 
 
-def _hints(source, exercise, text) -> str:
+def _folded(summary, text) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+
+
+def _hints(where, exercise, text) -> str:
     parts = [part.strip() for part in re.split(r"^---$", text, flags=re.MULTILINE)]
     if len(parts) != 3:
-        raise ValueError(f"{source.name}: exercise {exercise.id} needs three hints between '---' lines, has "
-                         f"{len(parts)}")
-    return "\n\n".join(f"<details><summary>Hint {i}: {what}</summary>\n\n{part}\n\n</details>"
+        raise ValueError(f"{where}: exercise {exercise.id} needs three hints between '---' lines, has "
+                         f"{len(parts)}.")
+    return "\n\n".join(_folded(f"Hint {i}: {what}", part)
                        for i, (what, part) in enumerate(zip(HINTS, parts, strict=True), 1))
 
 
-def _quiz(source, text) -> str:
+def _answer(where, exercise, text) -> str:
+    if not exercise.stretch:
+        raise ValueError(f"{where}: an [answer] cell is the model answer to the written part of a stretch "
+                         f"exercise, NN.5; it stands after {exercise.id}.")
+    return _folded("A model answer to the written part: open it when yours is on paper", text)
+
+
+def _quiz(where, text) -> str:
     lines = []
     for number, block in enumerate(re.split(r"^\? ", text, flags=re.MULTILINE)[1:], 1):
         question, *options = re.split(r"^(?=[-+] )", block.strip(), flags=re.MULTILINE)
@@ -119,119 +176,57 @@ def _quiz(source, text) -> str:
         for option in options:
             answer, marker, why = option[2:].partition("::")
             if not (marker and why.strip()):
-                raise ValueError(f"{source.name}: the quiz option {option.strip()!r} has no explanation "
+                raise ValueError(f"{where}: the quiz option {option.strip()!r} has no explanation "
                                  "after '::'.")
             verdict = "Right." if option[0] == "+" else "No."
-            lines.append(f"<details><summary>{' '.join(answer.split())}</summary>\n\n{verdict} "
-                         f"{' '.join(why.split())}\n\n</details>")
+            lines.append(_folded(" ".join(answer.split()), f"{verdict} {' '.join(why.split())}"))
     return "\n\n".join(lines)
 
 
 def _bootstrap() -> str:
-    address = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["repository"]
+    """The first cell of every lesson, at most 88 columns wide; plain Python of the standard library."""
+    project = _project()
     return f'''\
+#@title Setup: find the course (on Colab, fetch it); say where this lesson runs and why
+# built for cmlib {project["version"]}
 import os, subprocess, sys
 from pathlib import Path
-ROOT = next((p for p in (Path.cwd(), *Path.cwd().parents) if (p / "cmlib").is_dir()), None)
-if ROOT is None:  # on Colab: fetch the course once; torch, numpy and transformers stay as they are
-    ROOT = Path("cross-modal-course").resolve()
+HERE = Path.cwd()
+ROOT = next((p for p in (HERE, *HERE.parents) if (p / "cmlib").is_dir()), None)
+if ROOT is None:  # on Colab: fetch the course once
+    ROOT = HERE / "cross-modal-course"
     if not ROOT.exists():
-        subprocess.run(["git", "clone", "-q", "--depth", "1",
-                        os.environ.get("CML_SOURCE", "{address}"), str(ROOT)], check=True)
+        source = os.environ.get(
+            "CML_SOURCE", "{project["urls"]["repository"]}")
+        subprocess.run(
+            ["git", "clone", "-q", "--depth", "1", source, str(ROOT)], check=True)
 sys.path.insert(0, str(ROOT))
 import cmlib
 from cmlib.check import check
-if missing := cmlib.missing_packages():  # only what is not there, and never its dependencies
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", *missing], check=True)'''
+if cmlib.__version__ != "{project["version"]}":
+    print(f"This lesson was built for cmlib {project["version"]}, and cmlib {{cmlib.__version__}} "
+          f"is imported from {{ROOT}}: numbers may differ; take both from one release.")
+missing = cmlib.missing_packages()
+if missing:  # only what is not there; torch, numpy and transformers stay as they are
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+    subprocess.run([*pip, *missing], check=True)'''
 
 
-def _measured(name) -> str:
-    path = NOTEBOOKS / "measured.json"
-    entry = (json.loads(path.read_text("utf-8")) if path.exists() else {}).get(name)
-    return (
-        f"{entry['seconds']} s and {entry['memory_mb'] / 1000:.1f} GB on two CPU cores"
-        if entry
-        else "not measured yet"
-    )
+def _on_a_gpu(number: str) -> str:
+    """What `make gpu` measured of a lesson at full size, in words."""
+    path = ROOT / "data" / "runs" / "gpu_lessons.json"
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {"lessons": {}}
+    facts = kept["lessons"].get(number, {})
+    if facts.get("state") != "done" or kept["smoke"]:
+        return "not measured yet"
+    if not facts.get("peak_mib"):
+        return "none of it is used"
+    return (f"{facts['seconds']:.0f} s and {facts['peak_mib'] / 1024:.1f} GB of its memory at full size "
+            f"({kept['machine']['device']}; weights drawn at random, of the true shapes)")
 
 
-def make(source: Path) -> dict:
-    """Build, execute and write both notebooks of a source; returns {"seconds", "memory_mb"} as measured."""
-    import nbformat
-    from nbclient import NotebookClient
-
-    learner, solved = (nbformat.reads(json.dumps(build(source, s)), 4) for s in (False, True))
-    home = tempfile.mkdtemp(prefix="cmlib-")
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "CMLIB_HOME": home,
-        "CMLIB_DPI": "72",
-        "CMLIB_SCALE": "small",
-    }
-    client = NotebookClient(
-        learner, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}
-    )
-    start = time.monotonic()
-    with client.setup_kernel(env=environment):
-        for i, cell in enumerate(learner.cells):
-            client.execute_cell(cell, i)
-        seconds = time.monotonic() - start
-        learner.cells.append(nbformat.v4.new_code_cell(PEAK))
-        client.execute_cell(learner.cells[-1], len(learner.cells) - 1)
-        peak = learner.cells.pop().outputs[0].text
-        for i, cell in enumerate(solved.cells):  # the exercises' cells differ; they run in the same kernel
-            if cell.source == learner.cells[i].source and "cmlib.progress(" not in cell.source:
-                solved.cells[i] = learner.cells[i]
-            else:
-                client.nb = solved
-                client.execute_cell(cell, i)
-                client.nb = learner
-    shutil.rmtree(home, ignore_errors=True)
-    measured = {"seconds": round(seconds), "memory_mb": int(peak)}
-    _remember(source.stem, measured)
-    for notebook, is_solved, folder in ((learner, False, NOTEBOOKS), (solved, True, NOTEBOOKS / "solutions")):
-        final = build(source, is_solved)  # again: the passport now knows the measured time
-        count = 0
-        for target, ran in zip(final["cells"], notebook.cells, strict=True):
-            if target["cell_type"] == "code":
-                count += 1
-                target |= {"execution_count": count, "outputs": [_clean(o, count) for o in ran.outputs]}
-        folder.mkdir(exist_ok=True)
-        text = json.dumps(final, indent=1, ensure_ascii=False) + "\n"
-        nbformat.validate(nbformat.reads(text, 4))
-        (folder / f"{source.stem}.ipynb").write_text(text, "utf-8")
-    return measured
-
-
-def _remember(name, measured):
-    path = NOTEBOOKS / "measured.json"
-    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    path.write_text(json.dumps(known | {name: measured}, indent=1, sort_keys=True) + "\n", "utf-8")
-
-
-def _clean(output, count) -> dict:
-    output = json.loads(json.dumps(output))
-    data = output.get("data", {})
-    data.pop("application/vnd.jupyter.widget-view+json", None)
-    if "image/png" in data:
-        data["image/png"] = base64.b64encode(_shrink(base64.b64decode(data["image/png"]))).decode()
-    if "execution_count" in output:
-        output["execution_count"] = count
-    return output
-
-
-def _shrink(png: bytes) -> bytes:
-    """64 colours are enough for a stored figure, at a fifth of the bytes."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(
-        64, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
-    ).save(out, "png", optimize=True)
-    return min(out.getvalue(), png, key=len)
-
-
-def fingerprint(notebook: dict) -> str:
-    """What must agree between a built notebook and its source: kinds, ids and texts of the cells."""
-    parts = [(c["cell_type"], c["id"], "".join(c["source"])) for c in notebook["cells"]]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def _in_words(took: dict) -> str:
+    if not took:
+        return "not measured yet"
+    cores = "one CPU core" if took["cores"] == 1 else f"{took['cores']} CPU cores"
+    return f"{took['seconds']} s and {took['memory_mb'] / 1000:.1f} GB on {cores}"
