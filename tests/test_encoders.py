@@ -9,7 +9,8 @@ import torch
 from cmlib.data.batch import ImageBatch, TextBatch
 from cmlib.data.files import sha256
 from cmlib.data.tokens import pad
-from cmlib.encoders import image_encoder, text_encoder, weights
+from cmlib.encoders import image_encoder, stand_in, text_encoder, weights
+from cmlib.encoders.stand_ins import maker
 from cmlib.encoders.tokenizer import FOLDER, SPECIAL, mini_tokenizer, train_wordpiece
 from cmlib.encoders.weights import DATA, load, load_shipped
 
@@ -145,7 +146,7 @@ def test_torchvision_resnet_has_features_not_logits():
 
 def test_shipped_files_are_what_the_card_says():
     card = json.loads((DATA / "weights.json").read_text())
-    assert set(card) == {"mini-bert.safetensors", "mini-resnet.safetensors"}
+    assert set(card) == {f"mini-{part}.safetensors" for part in ("attributes", "bert", "resnet")}
     text = (DATA / "README.md").read_text()
     for name, entry in card.items():
         assert sha256(DATA / name) == entry["sha256"] and entry["sha256"] in text
@@ -310,3 +311,45 @@ def test_a_local_folder_is_an_encoder(tmp_path, encoders):
     torch.testing.assert_close(
         theirs(words(theirs.tokenizer)), ours(words(ours.tokenizer)), rtol=1e-4, atol=1e-5
     )
+
+
+# Whether weights are real, and what stands in for them
+
+
+def test_an_encoder_says_whether_its_weights_are_real(tmp_path, encoders, mini, monkeypatch):
+    from cmlib.encoders import zoo
+
+    ours = encoders["mini"]
+    ours.model.save_pretrained(tmp_path)
+    ours.tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setattr(zoo, "load", lambda model, name, member: model)  # as if they had been fetched
+    real = [ours, mini, text_encoder(str(tmp_path)), image_encoder("resnet18")]
+    fresh = [encoders["bag"], encoders["lstm"], text_encoder("mini", pretrained=False), image_encoder("cnn"),
+             image_encoder("mini", pretrained=False), image_encoder("resnet18", pretrained=False),
+             text_encoder(str(tmp_path), pretrained=False)]
+    assert [encoder.pretrained for encoder in (*real, *fresh)] == [True] * len(real) + [False] * len(fresh)
+
+
+def test_a_stand_in_is_made_where_real_weights_would_be_loaded_and_only_there():
+    names = {"resnet18": image_encoder, "bert-base-uncased": text_encoder}
+    asked = []
+
+    def small(encoder, **settings):
+        asked.append(settings)
+        return encoder("mini", pretrained=False)
+
+    for name, encoder in names.items():
+        stand_in(name, lambda encoder=encoder, **settings: small(encoder, **settings))
+    try:
+        for name, encoder in names.items():
+            made = encoder(name)
+            assert made.hidden_size == 128 and not made.pretrained
+        image_encoder("resnet18", image_size=64)
+        assert asked == [{}, {}, {"image_size": 64}]
+        assert image_encoder("resnet18", pretrained=False).hidden_size == 512
+        with pytest.raises(TypeError, match="has no setting 'imagesize'"):
+            image_encoder("resnet18", imagesize=64)
+    finally:
+        for name in names:
+            stand_in(name, None)
+    assert maker("resnet18", {}) is None
