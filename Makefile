@@ -58,7 +58,7 @@ rotate: $(READY)
 
 # These two depend on nothing: a GPU machine has its own Python with torch and transformers, and perhaps no network.
 gpu:
-	$(GPU_PYTHON) benchmarks/gpu_lessons $(LESSONS)
+	$(GPU_PYTHON) benchmarks/gpu_lessons.py $(LESSONS)
 
 gpu-speed:
 	$(GPU_PYTHON) benchmarks/gpu_speed.py

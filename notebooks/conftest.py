@@ -1,7 +1,9 @@
 """Settings for ``pytest --nbval notebooks/*.ipynb`` (nbval 0.11).
 
-Integers and words are compared exactly, decimals within 2 % + 0.002; a killed kernel fails at once; sliders,
-``clear_output`` and a trailing ``;`` behave as they do in JupyterLab. tests/test_nbval_settings.py plants errors.
+Integers and words are compared exactly, decimals within 2 % + 0.002, and ``mean ± spread`` as what it is:
+another processor rounds other last bits, and then a seed is a draw from the distribution that was printed.
+A killed kernel fails at once; sliders, ``clear_output`` and a trailing ``;`` behave as they do in JupyterLab.
+tests/test_nbval_settings.py plants errors.
 """
 
 import os
@@ -13,33 +15,56 @@ from pathlib import Path
 from queue import Empty
 
 RELATIVE, ABSOLUTE = 2e-2, 2e-3
-NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?(?![\w])")
+SPREAD_FACTOR, SPREAD_SLACK = 2, 5e-3
+_SIZE = r"(?:\d*\.\d+|\d+)(?:[eE][-+]?\d+)?"
+NUMBER = re.compile(rf"(?<![\w.])([-+]?{_SIZE})(?:[ \t]*±[ \t]*({_SIZE}))?(?!\w)")  # (number or mean, spread)
 NOT_COMPARED = ("image/svg+xml", "text/html", "stderr")  # besides nbval's own: PNG, JPEG, widget ids
 OUTPUTS = {"stream", "display_data", "execute_result", "update_display_data", "clear_output"}
 
 
-class Close(str):
-    """Equal when words and integers are the same and decimals are close."""
+class Stored(str):
+    """An output as the notebook has it; equal to a new one that another processor may also print."""
 
     __hash__ = str.__hash__
 
-    def __eq__(self, other):
-        if str.__eq__(self, other):
+    def __eq__(self, new):
+        if str.__eq__(self, new):
             return True
-        words = [re.sub(r"\s+", " ", NUMBER.sub("#", text)) for text in (self, other)]
-        ours, theirs = NUMBER.findall(self), NUMBER.findall(other)
-        return words[0] == words[1] and len(ours) == len(theirs) and all(map(_close, ours, theirs))
+        if _words(self) != _words(new):
+            return False
+        numbers = zip(NUMBER.findall(self), NUMBER.findall(new), strict=True)
+        return all(_same(*stored, *other) for stored, other in numbers)
 
-    def __ne__(self, other):
-        return not self == other
+    def __ne__(self, new):
+        return not self == new
 
 
-def _close(a: str, b: str) -> bool:
-    if a == b:
+def _words(text: str) -> str:
+    """The text with a mark for every number, and another one for every mean ± spread."""
+    marked = NUMBER.sub(lambda match: "#±#" if match[2] else "#", text)
+    return re.sub(r"\s+", " ", marked)
+
+
+def _same(mean: str, spread: str, new_mean: str, new_spread: str) -> bool:
+    if not spread:
+        return _close(mean, new_mean)
+    off = abs(float(mean) - float(new_mean)) - 1e-9  # 0.93 - 0.90 is more than 0.03 in binary
+    # The stored spread alone says how far a mean may go: a new run cannot excuse itself by its own noise.
+    return (_close(mean, new_mean) or off <= float(spread)) and _like(float(spread), float(new_spread))
+
+
+def _like(spread: float, new: float) -> bool:
+    """The spread of a few seeds is a rough number: neither may be more than twice the other and .005."""
+    low, high = sorted((spread, new))
+    return high <= SPREAD_FACTOR * low + SPREAD_SLACK
+
+
+def _close(stored: str, new: str) -> bool:
+    if stored == new:
         return True
-    if not set(".eE") & set(a + b):
-        return False
-    x, y = float(a), float(b)
+    if not set(".eE") & set(stored + new):
+        return False  # two integers
+    x, y = float(stored), float(new)
     return abs(x - y) <= ABSOLUTE + RELATIVE * max(abs(x), abs(y))
 
 
@@ -50,7 +75,8 @@ def pytest_configure(config):
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     os.environ |= {"CMLIB_HOME": home, "CMLIB_DPI": "72", "CMLIB_SCALE": "small", "OMP_NUM_THREADS": "1"}
     option = config.option
-    option.nbval_sanitize_with = option.nbval_sanitize_with or str(Path(__file__).resolve().parent.parent / "nbval.cfg")
+    settings = Path(__file__).resolve().parent.parent / "nbval.cfg"
+    option.nbval_sanitize_with = option.nbval_sanitize_with or str(settings)
     option.nbval_current_env = not option.nbval_kernel_name
     option.nbval_cell_timeout = min(float(option.nbval_cell_timeout), 180)
     option.nbval_kernel_startup_timeout = 120
@@ -64,7 +90,7 @@ def _patch_nbval():
 
     def sanitize(self, text):
         text = exact(self, text)
-        return Close(text) if isinstance(text, str) else text
+        return Stored(text) if isinstance(text, str) else text
 
     def execute_cell_input(self, cell_input, allow_stdin=None):
         # Only cells that enter the history obey a trailing ';' (nbval issue 194).
@@ -92,7 +118,8 @@ def _patch_nbval():
 
 def _get_kernel_message(self, timeout=None, stream="iopub"):
     """The next message that leaves something in the cell's output, as a front end would see it."""
-    captured = self.__dict__.setdefault("_captured", {})  # Output widget → id of the message whose output it takes
+    # Output widget → id of the message whose output it takes
+    captured = self.__dict__.setdefault("_captured", {})
     while True:
         message = self.kernel.get_message(stream, timeout=timeout)
         kind, content = message["msg_type"], message["content"]
@@ -104,7 +131,8 @@ def _get_kernel_message(self, timeout=None, stream="iopub"):
         elif kind == "comm_msg" and content["comm_id"] in captured and "msg_id" in state:
             captured[content["comm_id"]] = state["msg_id"]
         elif kind in OUTPUTS:
-            if kind == "update_display_data" or message["parent_header"].get("msg_id", "-") in captured.values():
+            taken = message["parent_header"].get("msg_id", "-") in captured.values()
+            if taken or kind == "update_display_data":
                 continue
             outputs = getattr(getattr(self, "_cell", None), "test_outputs", None) or []
             if kind == "clear_output":

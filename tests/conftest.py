@@ -23,6 +23,15 @@ def own_home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("CMLIB_HOME", str(tmp_path_factory.mktemp("home")))
 
 
+@pytest.fixture(autouse=True)
+def home_on_the_cpu():
+    """A test that calls ``setup`` leaves no device behind on which the next test's models would be made."""
+    yield
+    device = sys.modules.get("cmlib.data.device")
+    if device:
+        device.set_home("cpu")
+
+
 def need(what: str, found) -> None:
     """Skip where ``what`` is missing, but fail in CI: there everything must be there."""
     if not found:

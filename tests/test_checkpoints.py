@@ -154,7 +154,9 @@ def child(folder, counter):
 
 
 def wait_for(process, counter, calls, patience=120.0):
-    """Until the process has called its loss so often, or has ended: a moment of the run, on a machine of any speed."""
+    """Until the process has called its loss so often, or has ended: a moment of the run, on a machine of any
+    speed.
+    """
     until = time.monotonic() + patience
     while process.is_alive() and time.monotonic() < until:
         if counter.exists() and counter.stat().st_size >= calls:
@@ -315,7 +317,10 @@ def test_another_architecture_is_refused(saved, net, words):
         ({"monitor": "valid_accuracy"}, "monitor='valid_loss'; this one has 'valid_accuracy'"),
         ({"patience": 2}, "patience=None; this one has 2"),
         ({"augment": lambda batch: batch}, "augment=None; this one has 'test_checkpoints.<lambda> "),
-        ({"loss": lambda logits, labels: logits.square().mean()}, "this one has 'Classify(loss=test_checkpoints.<lambda> "),
+        (
+            {"loss": lambda logits, labels: logits.square().mean()},
+            "this one has 'Classify(loss=test_checkpoints.<lambda> ",
+        ),
     ],
 )
 def test_another_call_does_not_go_on_with_it(saved, change, words):

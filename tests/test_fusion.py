@@ -130,6 +130,15 @@ def test_fusion_model_is_encoders_then_head_and_extract_equals_forward():
     torch.testing.assert_close(found.labels, data.labels)
 
 
+def test_a_model_has_real_weights_where_both_encoders_have():
+    image, text = Pixels(), Words()
+    assert not FusionModel(image, text, 2).pretrained
+    image.pretrained = True
+    assert not FusionModel(image, text, 2).pretrained
+    text.pretrained = True
+    assert FusionModel(image, text, 2).pretrained
+
+
 def test_image_only_model_never_runs_the_other_encoder():
     model = FusionModel(Pixels(), Words(), 2, use=("text",))
     predict(model, pairs())

@@ -1,5 +1,8 @@
 """The settings of nbval find planted errors and forgive what differs between machines."""
 
+import platform
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -7,11 +10,15 @@ import xml.etree.ElementTree as ET
 
 import nbformat
 import nbformat.v4 as nb
+import portable
 import pytest
 from conftest import ROOT
 
 CODE = 'print("step 50, loss 0.8770")\nprint("accuracy 0.9912")\nprint("the photo alone is wrong")'
 TRUE = "step 50, loss 0.8770\naccuracy 0.9912\nthe photo alone is wrong\n"
+TABLE = "image only  0.747 ± 0.030\ntext only   0.905 ± 0.012\nfused       0.905 ± 0.004\n"
+SWAPPED = "image only  0.905 ± 0.012\ntext only   0.747 ± 0.030\nfused       0.905 ± 0.004\n"
+SEEDS = f"print({TABLE!r}, end='')"
 FIGURE = '''from IPython.display import display
 display({"image/png": "aGVsbG8=", "text/plain": "[figure] the loss falls"}, raw=True)'''
 SLIDER = '''import ipywidgets as widgets
@@ -21,6 +28,9 @@ with out:
     print("inside the widget")
 display(slider, out)
 slider.value = 7;'''
+
+
+SETTINGS = runpy.run_path(str(ROOT / "notebooks" / "conftest.py"))
 
 
 def cell(code, *outputs):
@@ -33,6 +43,11 @@ def stream(text):
 
 def figure(png, alt):
     return nb.new_output("display_data", data={"image/png": png, "text/plain": f"[figure] {alt}"})
+
+
+def seeds(*change):
+    """A cell that prints TABLE now, and whose stored output has other numbers in it."""
+    return cell(SEEDS, stream(TABLE.replace(*change)))
 
 
 def widgets():
@@ -55,6 +70,10 @@ PASSES = {
     "other_pixels": cell(FIGURE, figure("d29ybGQ=", "the loss falls")),
     "semicolon": cell("'nothing is shown';"),
     "widgets": cell(SLIDER, *widgets()),
+    # Stored ± 0.030 allows a mean 0.026 away, which 2 % of it would not.
+    "mean_within_the_stored_spread": seeds("0.747", "0.773"),
+    "spread_half_as_large": seeds("± 0.012", "± 0.024"),
+    "spread_twice_as_large": seeds("± 0.012", "± 0.006"),
     "own_home": cell(
         'import os\nprint(os.path.basename(os.environ["CMLIB_HOME"])[:6], os.environ["CMLIB_SCALE"])',
         stream("cmlib- small\n"),
@@ -68,6 +87,16 @@ FAILS = {
     "sign": cell(CODE, stream(TRUE.replace("0.8770", "-0.8770"))),
     "missing_line": cell(CODE, stream("\n".join(TRUE.splitlines()[:2]) + "\n")),
     "extra_line": cell(CODE, stream(TRUE + "and more\n")),
+    "integer_before_a_full_stop": cell("print('row 1000.')", stream("row 1001.\n")),
+    "wrong_mean": seeds("0.747", "0.779"),
+    # The new spread, 0.030, would allow it; the stored one does not.
+    "mean_within_the_new_spread_only": seeds("0.747 ± 0.030", "0.775 ± 0.020"),
+    "mean_without_spread": seeds("0.747 ± 0.030", "0.747"),
+    "three_times_the_spread": seeds("± 0.030", "± 0.010"),
+    "a_third_of_the_spread": seeds("± 0.012", "± 0.036"),
+    "spread_of_zero": cell(SEEDS.replace("± 0.012", "± 0.000"), stream(TABLE)),
+    "zero_was_stored": seeds("± 0.012", "± 0.000"),
+    "swapped_rows": cell(SEEDS, stream(SWAPPED)),
     "no_output_stored": cell(CODE),
     "other_alt_text": cell(FIGURE, figure("aGVsbG8=", "the loss rises")),
     "exception": cell("1 / 0", stream("fine\n")),
@@ -114,3 +143,43 @@ def test_a_planted_error_is_found(results, name):
 
 def test_a_killed_kernel_is_noticed_at_once(results):
     assert results["killed_kernel"][1] < 30
+
+
+@pytest.mark.parametrize(
+    ("stored", "new", "same"),
+    [
+        ("0.90 ± 0.04", "0.93 ± 0.04", True),
+        ("0.90 ± 0.04", "0.95 ± 0.04", False),
+        # Only the stored spread counts. (That nbval asks the stored text: see the planted errors above.)
+        ("0.90 ± 0.04", "0.93 ± 0.03", True),
+        ("0.93 ± 0.03", "0.90 ± 0.03", True),
+        ("0.90 ± 0.025", "0.93 ± 0.04", False),
+        ("a 0.90 ± 0.04 b", "a 0.93\xa0± 0.04 b", False),
+        ("-3.3 ± 0.04", "3.3 ± 0.04", False),
+        ("0.9 ± 0.04", "nan ± 0.04", False),
+        ("0.9 ± 0.04", "0.9 ± nan", False),
+        ("± 0.030", "± 0.031", True),
+        ("± 0.030", "± 0.040", False),
+        ("12 seeds", "13 seeds", False),
+        ("1e-5", "1.01e-5", True),
+    ],
+)
+def test_the_rule_by_itself(stored, new, same):
+    stored, new = SETTINGS["Stored"](stored), SETTINGS["Stored"](new)
+    assert (stored == new) is same and (stored != new) is not same
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="SSE is a part of x86-64")
+def test_make_portable_changes_the_instruction_set_and_names_the_cells_that_fail(tmp_path, capsys):
+    ask = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    book = nb.new_notebook(cells=[cell(ask, stream("DEFAULT\n")), cell("print(1)", stream("2\n"))])
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "nbval.cfg", tmp_path)
+    shutil.copy(ROOT / "notebooks" / "conftest.py", tmp_path / "notebooks")
+    path = tmp_path / "notebooks" / "99_planted.ipynb"
+    path.write_text(nbformat.writes(book), "utf-8")
+    assert portable.main([str(path), "--sets", "sse"]) == 1
+    line, last = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"sse +99_planted +2 cells, 1 failed, +\d+ s  Cell 1", line) and last == "1 failed"
+    with pytest.raises(SystemExit, match="98 is not a built lesson; notebooks/ has 00 01"):
+        portable.main(["98"])

@@ -12,7 +12,11 @@ import nbformat
 from otter.api import grade_submission
 
 HEAD = "OK_FORMAT = False\nfrom otter.test_files import test_case\nname = {id!r}\npoints = {points}\n\n"
-TEST = "@test_case()\ndef test_it({name}):\n    from cmlib.check import run\n    assert run({id!r}, {name}, 7).state == 'passed'\n"
+TEST = """@test_case()
+def test_it({name}):
+    from cmlib.check import run
+    assert run({id!r}, {name}, 7).state == 'passed'
+"""
 
 
 def prepare(work: Path, exercises: list[dict]) -> Path:

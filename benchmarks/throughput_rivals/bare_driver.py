@@ -1,13 +1,14 @@
 """A loop written by hand: as in the tutorials, and as someone writes it who has profiled it."""
 
 import torch
-from task import CLIP, Order, Plain, serve
+from serve import serve
+from task import CLIP, Plain
 from torch import nn
 from torch.utils.data import DataLoader
 
 
 def train(task, turn):
-    net, size, data, order = Plain(task), task.size, task.dataset(turn["tier"]), Order(task)
+    net, size, data, order = Plain(task), task.size, task.dataset(turn["tier"]), task.order()
     optimizer, schedule = task.optimizer(fused=task.tuned or None)
     loader = DataLoader(
         data, batch_size=size.batch, sampler=order, collate_fn=data.collate, **task.loader(turn["tier"])

@@ -1,6 +1,7 @@
 """Ours: what the lessons call, on each tier."""
 
-from task import CLIP, SEED, WARMUP, serve
+from serve import serve
+from task import CLIP, SEED, WARMUP
 
 from cmlib.datasets import folder
 from cmlib.training.fit import fit

@@ -1,7 +1,11 @@
 """Runs in the rivals' own environment: Lightning."""
 
-import lightning.pytorch as lightning
-from task import CLIP, Order, Plain, serve
+try:
+    import lightning.pytorch as lightning
+except ImportError:  # its older name
+    import pytorch_lightning as lightning
+from serve import serve
+from task import CLIP, Plain
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -26,10 +30,8 @@ class Module(lightning.LightningModule):
 
 
 def train(task, turn):
-    size, data = task.size, task.dataset(turn["tier"])
-    loader = DataLoader(
-        data, batch_size=size.batch, sampler=Order(task), collate_fn=data.collate, **task.loader(turn["tier"])
-    )
+    size, data, how = task.size, task.dataset(turn["tier"]), task.loader(turn["tier"])
+    loader = DataLoader(data, batch_size=size.batch, sampler=task.order(), collate_fn=data.collate, **how)
     quiet = (
         dict.fromkeys(
             ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False

@@ -1,6 +1,8 @@
 """Runs in the rivals' own environment: transformers.Trainer."""
 
-from task import CLIP, Order, Plain, serve
+import accelerate  # noqa: F401  Trainer says only at the first turn that it needs it
+from serve import serve
+from task import CLIP, Plain
 from transformers import Trainer, TrainingArguments
 
 
@@ -40,7 +42,7 @@ def train(task, turn):
         data_collator=data.collate,
         optimizers=task.optimizer(fused=True),
     )  # fused is Trainer's default
-    trainer.order = Order(task)
+    trainer.order = task.order()
     trainer.train()
 
 

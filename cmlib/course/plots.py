@@ -46,12 +46,23 @@ def png(fig) -> bytes:
     return buffer.getvalue()
 
 
+def _display():
+    """IPython's ``display``, or None in a plain Python without it: there a lesson prints the alt text."""
+    try:
+        from IPython.display import display
+    except ImportError:
+        return None
+    return display
+
+
 def show(fig, alt: str) -> None:
     """Display a figure with its alt text: one sentence that says what the figure shows."""
-    from IPython.display import display
-
+    picture, display = png(fig), _display()
+    if display is None:
+        print(f"[figure] {alt}")
+        return
     display(
-        {"image/png": png(fig), "text/plain": f"[figure] {alt}"},
+        {"image/png": picture, "text/plain": f"[figure] {alt}"},
         raw=True,
         metadata={"image/png": {"alt": alt}},
     )
@@ -63,8 +74,12 @@ def explore(draw, alt: str, **sliders) -> None:
     sliders : name=(low, high, step, start), or name=[choices] for a menu.
     The same figure at the start values must also stand still in the lesson, for readers without a kernel.
     """
+    display = _display()
+    if display is None:
+        png(draw(**{name: spec[0] if isinstance(spec, list) else spec[-1] for name, spec in sliders.items()}))
+        print(f"[slider] {alt}")
+        return
     import ipywidgets as widgets
-    from IPython.display import display
 
     def slider(name, spec):
         label = {"description": name, "style": {"description_width": "initial"}}

@@ -68,9 +68,8 @@ class Augment:
             mean = x.mean((1, 2, 3), keepdim=True)
             x = (x - mean) * (1 + self.contrast * (2 * sharp - 1)) + mean
         x = x.clamp(0, 255)
-        return replace(
-            batch, image=ImageBatch(x if pixels.is_floating_point() else x.round().to(pixels.dtype))
-        )
+        changed = x if pixels.is_floating_point() else x.round().to(pixels.dtype)
+        return replace(batch, image=ImageBatch(changed, batch.image.rows))
 
     def crops(self, draws: torch.Tensor) -> torch.Tensor:
         """draws (batch, 4) in 0 … 1 → affine maps (batch, 2, 3) from places in the new picture to places in

@@ -39,6 +39,8 @@ class ImageBatch(_Movable):
             raise TypeError(
                 f"ImageBatch.pixels must have shape (batch, 3, height, width); got {describe(p)}."
             )
+        if self.rows is not None:
+            _check_rows(self.rows, len(p))
 
     def __len__(self):
         return len(self.pixels if self.rows is None else self.rows)
@@ -78,6 +80,9 @@ class TextBatch(_Movable):
     def __len__(self):
         return len(self.input_ids)
 
+    def __getitem__(self, rows) -> TextBatch:
+        return TextBatch(self.input_ids[rows], self.attention_mask[rows])
+
 
 @dataclass(frozen=True)
 class Batch(_Movable):
@@ -103,18 +108,14 @@ class Batch(_Movable):
                     f"Batch.{name} must be {article} {kind.__name__}; got {type(half).__name__}. "
                     "Are image and text swapped?"
                 )
-        counts = {len(part) for part in self._parts()}
-        if len(counts) > 1:
-            of = {"images": self.image, "texts": self.text, "labels": self.labels} | self.targets
-            found = ", ".join(f"{len(part)} {name}" for name, part in of.items() if part is not None)
-            raise ValueError(f"A batch needs as many of everything as it has rows; got {found}.")
+        parts = (self.image, self.text, self.labels, *self.targets.values())
+        _check_counts("A batch needs", ("images", "texts", "labels", *self.targets), parts)
 
     def __len__(self):
-        return len(next(self._parts()))
-
-    def _parts(self):
-        parts = (self.image, self.text, self.labels, *self.targets.values())
-        return (part for part in parts if part is not None)
+        for part in (self.image, self.text, self.labels, *self.targets.values()):
+            if part is not None:
+                return len(part)
+        raise ValueError("This batch holds nothing, so that it has no length: ask the outputs of the model.")
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,19 @@ class Features(_Movable):
     text: torch.Tensor
     labels: torch.Tensor | None = None
     targets: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self):
+        image, text, labels = self.image, self.text, self.labels
+        if not (isinstance(image, torch.Tensor) and isinstance(text, torch.Tensor)):
+            raise TypeError(
+                "Features are tensors (rows, size), of size 0 for a half that is missing; got "
+                f"{describe(image)} and {describe(text)}."
+            )
+        n = image.shape[0]  # in every step of training, hence the short way
+        if text.shape[0] == n and (labels is None or labels.shape[0] == n) and not self.targets:
+            return
+        parts = (image, text, labels, *self.targets.values())
+        _check_counts("Features need", ("image", "text", "labels", *self.targets), parts)
 
     @property
     def device(self) -> torch.device:
@@ -147,10 +161,32 @@ class Features(_Movable):
 
 
 def take(values, rows):
-    """Those rows of a tensor or of a list with one entry a row; rows : as a tensor is indexed."""
-    if isinstance(values, torch.Tensor):
+    """Those rows of a tensor, of texts or of a list with one entry a row; rows : as a tensor is indexed."""
+    if not isinstance(values, list | tuple):
         return values[rows]
     return [values[row] for row in torch.arange(len(values))[rows].reshape(-1).tolist()]
+
+
+def _check_counts(what: str, names: tuple[str, ...], parts: tuple) -> None:
+    counts = {len(part) for part in parts if part is not None}
+    if len(counts) > 1:
+        found = zip(names, parts, strict=True)
+        said = ", ".join(f"{len(part)} {name}" for name, part in found if part is not None)
+        raise ValueError(f"{what} as many of everything as there are rows; got {said}.")
+
+
+def _check_rows(rows: torch.Tensor, pictures: int) -> None:
+    if not (isinstance(rows, torch.Tensor) and rows.dtype == torch.int64 and rows.ndim == 1):
+        raise TypeError(f"ImageBatch.rows must be int64 (batch,); got {describe(rows)}.")
+    if rows.device.type != "cpu":  # looking would mean to wait for the GPU
+        return
+    beyond = ((rows < 0) | (rows >= pictures)).nonzero()[:, 0]
+    if len(beyond):
+        first = int(beyond[0])
+        raise ValueError(
+            f"ImageBatch.rows says that row {first} shows picture {int(rows[first])}, and there are "
+            f"{pictures} pictures (0 to {pictures - 1})."
+        )
 
 
 def _rows(rows: list[int]) -> str:

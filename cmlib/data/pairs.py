@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 
@@ -37,6 +38,7 @@ class Pairs:
         _check_images(self.images, self.picture)
         if isinstance(self.texts, str) or not all(isinstance(text, str) for text in self.texts or ()):
             raise TypeError("Pairs.texts must be a list of strings, one per row.")
+        _check_extras(self.extras)
         lengths = {"images": self.images if self.picture is None else self.picture, "texts": self.texts}
         lengths |= {"labels": self.labels} | self.extras
         lengths = {name: len(values) for name, values in lengths.items() if values is not None}
@@ -71,6 +73,8 @@ class Pairs:
         """The same rows with every text moved to another row: a control that keeps both marginals and breaks
         the pairing.
         """
+        if self.texts is None:
+            raise ValueError("These Pairs have no texts to move to other rows.")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         partner = torch.empty_like(order)
         partner[order] = order.roll(1)
@@ -85,7 +89,18 @@ def describe(value) -> str:
 
 
 def _take(values, index, pick):
+    if isinstance(values, np.ndarray):
+        return values[index.numpy()]
     return values[index] if isinstance(values, torch.Tensor) else [values[i] for i in pick]
+
+
+def _check_extras(extras):
+    for name, values in extras.items():
+        if not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
+            raise TypeError(
+                f"Pairs.extras has {name!r} as {describe(values)}: it must be a tensor, an array or a list "
+                "with one entry a row."
+            )
 
 
 def _check_images(images, picture):

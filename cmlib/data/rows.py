@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 
+import numpy as np
 import torch
 
 from cmlib.data.batch import Batch, ImageBatch, take
@@ -27,9 +28,9 @@ class Rows:
             pairs.labels,
             pairs.extras,
         )
-        self.texts = None if pairs.texts is None else TokenRows(pairs.texts, tokenizer)
+        self.texts = None if pairs.texts is None else TokenRows.of(pairs.texts, tokenizer)
         self.lengths = None if self.texts is None else self.texts.lengths
-        self.n, self.targets = len(pairs), {}
+        self.n, self.targets, self.class_names = len(pairs), {}, pairs.class_names
         for name in targets:
             if name not in pairs.extras:
                 there = ", ".join(pairs.extras) or "none"
@@ -38,9 +39,7 @@ class Rows:
                     "extras "
                     "of the Pairs."
                 )
-            values = pairs.extras[name]
-            words = isinstance(values, Sequence) and len(values) and isinstance(values[0], str)
-            self.targets[name] = TokenRows(values, tokenizer) if words else values
+            self.targets[name] = _target(pairs.extras[name], tokenizer)
 
     def __len__(self):
         return self.n
@@ -64,10 +63,7 @@ class Rows:
         return ImageBatch(self.images[shown], rows)
 
     def _targets(self, index) -> dict[str, object]:
-        return {
-            name: values[index] if isinstance(values, TokenRows) else take(values, index)
-            for name, values in self.targets.items()
-        }
+        return {name: take(values, index) for name, values in self.targets.items()}
 
     def to(self, device) -> Rows:
         moved = copy(self)
@@ -80,3 +76,7 @@ class Rows:
         return moved
 
 
+def _target(values, tokenizer):
+    if len(values) and isinstance(values[0], str):
+        return TokenRows.of(list(values), tokenizer)
+    return torch.from_numpy(values) if isinstance(values, np.ndarray) else values

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from cmlib.data.batch import Batch, ImageBatch, TextBatch, _rows
+from cmlib.data.doubts import doubt_texts
 from cmlib.data.pairs import Pairs
+from cmlib.data.tree import map_tensors
 
 
+@dataclass(frozen=True)
 class TokenRows:
-    """The ids of every text, tokenised once. lengths : int64 (rows,), tokens of each; ``rows[index]`` is a
-    TextBatch.
+    """The ids of every text, tokenised once; ``rows[index]`` is a TextBatch.
+
+    ids : int64 (rows, longest); lengths : int64 (rows,), tokens of each, always on the host, so that no batch
+        waits to read them
     """
 
-    def __init__(self, texts: Sequence[str], tokenizer):
+    ids: torch.Tensor
+    lengths: torch.Tensor = field(metadata={"stays": True})
+
+    @classmethod
+    def of(cls, texts: Sequence[str], tokenizer) -> TokenRows:
         ids = tokenise(texts, tokenizer)
-        self.lengths = torch.tensor([len(row) for row in ids])
-        self.ids = pad(ids, tokenizer.pad_token_id).input_ids  # (rows, longest)
+        doubt_texts(texts, ids, tokenizer, most_tokens(tokenizer))
+        lengths = torch.tensor([len(row) for row in ids])
+        return cls(pad(ids, tokenizer.pad_token_id).input_ids, lengths)
 
     def __len__(self):
         return len(self.lengths)
@@ -31,12 +42,7 @@ class TokenRows:
         return TextBatch(self.ids[index, :longest], mask)
 
     def to(self, device) -> TokenRows:
-        """The same rows with their ids on ``device``; the lengths stay, so that no batch waits to read
-        them.
-        """
-        moved = object.__new__(TokenRows)
-        moved.lengths, moved.ids = self.lengths, self.ids.to(device)
-        return moved
+        return map_tensors(lambda ids: ids.to(device), self)
 
 
 def pad(token_ids: list[list[int]], pad_id: int = 0) -> TextBatch:
@@ -47,8 +53,11 @@ def pad(token_ids: list[list[int]], pad_id: int = 0) -> TextBatch:
 
 
 def tokenise(texts: Sequence[str], tokenizer) -> list[list[int]]:
-    """The ids of each text, 128 at most; ValueError naming the rows of which no token is left."""
-    ids = tokenizer(list(texts), truncation=True, max_length=128)["input_ids"]
+    """The ids of each text, ``most_tokens`` at most; ValueError naming the rows of which no token is left."""
+    if tokenizer is None:
+        raise TypeError(f"There is no tokenizer that could read {texts[0]!r}: give the model one "
+                        "(model.tokenizer), or leave the words out.")
+    ids = tokenizer(list(texts), truncation=True, max_length=most_tokens(tokenizer))["input_ids"]
     empty = [row for row, found in enumerate(ids) if not found]
     if empty:
         raise ValueError(
@@ -57,6 +66,11 @@ def tokenise(texts: Sequence[str], tokenizer) -> list[list[int]]:
             "write a text or leave the row out."
         )
     return ids
+
+
+def most_tokens(tokenizer) -> int:
+    """Where texts are cut: text_encoder(name, max_tokens=…), or 128."""
+    return getattr(tokenizer, "max_tokens", 128)
 
 
 def collate(pairs: Pairs, tokenizer) -> Batch:

@@ -1,67 +1,109 @@
 """The pictures that a table names: where they are, which of them are known already, and the others decoded by
-a few threads.
+as many threads as there are cores.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from difflib import get_close_matches
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from .cache import THREADS, InMemory
-from .pictures import fit, read_picture
+from .cache import InMemory
+from .pictures import fit, quiet, read_picture
+from .wording import meant, plain, short
 
-SHOWN = 5  # problems in one message
+ADDRESS = re.compile(r"(https?|ftp|s3|gs|file|data):", re.IGNORECASE)
 
 
-def locate(base: Path, value: str) -> Path:
-    """The file of a picture; ValueError with the rest of the sentence."""
+def locate(base: Path, value: str, hint: bool = True) -> Path:
+    """The file of a picture; ValueError with the rest of the sentence. A name whose accents are written in
+    the other way of Unicode (macOS, Linux) is the same name. hint : look for the name that was meant, which
+    takes its time
+    """
     if not value:
         raise ValueError("is empty: give the path of a picture or delete the row")
+    if ADDRESS.match(value):
+        raise ValueError(f"is {short(value)}, an address: fetch the picture into {base} and give its path "
+                         "there")
     try:
         path = (base / value.replace("\\", "/")).resolve()
         there = path.is_file()
     except (OSError, ValueError):  # a name too long or with a NUL
-        raise ValueError(f"is {value[:60]!r}, which is no file name") from None
-    if not path.is_relative_to(base.resolve()):
-        raise ValueError(f"is {value!r}, outside the folder {base}: move the picture there or pass root=")
+        raise ValueError(f"is {short(value)}, which is no file name: give the path of a picture") from None
+    if not path.is_relative_to(base.resolve()) or (not there and _elsewhere(value)):
+        raise ValueError(f"is {short(value)}, outside the folder {base}: move the picture there or pass "
+                         "root=")
     if not there:
-        beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = get_close_matches(path.name, beside, 1)
-        raise ValueError(f"is {value!r}, but there is no such file in {base}" + (
-            f"; did you mean {near[0]!r}?" if near else ": paths count from the CSV's folder, or pass root="))
+        twin = _twin(base, path)
+        if twin is None:
+            raise ValueError(f"is {short(value)}, but {_missing(base, value, path, hint)}")
+        return twin
     return path
 
 
-def keys_of(base: Path, values: list[str]) -> dict[str, tuple]:
-    """The key of each picture that is there, taken before it is decoded: what is written to meanwhile is
-    decoded again.
+def _elsewhere(value: str) -> bool:
+    """A home folder, or a drive of Windows."""
+    return value.startswith("~") or re.match(r"[A-Za-z]:[\\/]", value) is not None
+
+
+def _twin(base: Path, path: Path) -> Path | None:
+    """The file of the same name in another normal form of Unicode."""
+    for form in ("NFC", "NFD"):
+        other = Path(unicodedata.normalize(form, str(path)))
+        if other != path and other.is_file() and other.resolve().is_relative_to(base.resolve()):
+            return other
+    return None
+
+
+def _missing(base: Path, value: str, path: Path, hint: bool) -> str:
+    """Why there is no such file, and which one was meant."""
+    try:
+        if (base / value).is_symlink():
+            target = short(os.readlink(base / value))
+            return f"that is a link to {target}, which is not there: copy the picture itself"
+    except (OSError, ValueError):
+        pass
+    if path.is_dir():
+        return "that is a folder, no such file: give the path of a picture in it"
+    beside = [file.name for file in path.parent.iterdir()] if hint and path.parent.is_dir() else []
+    same = [name for name in beside if plain(name) == plain(path.name) or Path(name).stem == path.name]
+    near = f"; did you mean {short(same[0])}?" if same else meant(path.name, beside)
+    return f"there is no such file in {base}" + (near or ": paths count from the CSV's folder, or pass root=")
+
+
+def key_of(base: Path, value: str, hint: bool = True) -> tuple:
+    """The key of a picture, taken before it is decoded: what is written to meanwhile is decoded again."""
+    return (value, *stamp(locate(base, value, hint)))
+
+
+def cores() -> int:
+    """How many cores this process may use. OMP_NUM_THREADS is no limit: it says how many of them multiply
+    matrices, and decoding, which keeps a fast GPU waiting, needs them all.
     """
-    keys, missing = {}, 0
-    for value in values:
-        try:
-            keys[value] = (value, *stamp(locate(base, value)))
-        except (ValueError, OSError):
-            missing += 1
-            # looking for names that are near takes its time, and these will be refused already
-            if missing == SHOWN:
-                break
-    return keys
+    if hasattr(os, "process_cpu_count"):  # Python 3.13
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def ahead(work: Callable, items: Iterable) -> Iterator[Future]:
-    """work(item) of each item, in order, as futures; a few threads run a little ahead."""
-    waiting = deque()
-    with ThreadPoolExecutor(THREADS, "pictures") as pool:
+    """work(item) of each item, in order, as futures; as many threads as cores run a little ahead."""
+    waiting, threads = deque(), cores()
+    with ThreadPoolExecutor(threads, "pictures") as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > 4 * THREADS:
+                if len(waiting) > 4 * threads:
                     yield waiting.popleft()
             while waiting:
                 yield waiting.popleft()
@@ -70,7 +112,7 @@ def ahead(work: Callable, items: Iterable) -> Iterator[Future]:
                 future.cancel()
 
 
-def load(base: Path, value: str, size: int, key: tuple | None, store: InMemory) -> tuple[np.ndarray, bytes]:
+def load(base: Path, value: str, size: int, key: tuple, store: InMemory) -> tuple[np.ndarray, bytes]:
     """Pixels (3, size, size), and a fingerprint of the picture in its full size; ValueError with the rest of
     the sentence.
     """
@@ -80,21 +122,31 @@ def load(base: Path, value: str, size: int, key: tuple | None, store: InMemory) 
     try:
         picture = read_picture(path)
     except ValueError as error:
-        raise ValueError(f"is {value!r}: the file {error}") from None
+        raise ValueError(f"is {short(value)}: the file {error}") from None
     pixels = np.ascontiguousarray(fit(picture, size).transpose(2, 0, 1))
     return pixels, hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).digest()
 
 
-def arrived(loaded: Future, key: tuple | None, store: InMemory) -> tuple[tuple | None, bytes] | ValueError:
-    """Hand the pixels to the store, in the order of the rows; what is left of the picture, or why there is
-    none.
+def decode(base: Path, keys: dict[str, tuple], size: int, store: InMemory, progress: Callable = iter,
+           most_wrong: int | None = None) -> tuple[torch.Tensor | None, dict[str, bytes], dict[str, str]]:
+    """(pixels (pictures, 3, size, size), fingerprints, what is wrong), the pictures in the order of the
+    fingerprints. keys : of the pictures that are there, by value; most_wrong : stop after so many that fail.
     """
-    try:
-        pixels, fingerprint = loaded.result()
-    except ValueError as error:
-        return error
-    store.add(pixels)
-    return key, fingerprint
+    marks, wrong = {}, {}
+    coming = ahead(lambda value: load(base, value, size, keys[value], store), keys)
+    with store, quiet(), closing(coming):
+        for value in progress(keys):
+            try:
+                pixels, marks[value] = next(coming).result()
+            except ValueError as error:
+                wrong[value] = str(error)
+                if most_wrong and len(wrong) >= most_wrong:
+                    break
+            else:
+                store.add(pixels)
+        if not marks or (wrong and most_wrong):
+            return None, marks, wrong
+        return store.finish([(keys[value], mark) for value, mark in marks.items()]), marks, wrong
 
 
 def stamp(path: Path) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import textwrap
 import unicodedata
 from pathlib import Path
 
@@ -173,7 +174,7 @@ def _pixels(png: bytes, size: int) -> np.ndarray:
 def _show_attribution() -> None:
     global _shown
     if not _shown:
-        print(ATTRIBUTION)
+        print(textwrap.fill(ATTRIBUTION, 88))
         _shown = True
 
 

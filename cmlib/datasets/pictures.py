@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # PIL would also start Ghostscript for an EPS
+from .sniffing import head_of, link_text, what
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # PIL would also start Ghostscript for an EPS
 MOST_PIXELS = 64_000_000
 
 
@@ -28,15 +30,13 @@ def read_picture(path: Path) -> Image.Image:
     except Image.DecompressionBombError:
         raise ValueError(_too_large("far")) from None
     except Exception:  # a broken header can raise anything in PIL's readers
-        raise ValueError("is not a picture that can be read (PNG, JPEG, WebP, BMP, GIF or TIFF); "
-                         "save it again as PNG or JPEG") from None
+        raise ValueError(_no_picture(path)) from None
     with picture:
         if picture.width * picture.height > MOST_PIXELS:  # known from the header, before anything is unpacked
             raise ValueError(_too_large(f"{picture.width} x {picture.height}, so"))
         if picture.mode.startswith(("I", "F")):
             raise ValueError(f"has 16-bit or float grey values (mode {picture.mode}); choose which range is "
-                             "black to "
-                             "white and save it as 8-bit")
+                             "black to white and save it as 8-bit")
         try:
             frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
             if frames == 1:
@@ -80,6 +80,21 @@ def fit(picture: Image.Image, size: int) -> np.ndarray:
 def require_size(size) -> None:
     if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
         raise ValueError(f"size must be a whole number of pixels from 8 to 1024; got {size!r}.")
+
+
+def _no_picture(path: Path) -> str:
+    """What the file is instead, and the mend."""
+    try:
+        head = head_of(path)
+    except OSError:
+        return "cannot be opened: check that you may read it"
+    kind, target = what(head), link_text(path, head)
+    if kind and kind[1]:
+        return f"is {kind[0]}, not a picture that can be read; {kind[1]}"
+    if target:
+        return f"is a text, {target[:60]!r}, where a link was lost in copying; copy the picture itself here"
+    return ("is not a picture that can be read (PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF); save it again as "
+            "PNG or JPEG")
 
 
 def _too_large(how: str) -> str:

@@ -24,9 +24,10 @@ def grouped_split(
     group.
 
     Inside each class the groups come in an order hashed from (seed, group), and each goes to the split that
-    lacks most rows. So a split of a class exceeds its share by less than the class's largest group, and the
-    order of the rows changes nothing. A group of mixed class counts as its commonest. A class with few groups
-    may be absent from a small split: look before you evaluate.
+    lacks most rows of the class; whole rows that the classes before have left over or owe count too, so that
+    500 classes of three rows do not starve the small splits. So a split of a class exceeds its share by less
+    than the class's largest group, and the order of the rows changes nothing. A group of mixed class counts
+    as its commonest. A class with few groups may be absent from a small split: look before you evaluate.
     """
     labels, groups = _values(labels), list(range(len(labels))) if groups is None else _values(groups)
     if len(labels) != len(groups):
@@ -47,16 +48,20 @@ def grouped_split(
         counts = Counter(labels[row] for row in rows)
         by_class[min(counts, key=lambda label: (-counts[label], str(label)))].append(group)
 
-    splits = [[] for _ in fractions]
-    for class_groups in by_class.values():
+    splits, carried = [[] for _ in fractions], [0.0 for _ in fractions]
+    for label in sorted(by_class, key=lambda label: (type(label).__name__, str(label))):
+        class_groups = by_class[label]
         total = sum(len(members[group]) for group in class_groups)
         lacking = [fraction * total for fraction in fractions]
         for group in sorted(
             class_groups, key=lambda group: hashlib.sha256(f"{seed}:{group!r}".encode()).digest()
         ):
-            chosen = lacking.index(max(lacking))
+            # among those that lack rows of this class, or a split would exceed its share of it
+            open_splits = [i for i, rows in enumerate(lacking) if rows > 0] or [lacking.index(max(lacking))]
+            chosen = max(open_splits, key=lambda i: lacking[i] + int(carried[i]))
             splits[chosen] += members[group]
             lacking[chosen] -= len(members[group])
+        carried = [before + rows for before, rows in zip(carried, lacking, strict=True)]
     return [torch.tensor(sorted(rows), dtype=torch.int64) for rows in splits]
 
 

@@ -1,47 +1,68 @@
-"""read_table(path): the rows of a CSV file, or one sentence about what is wrong with the file."""
+"""read_table(source): the rows of a CSV, of JSON lines or of a DataFrame, or one sentence about what is wrong
+with it.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
+from .sniffing import head_of, what
+from .wording import listed, meant, plain, short
 
-def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+TEXTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
+
+
+def read_table(source, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """[(row number, {column: value})], values stripped, blank rows skipped; row 1 is the header, as in a
     spreadsheet.
 
+    source : a Path (CSV; or JSON, one object a line or one list of objects, whose first row is row 1), or a
+        DataFrame, whose row numbers are those of its CSV
     UTF-8, with or without a byte-order mark; any line ends. FileNotFoundError or ValueError, one sentence
     each.
     """
-    if not path.is_file():
-        near = get_close_matches(path.name, [file.name for file in path.parent.glob("*.csv")], 1)
-        raise FileNotFoundError(f"There is no file {path}" + (f"; did you mean {near[0]}?" if near else
-                                ": give the path of a CSV file, seen from the folder this notebook runs in."))
-    lines = list(_lines(path, _decoded(path)))
-    if not lines:
-        raise ValueError(f"{path.name} is empty: it needs a header ({','.join(columns)}) and a row for each "
+    if is_frame(source):
+        name, header, body = "The DataFrame", list(map(str, source.columns)), _of_frame(source)
+    else:
+        name, text = source.name, _text(source)
+        header, body = (_of_json if text.lstrip()[:1] in ("{", "[") else _of_csv)(name, text)
+    if not header:
+        raise ValueError(f"{name} is empty: it needs a header ({','.join(columns)}) and a row for each "
                          "picture.")
-    (_, header), *body = lines
     for column in columns:
         if column not in header:
-            raise ValueError(f"{path.name} has no column {column!r}, {_mend(column, header)}")
+            raise ValueError(f"{name} has no column {short(column)}, {_mend(column, header)}")
         if header.count(column) > 1:
-            raise ValueError(f"{path.name} has {header.count(column)} columns named {column!r}: rename all "
+            raise ValueError(f"{name} has {header.count(column)} columns named {short(column)}: rename all "
                              "but one.")
     if not body:
-        raise ValueError(f"{path.name} has a header but no rows: add a row for each picture.")
+        raise ValueError(f"{name} has a header but no rows: add a row for each picture.")
     for row, values in body:
         if len(values) != len(header):
-            raise ValueError(f"{path.name}, row {row}, has {len(values)} values for {len(header)} columns: "
-                             "put a text "
-                             'with a comma in it between "double quotes".')
+            raise ValueError(f"{name}, row {row}, has {len(values)} values for {len(header)} columns: put a "
+                             'text with a comma in it between "double quotes".')
     return [(row, dict(zip(header, values, strict=True))) for row, values in body]
 
 
-def _decoded(path: Path) -> str:
+def is_frame(source) -> bool:
+    return hasattr(source, "to_dict") and hasattr(source, "columns")
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = meant(path.name, (file.name for file in beside if file.suffix.lower() in TEXTS))
+        if path.is_dir():
+            raise FileNotFoundError(f"{path} is a folder: give the path of the CSV file in it.")
+        usual = ": give the path of a CSV file, seen from the folder this notebook runs in."
+        raise FileNotFoundError(f"There is no file {path}{near or usual}")
+    kind = what(head_of(path))
+    if kind and path.stat().st_size:
+        raise ValueError(f"{path.name} is {kind[0]} and no table of text: {kind[1] or 'give the CSV'}.")
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError(f'{path.name} is in UTF-16: save it again as "CSV UTF-8".')
@@ -50,11 +71,22 @@ def _decoded(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(f"{path.name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the "
-                         "file again "
-                         'as "CSV UTF-8".') from None
+                         'file again as "CSV UTF-8".') from None
 
 
-def _lines(path: Path, text: str):
+def _of_csv(name: str, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """(header, rows); the first line may be Excel's "sep=,"."""
+    limit = csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # long texts are no error
+    try:
+        lines = list(_lines(name, text))
+    finally:
+        csv.field_size_limit(limit)
+    if lines and lines[0][1][0].lower().startswith("sep=") and len(set(lines[0][1]) - {""}) == 1:
+        lines = lines[1:]
+    return (lines[0][1], lines[1:]) if lines else ([], [])
+
+
+def _lines(name: str, text: str):
     """(row number, stripped values) of each row that is not blank."""
     row, reader = 0, csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
@@ -64,19 +96,51 @@ def _lines(path: Path, text: str):
         except StopIteration:
             return
         except csv.Error:
-            raise ValueError(f'{path.name}, row {row}: a "double quote" is opened and never closed, or '
-                             'stands inside a '
-                             "quoted text; double it there.") from None
+            raise ValueError(f'{name}, row {row}: a "double quote" is opened and never closed, or stands '
+                             "inside a quoted text; double it there.") from None
         if any(values):
             yield row, values
 
 
+def _of_json(name: str, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    try:
+        if text.lstrip().startswith("["):
+            items = list(enumerate(json.loads(text), 1))
+        else:  # not splitlines: a text may hold other signs that end a line
+            items = [(row, json.loads(line)) for row, line in enumerate(text.split("\n"), 1) if line.strip()]
+    except json.JSONDecodeError as error:
+        place = f"line {text.count(chr(10), 0, text.find(error.doc)) + error.lineno}"
+        raise ValueError(f"{name}, {place}: this is no JSON ({error.msg}): write one object a line, "
+                         '{"image": "a.png", "text": "…", "label": "…"}.') from None
+    for row, item in items:
+        if not isinstance(item, dict):
+            raise ValueError(  # noqa: TRY004, as for every other row
+                             f"{name}, row {row}, is {short(item)} and no object: write one object a line, "
+                             '{"image": "a.png", "text": "…", "label": "…"}.')
+    header = list(dict.fromkeys(key for _, item in items for key in item))
+    return header, [(row, [_cell(item.get(key)) for key in header]) for row, item in items]
+
+
+def _of_frame(frame) -> list[tuple[int, list[str]]]:
+    columns = [frame.iloc[:, place].tolist() for place in range(len(frame.columns))]
+    rows = enumerate(zip(*columns, strict=True), 2)
+    return [(row, [_cell(value) for value in values]) for row, values in rows]
+
+
+def _cell(value) -> str:
+    """As it would stand in a CSV: nothing for a missing value, tags joined by |."""
+    if value is None or str(value) in ("nan", "NaT", "<NA>"):
+        return ""
+    if isinstance(value, list | tuple):
+        return "|".join(map(str, value))
+    return str(value).strip()
+
+
 def _mend(column: str, header: list[str]) -> str:
     if len(header) == 1:
-        for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if sign in header[0]:
                 return f"because its values are separated by {name}: save it again with commas."
-    near = get_close_matches(column.lower(), [name.lower() for name in header], 1)
-    meant = [name for name in header if near and name.lower() == near[0]]
-    advice = f"did you mean {meant[0]!r}?" if meant else "name the right one in the call."
-    return f"only {', '.join(map(repr, header))}; {advice}"
+    same = [name for name in header if plain(name) == plain(column)]
+    near = f"; did you mean {short(same[0])}?" if same else meant(column, header)
+    return f"only {listed(header)}" + (near or "; name the right one in the call.")

@@ -31,15 +31,21 @@ class ImageEncoder(nn.Module):
     """
 
     pretrained = False
+    made: tuple[str, dict] | None = None  # the name and the settings that image_encoder was called with
 
     def __init__(self, trunk: nn.Module, hidden_size: int, image_size: int, mean=MINI_MEAN, std=MINI_STD,
                  channels_last: bool = False):
         super().__init__()
         self.trunk, self.hidden_size, self.image_size = trunk, hidden_size, image_size
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.channels_last = channels_last
         self.trunk.to(memory_format=self.layout)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Not kept: no torch.memory_format can be pickled, and torch.save(model) would fail."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def extra_repr(self) -> str:
         sizes = f"hidden_size={self.hidden_size}, image_size={self.image_size}"
@@ -60,7 +66,8 @@ class ImageEncoder(nn.Module):
         return batch.spread(grid)  # (batch, hidden_size, h, w)
 
     def forward(self, batch: ImageBatch) -> torch.Tensor:
-        pooled = self.trunk(self.normalise(batch)).mean((2, 3))  # (pictures, hidden_size): the mean over all places
+        # (pictures, hidden_size): the mean over all places
+        pooled = self.trunk(self.normalise(batch)).mean((2, 3))
         return batch.spread(pooled)  # (batch, hidden_size)
 
 
@@ -169,5 +176,8 @@ def image_encoder(name: str, **settings) -> ImageEncoder:
                          "become squares of it.")
     substitute = maker(name, settings)
     if substitute is not None:
-        return settle(substitute(**settings))
-    return settle(make(**settings) if make is not _torchvision else make(name, **settings))
+        encoder = substitute(**settings)
+    else:
+        encoder = make(**settings) if make is not _torchvision else make(name, **settings)
+    encoder.made = name, settings
+    return settle(encoder)

@@ -152,22 +152,40 @@ def text_encoder(name: str, **settings) -> TextEncoder:
 
     pretrained : False for the same architecture with fresh weights ("mini" and hub names)
     pooling    : "mean" or "cls" ("mini" and hub names); hidden_size : width ("bag" and "lstm")
+    max_tokens : longer texts are cut there (128 unless it is given)
     revision   : a branch, a tag or (best) a commit hash of the model on the hub; what is once fetched works
         offline
     """
     on_hub = "/" in str(name) or "-" in str(name) or Path(str(name)).is_dir()
     if name not in _MADE_HERE and not on_hub:
         raise unknown("text", name, KNOWN)
+    max_tokens = settings.pop("max_tokens", None)
     make = _MADE_HERE.get(name, _hub)
-    allowed = [key for key in inspect.signature(make).parameters if key != "name"]
+    allowed = [key for key in inspect.signature(make).parameters if key != "name"] + ["max_tokens"]
     if wrong := [key for key in settings if key not in allowed]:
         raise TypeError(
             f"The text encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}."
         )
     substitute = maker(str(name), settings)
     if substitute is not None:
-        return settle(substitute(**settings))
-    return settle(make(**settings) if make is not _hub else make(str(name), **settings))
+        encoder = substitute(**settings)
+    else:
+        encoder = make(**settings) if make is not _hub else make(str(name), **settings)
+    if max_tokens is not None:
+        encoder.tokenizer.max_tokens = _checked(max_tokens, encoder)
+    return settle(encoder)
+
+
+def _checked(max_tokens, encoder: TextEncoder) -> int:
+    """That many tokens of each text; ValueError for more than the encoder has positions."""
+    config = getattr(getattr(encoder, "model", None), "config", None)
+    most = getattr(config, "max_position_embeddings", 1 << 20)
+    if getattr(config, "model_type", None) == "roberta":
+        most -= 2  # its positions begin behind the padding
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 3 <= max_tokens <= most:
+        raise ValueError(f"max_tokens={max_tokens!r} must be a whole number from 3 to {most}, the positions "
+                         "that this encoder has.")
+    return max_tokens
 
 
 def _read(batch, encoder: TextEncoder) -> TextBatch:

@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from cmlib.data.batch import Features
-from cmlib.data.pairs import Pairs
+from cmlib.data.batch import Batch, Features
+from cmlib.data.pairs import Pairs, describe
+from cmlib.models.classes import require_same_classes
+from cmlib.models.majority import Majority
 from cmlib.tasks.base import Task
 from cmlib.training.predict import keep_all, predict, prepare
+
+MOST_SHOWN = 40  # classes in one print
 
 __all__ = ["Metrics", "Share", "confusion_matrix", "evaluate", "predict", "score", "wilson"]
 
@@ -68,17 +72,17 @@ class Metrics(Share):
 
     def __str__(self):
         shares = {"all": self} | self.groups
-        width = max(map(len, (*shares, *self.class_names, "macro F1")))
+        width = max(map(len, (*shares, *self.class_names[:1000], "macro F1")))
         lines = [f"{'':{width}}  accuracy  95 % interval       rows"]
         lines += [f"{name:{width}}  {s.accuracy:8.3f}  {s.interval[0]:.3f} to {s.interval[1]:.3f}  {s.n:8d}"
                   for name, s in shares.items()]
         lines += ["", f"{'':{width}}  precision  recall     F1"]
-        lines += [
-            f"{name:{width}}  {p:9.3f}  {r:6.3f}  {f:5.3f}"
-            for name, p, r, f in zip(
-                self.class_names, self.precision.tolist(), self.recall.tolist(), self.f1.tolist(), strict=True
-            )
-        ]
+        columns = self.class_names, self.precision.tolist(), self.recall.tolist(), self.f1.tolist()
+        classes = list(zip(*columns, self.confusion.sum(1).tolist(), strict=True))
+        if len(classes) > MOST_SHOWN:
+            classes = sorted(classes, key=lambda one: -one[4])[:MOST_SHOWN]
+            lines[-1] += f"  (the {MOST_SHOWN} most frequent of {len(self.class_names):,} classes)"
+        lines += [f"{name:{width}}  {p:9.3f}  {r:6.3f}  {f:5.3f}" for name, p, r, f, _ in classes]
         return "\n".join([*lines, f"{'macro F1':{width}}  {'':9}  {'':6}  {self.macro_f1:5.3f}"])
 
     __repr__ = __str__
@@ -107,8 +111,15 @@ def evaluate(
             there = ", ".join(extras) or "none"
             raise ValueError(f"There is no extra {by!r} to group by; this data has {there}.")
         by = extras[by]
-    names = getattr(data, "class_names", None)
-    return score(predict(model, data, batch_size), data.labels, by, group_names, names)
+    known, names = getattr(model, "class_names", ()), getattr(data, "class_names", ())
+    require_same_classes("the model", known, "the data", names)
+    if data.labels is None:
+        raise ValueError("These rows have no labels to compare the answers with: predict(model, data) gives "
+                         "the answers alone.")
+    # the floor reads nothing, and so needs no tokenizer
+    blind = isinstance(model, Majority)
+    logits = model(Batch(None, None, data.labels)) if blind else predict(model, data, batch_size)
+    return score(logits.cpu(), data.labels, by, group_names, max(known, names, key=len))
 
 
 def score(logits: torch.Tensor, labels: torch.Tensor, by=None, group_names=None, class_names=None) -> Metrics:
@@ -117,13 +128,22 @@ def score(logits: torch.Tensor, labels: torch.Tensor, by=None, group_names=None,
     """
     if len(logits) != len(labels):
         raise ValueError(f"{len(logits)} rows of logits for {len(labels)} labels: there must be as many.")
+    if labels.dtype != torch.int64 or logits.ndim != 2:
+        raise ValueError(
+            f"Metrics are of logits (rows, n_classes) and int64 labels; got {describe(logits)} and "
+            f"{describe(labels)}: give evaluate the task of this model, task=Tag() or Regress()."
+        )
     n_classes, guess = logits.shape[1], logits.argmax(1)
     outside = ((labels < 0) | (labels >= n_classes)).nonzero()[:, 0]
     if len(outside):
         raise ValueError(f"Row {int(outside[0])} has label {int(labels[outside[0]])}, but the logits are of "
                          f"{n_classes} classes (0 to {n_classes - 1}).")
     groups = {} if by is None else _by_group(guess == labels, by, group_names)
-    names = tuple(class_names or map(str, range(n_classes)))
+    names = tuple(class_names or ())
+    names += tuple(map(str, range(len(names), n_classes)))
+    if len(names) > n_classes:
+        raise ValueError(f"There are {len(names)} class names, and the logits are of {n_classes} classes: "
+                         "build the model with as many.")
     return Metrics(
         int((guess == labels).sum()), len(labels), confusion_matrix(guess, labels, n_classes), names, groups
     )

@@ -5,8 +5,9 @@ from importlib import import_module
 from cmlib._old_names import MODELS
 from cmlib.models.fusion_model import FusionModel
 from cmlib.models.majority import Majority
+from cmlib.models.saving import load_model, save_model
 
-__all__ = ["FusionModel", "Majority"]
+__all__ = ["FusionModel", "Majority", "load_model", "save_model"]
 
 
 def __getattr__(name):

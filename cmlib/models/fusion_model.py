@@ -19,8 +19,11 @@ class FusionModel(nn.Module):
     head : "linear", "mlp", or any module that maps Features to logits
     use  : ("image",) or ("text",) makes the one-modality baseline; the other encoder is then never run by
         ``forward``
+    class_names : what each logit stands for, () until ``fit`` has learned it from the data
     The head follows its encoders to their device, and so does every batch.
     """
+
+    class_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -58,14 +61,16 @@ class FusionModel(nn.Module):
         return all(getattr(encoder, "pretrained", False) for encoder in encoders)
 
     def encode(self, batch: Batch, use: Sequence[str] = MODALITIES) -> Features:
-        """Batch → Features; a half that is not in ``use`` stays empty, (batch, 0)."""
+        """Batch → Features; a half that is not in ``use``, or not there, stays empty, (batch, 0)."""
         if not isinstance(batch, Batch):
             raise TypeError(f"FusionModel reads a Batch; got {describe(batch)}. cmlib.data.tokens.collate "
                             "makes one from Pairs.")
         batch = follow(batch, self)
         nothing = torch.empty(len(batch), 0, device=device_of(self))
-        image = self.image_encoder(batch.image) if "image" in use else nothing  # (batch, image_size)
-        text = self.text_encoder(batch.text) if "text" in use else nothing  # (batch, text_size)
+        sees = "image" in use and batch.image is not None
+        reads = "text" in use and batch.text is not None
+        image = self.image_encoder(batch.image) if sees else nothing  # (batch, image_size)
+        text = self.text_encoder(batch.text) if reads else nothing  # (batch, text_size)
         return Features(image, text, batch.labels, batch.targets)
 
     def forward(self, batch: Batch) -> torch.Tensor:

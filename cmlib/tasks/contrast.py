@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from cmlib.data.pairs import describe
 from cmlib.tasks.base import Task
 
 
@@ -39,6 +40,12 @@ class Contrast(Task):
         return {"loss": self.objective(kept, None).item(), "recall@1": sum(found) / 2}
 
     def check(self, name: str, rows, outputs) -> None:
+        if not isinstance(outputs, dict) or not {"image", "text", "scale"} <= outputs.keys():
+            found = ", ".join(outputs) if isinstance(outputs, dict) else describe(outputs)
+            raise ValueError(
+                "Contrast compares what the model calls 'image' and 'text', at its 'scale', in a dict; it "
+                f"gave {found}."
+            )
         if name == "train" and len(outputs["image"]) < 2:
             raise ValueError("A batch of one row has nothing to be compared with: choose a batch_size of 2 "
                              "or more.")

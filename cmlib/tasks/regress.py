@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from cmlib.data.pairs import describe
 from cmlib.tasks.base import Task
 
 
@@ -43,6 +44,8 @@ class Regress(Task):
             )
             raise ValueError(f"The label of row {row} of {name} is not a finite number: mend it or leave the "
                              "row out.")
+        if not isinstance(outputs, Tensor) or not outputs.ndim:
+            raise ValueError(f"Regress wants values (batch, n) of the model; it gave {describe(outputs)}.")
         each = labels[0].numel()
         if outputs[0].numel() != each:
             raise ValueError(

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from cmlib.data.pairs import describe
 from cmlib.tasks.base import Task
+from cmlib.tasks.scores import check_scores, of_tags
 
 
 class Tag(Task):
     """Outputs: logits (batch, questions); labels float (rows, questions) of 0 and 1.
 
-    Scores: loss, and accuracy as the mean over rows and questions. Loss: binary cross-entropy, the mean of
-    both.
+    Scores: loss, accuracy as the mean over rows and questions, and what else is asked for. Loss: binary
+    cross-entropy, the mean of both.
+
+    scores : of "macro_f1" and "auc", the mean over the questions
     """
+
+    scores: tuple[str, ...] = ()
+
+    def __init__(self, scores: Sequence[str] = ()):
+        if scores:
+            self.scores = check_scores(scores, ("macro_f1", "auc"))
 
     def objective(self, outputs: Tensor, batch) -> Tensor:
         return binary_cross_entropy_with_logits(outputs, batch.labels)
@@ -24,7 +36,8 @@ class Tag(Task):
     def score(self, kept: Tensor, rows) -> dict[str, float]:
         labels = rows.labels.cpu()
         right = ((kept > 0) == (labels > 0.5)).double().mean().item()
-        return {"loss": binary_cross_entropy_with_logits(kept, labels).item(), "accuracy": right}
+        scores = {"loss": binary_cross_entropy_with_logits(kept, labels).item(), "accuracy": right}
+        return scores | {name: of_tags(name, kept, labels > 0.5) for name in self.scores}
 
     def check(self, name: str, rows, outputs) -> None:
         labels = rows.labels
@@ -35,13 +48,16 @@ class Tag(Task):
             raise ValueError(
                 f"Tag wants the labels of {name} as float (rows, questions) of 0 and 1; they are {found}."
             )
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+            found = describe(outputs)
+            raise ValueError(f"Tag wants logits (batch, questions) of the model; it gave {found}.")
         if labels.shape[1] != outputs.shape[1]:
             raise ValueError(
                 f"The labels of {name} answer {labels.shape[1]} questions, but the model has "
                 f"{outputs.shape[1]} "
                 "logits: build it with as many as there are questions."
             )
-        if labels.min() < 0 or labels.max() > 1:
+        if not 0 <= labels.min() <= labels.max() <= 1:  # neither is true of nan
             raise ValueError(
                 f"The labels of {name} run from {labels.min():g} to {labels.max():g}; yes is 1 and no is 0."
             )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -18,7 +19,13 @@ from cmlib.data.tree import interleave
 
 @dataclass(frozen=True)
 class Team:
-    """rank : the number of this process, 0 … size − 1; process 0 writes logs and checkpoints."""
+    """The processes that train one model together; alone, a team of one for whom nothing is sent.
+
+    rank : the number of this process, 0 … size − 1; process 0 writes logs and checkpoints; size : how many
+        there are.
+    Row k of a batch belongs to process k mod size. Every process has to call ``total``, ``gather``, ``rows``
+    and ``wait``: each of them waits for the others.
+    """
 
     rank: int = 0
     size: int = 1
@@ -50,6 +57,12 @@ class Team:
         shares = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(shares, padded)
         return interleave([share[: len(range(rank, n, self.size))] for rank, share in enumerate(shares)], n)
+
+    def agree(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Give all processes the values of process 0, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
     def wait(self) -> None:
         if self.size > 1:
@@ -98,6 +111,4 @@ def same_buffers(model: nn.Module, team: Team) -> None:
     """Running statistics of process 0 on all: DDP sends them before a forward pass, and the last one leaves
     them apart.
     """
-    if team.size > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, 0)
+    team.agree(list(model.buffers()))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from cmlib.data.batch import Features
 from cmlib.data.device import device_of
 from cmlib.data.pairs import Pairs
 from cmlib.data.rows import Rows
+from cmlib.models.classes import learn_classes
 from cmlib.tasks import Classify, Task
 from cmlib.training.curves import Log, place
 from cmlib.training.distributed import join
@@ -24,7 +26,7 @@ from cmlib.training.guards import (
     check_call,
     check_compiler,
     check_monitor,
-    check_norms,
+    check_task,
     diverged,
 )
 from cmlib.training.loop import Loop
@@ -80,7 +82,7 @@ def fit(
     MemoryError (what to lower). Under torchrun each process takes its share of every batch; the losses are
     those of the whole batch.
     """
-    recipe, task = recipe.changed(settings), _task(task, loss)
+    recipe, task = recipe.changed(settings, list(signature(fit).parameters)), _task(task, loss)
     counts = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -91,6 +93,7 @@ def fit(
     rows, device = prepare(model, train, task.targets), device_of(model)
     valid_rows = None if valid is None else prepare(model, valid, task.targets)
     check_bucketed(recipe.bucketed, rows)
+    learn_classes(model, train, valid)
     if recipe.compile:
         check_compiler(device)
     rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else learning_rate
@@ -104,7 +107,7 @@ def fit(
     same |= {"task": identity(task), "augment": identity(augment), "monitor": monitor, "patience": patience}
     same |= recipe.facts()
     how, team = choose(recipe.precision, device), join(device)
-    check_norms(model, task, recipe.accumulate, team)
+    check_task(model, task, recipe.accumulate, team)
     optimizer = adamw(model, rates, recipe.weight_decay, recipe.layer_decay)
     step = Step(model, task, optimizer, how, team, recipe.compile, recipe.clip)
     ema = Ema(model, recipe.ema) if recipe.ema else None
@@ -151,7 +154,8 @@ def _task(task, loss) -> Task:
     if loss is not None:
         raise ValueError("fit got a task and a loss: the loss is part of the task, so leave one of them out.")
     if not isinstance(task, Task):
-        raise TypeError(f"task={task!r} is no Task: derive its class from cmlib.tasks.Task.")
+        mend = "call its class" if isinstance(task, type) else "derive its class from cmlib.tasks.Task"
+        raise TypeError(f"task={task!r} is no Task: {mend}.")
     return task
 
 

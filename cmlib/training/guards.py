@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cmlib.data.batch import Features
 from cmlib.data.tree import leaves
+from cmlib.tasks.base import Task
 from cmlib.training.distributed import Team
 
 LARGEST = 1000  # numbers a row
@@ -49,19 +50,32 @@ def check_monitor(monitor: str, scores: dict) -> None:
         )
 
 
-def check_norms(model: nn.Module, task, accumulate: int, team: Team) -> None:
-    """Rows that are compared must all be seen by a BatchNorm in training mode, which sees one part of
-    them.
+def check_task(model: nn.Module, task, accumulate: int, team: Team) -> None:
+    """What cannot be had from a batch in parts, or spread over processes: gradients that a task computes
+    itself, and rows that are compared after a BatchNorm which sees one part of them.
     """
-    if task.separable or (accumulate == 1 and team.size == 1):
+    if accumulate == 1 and team.size == 1:
+        return
+    kind, cause = type(task), "several processes" if accumulate == 1 else "accumulate"
+    if kind.gradients is not Task.gradients and not task.separable:
+        raise ValueError(
+            f"{kind.__name__} computes its gradients itself and compares rows, which must then be in one "
+            f"place: train without {cause}."
+        )
+    if kind.gradients is not Task.gradients and team.size > 1:
+        raise ValueError(
+            f"{kind.__name__} computes its gradients itself, and several processes cannot add them up: train "
+            "it on one."
+        )
+    if task.separable:
         return
     for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and not getattr(module, "frozen", False):
+        if isinstance(module, _BatchNorm) and not (
+            getattr(module, "frozen", False) and module.track_running_stats
+        ):
             raise ValueError(
-                f"{type(task).__name__} compares the rows of a batch, and the BatchNorm {name!r} would see "
-                "only those "
-                "of its part: freeze it (cmlib.freeze), or train without "
-                f"{'several processes' if accumulate == 1 else 'accumulate'}."
+                f"{kind.__name__} compares the rows of a batch, and the BatchNorm {name!r} would see only "
+                f"those of its part: freeze it (cmlib.freeze), or train without {cause}."
             )
 
 
@@ -124,6 +138,11 @@ class Watch:
         """values : of this process, which add up over the team; where : "epoch 1, batch 3"; seen : (row
         numbers, outputs) of this process's parts.
         """
+        if not self.late and self.team.size == 1:
+            now = {name: value.item() for name, value in values.items()}
+            if math.isfinite(now["loss"]):
+                self.read(now, n_rows)
+                return
         column = self.team.total(torch.stack(list(values.values())))
         event, before = None, self.pending
         if self.late:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from cmlib.data.device import device_of
 from cmlib.data.pairs import Pairs, describe
 from cmlib.data.rows import Rows
 from cmlib.data.tree import cat, map_tensors
+from cmlib.datasets.one import as_pairs
 from cmlib.tasks.base import Task
 from cmlib.training.memory import out_of_memory_says
 
@@ -22,6 +24,8 @@ def prepare(model: nn.Module, data: Pairs | Features | Rows, targets: Sequence[s
 
     targets : names of extras that every batch has to carry
     """
+    if isinstance(targets, str):
+        raise TypeError(f"targets={targets!r} of a task must be a tuple of names: ({targets!r},).")
     if not isinstance(data, Pairs | Features | Rows):
         raise TypeError(f"The data must be Pairs or Features; got {describe(data)}.")
     if len(data) == 0:
@@ -52,9 +56,12 @@ def predict(
     """What the model gives for every row, on the CPU, in the order of the rows, in eval mode (the mode is
     restored): logits (rows, n_classes) of a classifier, or the tree of tensors that the model returns.
 
+    data  : also (picture, text), the path of one picture and what is said about it, or the path of an
+        unlabelled table
     index : int64, the rows that are wanted, in this order (default: all)
     """
-    return cat(_in_eval(model, model, prepare(model, data), batch_size, index))
+    size = getattr(getattr(model, "image_encoder", None), "image_size", 64)
+    return cat(_in_eval(model, model, prepare(model, as_pairs(data, size)), batch_size, index))
 
 
 def extract(
@@ -71,9 +78,9 @@ def extract(
 
     def encode(batch):
         found = model.encode(batch)
-        return Features(found.image, found.text, batch.labels, batch.targets)
+        return Features(found.image, found.text, batch.labels)
 
-    return cat(_in_eval(model, encode, rows, batch_size))
+    return replace(cat(_in_eval(model, encode, rows, batch_size)), targets=rows.targets)
 
 
 def keep_all(
@@ -84,12 +91,21 @@ def keep_all(
     batch_size: int = 256,
     index: torch.Tensor | None = None,
 ):
-    """What the task keeps of every row, for its ``score``; call : the model, perhaps in another precision."""
+    """What the task keeps of every row, for its ``score``; call : the model, perhaps in another precision.
+
+    What the task draws (noise, masks) is the same every time, so that epochs and models can be compared; the
+    random numbers of the training go on as if nothing had been drawn.
+    """
 
     def kept(batch):
         return task.keep(task.forward(call, batch), batch)
 
-    return cat(_in_eval(model, kept, rows, batch_size, index))
+    device = device_of(model)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed other devices too, for good
+        if device.type == "cuda":
+            torch.cuda.manual_seed(0)
+        return cat(_in_eval(model, kept, rows, batch_size, index))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from cmlib.training.precision import Precision
@@ -35,12 +36,21 @@ class Recipe:
     bucketed: bool = False
     every: int = 500
 
-    def changed(self, settings: dict) -> Recipe:
-        """The recipe with these settings; TypeError, with the nearest name, for one that it does not have."""
+    def __post_init__(self):
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup={self.warmup!r} is the share of steps in which the rate rises, 0 to 1.")
+        if not self.clip > 0:
+            raise ValueError(f"clip={self.clip!r} is the largest norm of the gradient: above 0, or math.inf.")
+
+    def changed(self, settings: dict, beside: Sequence[str] = ()) -> Recipe:
+        """The recipe with these settings; TypeError, with the nearest name, for one that it does not have.
+
+        beside : names of settings that are no part of a recipe, but may be meant
+        """
         names = [field.name for field in fields(self)]
         for name in settings:
             if name not in names:
-                near = difflib.get_close_matches(name, names, 1, 0)[0]
+                near = difflib.get_close_matches(name, [*names, *beside], 1, 0)[0]
                 raise TypeError(f"fit has no setting {name!r}; did you mean {near!r}? A Recipe has "
                                 f"{', '.join(names)}.")
         return replace(self, **settings) if settings else self

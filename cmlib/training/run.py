@@ -37,10 +37,11 @@ class History(list):
     def __repr__(self):
         # seconds differ from run to run
         names = [name for name in (self[0] if self else {}) if name != "seconds"]
-        lines = ["  ".join(f"{name:>14}" for name in names)]
-        lines += [
-            "  ".join(f"{row[n]:>14d}" if n == "epoch" else f"{row[n]:>14.4f}" for n in names) for row in self
-        ]
+        wide = {name: max(14, len(name)) for name in names}
+        lines = ["  ".join(f"{name:>{wide[name]}}" for name in names)]
+        for row in self:
+            cells = (f"{row[n]:>{wide[n]}d}" if n == "epoch" else f"{row[n]:>{wide[n]}.4f}" for n in names)
+            lines.append("  ".join(cells))
         return "\n".join(lines)
 
 
@@ -95,8 +96,7 @@ class Run:
             tensors |= {"random_cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {}
             tensors |= _other_random_states()
             checkpoints.put(tensors, "model", self.model.state_dict())
-            if self.good.written is not None:
-                self.good.written.synchronize()
+            self.good.arrive()
             checkpoints.put(tensors, "best", self.good.tensors)
             for name, parameter in self.model.named_parameters():
                 checkpoints.put(tensors, f"optimizer/{name}", self.optimizer.state.get(parameter, {}))
@@ -136,6 +136,7 @@ class Run:
                     f"{value!r}: call fit as before to go on with it, or use another folder."
                 )
         self.model.load_state_dict(checkpoints.take(tensors, "model"))
+        self.good.arrive()  # the copy of the first weights, or it would land on top of these
         for name, tensor in checkpoints.take(tensors, "best").items():
             self.good.tensors[name].copy_(tensor)
         fused = self.optimizer.defaults.get("fused")

@@ -51,10 +51,14 @@ class Snapshot:
         if self.written is not None:
             torch.cuda.current_stream(self.stream.device).wait_event(self.written)
 
-    def put_back(self) -> None:
-        """Give the model these weights again."""
+    def arrive(self) -> None:
+        """Let the host wait until the copy is made: it is about to be read, or overwritten, from here."""
         if self.written is not None:
             self.written.synchronize()
+
+    def put_back(self) -> None:
+        """Give the model these weights again."""
+        self.arrive()
         self.model.load_state_dict(self.tensors)
 
 

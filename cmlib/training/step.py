@@ -13,6 +13,7 @@ from cmlib.data.tree import map_tensors
 from cmlib.tasks.base import Task
 from cmlib.training.accumulate import Part, compared
 from cmlib.training.distributed import Team, spread, summing
+from cmlib.training.freeze import statistics_at_rest
 from cmlib.training.guards import glimpse
 from cmlib.training.precision import Precision
 
@@ -46,17 +47,19 @@ class Step:
         device = self.parameters[0].device
         self.late = device.type == "cuda"
         self.whole = spread(model, team, device)
-        self.net = torch.compile(self.whole) if compiled else self.whole
-        self.first = None  # called once, with the outputs of the next call, before anything is made of them
+        # what is encoded twice must draw the same numbers in a pass that is compiled and in one that is not
+        how = {} if task.separable else {"options": {"fallback_random": True}}
+        self.net = torch.compile(self.whole, **how) if compiled else self.whole
+        self.first = None  # called once, with the outputs of a batch, before anything is made of them
 
     def call(self, batch, *more):
         """The model in the chosen precision; outputs in float32."""
         with self.precision.autocast():
             outputs = self.net(batch, *more)
-        outputs = map_tensors(self.precision.whole, outputs)
+        if self.precision.name != "fp32":
+            outputs = map_tensors(self.precision.whole, outputs)
         if self.first is not None:
-            first, self.first = self.first, None
-            first(outputs)
+            self._look(outputs)
         return outputs
 
     def quiet(self, batch, *more):
@@ -74,6 +77,11 @@ class Step:
         return found
 
     def _summed(self, parts):
+        if self.first is not None and type(self.task).forward is not Task.forward:
+            # the outputs of the model are only a part of those that the objective gets
+            gpus = [self.parameters[0].device] if self.late else []
+            with torch.no_grad(), torch.random.fork_rng(gpus), statistics_at_rest(self.model):
+                self._look(self.task.forward(self.quiet, parts[0].batch))
         total, seen = {}, []
         for part in parts:
             with summing(self.whole, last=part is parts[-1]):
@@ -87,16 +95,30 @@ class Step:
             seen.append((part.rows, glimpse(outputs) if self.late else outputs))
         return total, seen
 
+    def _look(self, outputs):
+        """Show the first outputs to whoever has to say whether data and model fit."""
+        if self.first is not None:
+            first, self.first = self.first, None
+            first(outputs)
+
     def _compared(self, parts, rows, index):
         answers = rows.answers(index).to(self.parameters[0].device)
 
+        def without_graph(part):
+            with statistics_at_rest(self.model):  # the second pass will count these rows
+                return self.task.forward(self.quiet, part.batch)
+
+        def objective(outputs):
+            self._look(outputs)
+            return self.task.objective_parts(outputs, answers)
+
         values, outputs = compared(
             lambda part: self.task.forward(self.call, part.batch),
-            lambda outputs: self.task.values(outputs, answers),
+            objective,
             parts,
             self.team,
             len(index),
-            first=lambda part: self.task.forward(self.quiet, part.batch),
+            first=without_graph,
             around=lambda last: summing(self.whole, last),
             backward=lambda loss: self.precision.scaler.scale(loss).backward(),
         )
@@ -116,6 +138,8 @@ class Step:
         scaler = self.precision.scaler
         scaler.unscale_(self.optimizer)
         self.task.adjust(self.model)
+        if type(self.task).adjust is not Task.adjust:  # with numbers, or rows, of this process alone
+            self.team.agree([p.grad for p in self.parameters if p.grad is not None])
         nn.utils.clip_grad_norm_(self.parameters, self.clip)
         scaler.step(self.optimizer)
         scaler.update()

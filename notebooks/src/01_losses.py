@@ -13,7 +13,7 @@
 #
 # **Before this:** [lesson 00](00_start_here.ipynb); derivatives of exp and log; what gradient descent is.
 #
-# **Time:** about 85 minutes of yours. The machine needs {{measured}}; GPU: not measured yet.
+# **Time:** about 85 minutes of yours. The machine needs {{measured}}; GPU: {{gpu}}.
 
 # %% [setup]
 import math
@@ -42,29 +42,19 @@ rows, labels = torch.randn(2000, 20), torch.randint(2, (2000,))
 tiny_weights = 0.01 * torch.randn(20, 2)
 start = torch.nn.functional.cross_entropy(rows @ tiny_weights, labels).item()
 print(f"two classes, tiny random weights: loss {start:.4f}")
-print(f"the published log begins at       loss {2.3025:.4f}, {2.3025 / start:.1f} "
-      "times as high")
+print(f"the published log begins at       loss {2.3025:.4f}, "
+      f"{2.3025 / start:.1f} times as high")
 assert abs(start - math.log(2)) < 0.01
 
 fig, ax = plots.figure(width=6, height=2.4)
 ax.plot([0, 1], [2.3025, 2.2567], "o-", color=plots.TEXT)
 ax.annotate("published log", (0.5, 2.28), (0.5, 1.95), color=plots.TEXT, ha="center")
 ax.axhline(start, color=plots.IMAGE, ls="--")
-ax.annotate(
-    "a two-class model that knows nothing",
-    (0.5, start),
-    (0.5, start + 0.1),
-    color=plots.IMAGE,
-    ha="center",
-)
-ax.set(
-    title="Worse than knowing nothing, from first line to last",
-    ylabel="loss",
-    xticks=[0, 1],
-    xticklabels=["first epoch", "last epoch"],
-    ylim=(0, 2.6),
-    xlim=(-0.2, 1.2),
-)
+ax.annotate("a two-class model that knows nothing", (0.5, start), (0.5, start + 0.1),
+            color=plots.IMAGE, ha="center")
+ax.set(title="Worse than knowing nothing, from first line to last",
+       ylabel="loss", xticks=[0, 1],
+       xticklabels=["first epoch", "last epoch"], ylim=(0, 2.6), xlim=(-0.2, 1.2))
 plots.show(fig, "The published loss stays near 2.3 from first to last epoch, far above "
                 "the 0.69 of a two-class model that knows nothing.")
 
@@ -115,8 +105,8 @@ happened = p**y * (1 - p) ** (1 - y)
 surprise = -happened.log()
 print("probability of what happened", [f"{v:.1f}" for v in happened.tolist()])
 print("surprise                    ", [f"{v:.4f}" for v in surprise.tolist()])
-print(f"loss = mean surprise = {surprise.mean():.4f};  likelihood = "
-      f"{happened.prod():.4f} = exp(-3 × loss)")
+print(f"loss = mean surprise = {surprise.mean():.4f};  "
+      f"likelihood = {happened.prod():.4f} = exp(-3 × loss)")
 assert torch.isclose(happened.prod(), torch.exp(-3 * surprise.mean()))
 
 z, y = torch.linspace(-4, 4, 9, dtype=torch.float64), 1.0
@@ -142,11 +132,10 @@ print("    z   y   textbook      true")
 for z in (2.0, 20.0, 100.0):
     for y in (0.0, 1.0):
         value = textbook(torch.tensor(z), y).item()
-        print(f"{z:5.0f}  {y:2.0f}  {value:9.4f} "
-              f"{math.log1p(math.exp(-z)) + (1 - y) * z:9.4f}")
-assert math.isinf(textbook(torch.tensor(20.0), 0.0)) and math.isnan(
-    textbook(torch.tensor(20.0), 1.0)
-)
+        true = math.log1p(math.exp(-z)) + (1 - y) * z
+        print(f"{z:5.0f}  {y:2.0f}  {value:9.4f} {true:9.4f}")
+assert math.isinf(textbook(torch.tensor(20.0), 0.0))
+assert math.isnan(textbook(torch.tensor(20.0), 1.0))
 
 # %% [markdown]
 # Already at $z = 20$ the sigmoid rounds to exactly 1, since float32 has no number between $1 - 6\cdot10^{-8}$ and 1. Then $\log(1-p) = -\infty$. For $y=0$ the loss is infinite instead of 20. For $y=1$,
@@ -171,14 +160,12 @@ def stable_softmax_loss(z, y):
     return m + torch.log(torch.exp(z - m).sum()) - z[y]
 
 for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-    print(f"{str(dtype)[6:]:10s} exp overflows above "
-          f"{math.log(torch.finfo(dtype).max):7.2f}")
+    limit = math.log(torch.finfo(dtype).max)
+    print(f"{str(dtype)[6:]:10s} exp overflows above {limit:7.2f}")
 z = torch.tensor([100.0, 95.0, 0.0])  # the same model for every shift: true loss 0.0067
 for shift in (0.0, -300.0, 1e4):
-    naive, stable = (
-        naive_softmax_loss(z + shift, 0).item(),
-        stable_softmax_loss(z + shift, 0).item(),
-    )
+    naive = naive_softmax_loss(z + shift, 0).item()
+    stable = stable_softmax_loss(z + shift, 0).item()
     print(f"logits shifted by {shift:6.0f}: naive {naive:6.4f}, stable {stable:.4f}")
     assert not math.isfinite(naive) and abs(stable - math.log1p(math.exp(-5))) < 2e-3
 
@@ -244,10 +231,8 @@ from cmlib.losses import cross_entropy, huber
 z = torch.tensor([[2.0, 1.0, 0.0]], dtype=torch.float64, requires_grad=True)
 loss = cross_entropy(z, torch.tensor([1]))
 loss.backward()
-print(
-    f"loss {loss.item():.3f}, gradient by autograd",
-    [f"{v:+.3f}" for v in z.grad[0].tolist()],
-)
+by_autograd = [f"{v:+.3f}" for v in z.grad[0].tolist()]
+print(f"loss {loss.item():.3f}, gradient by autograd", by_autograd)
 print(f"sum of the gradient {abs(z.grad.sum().item()):.3f}")
 
 z = torch.tensor([3.0, -200.0])
@@ -274,8 +259,7 @@ def softmax_gradient(logits, labels):
 def softmax_gradient(logits, labels):
     probabilities = logits.softmax(dim=1)                     # (n, C)
     targets = one_hot(labels, num_classes=logits.shape[1])    # (n, C)
-    # the mean divides every row by n
-    return (probabilities - targets) / len(logits)
+    return (probabilities - targets) / len(logits)            # the mean divides by n
 
 # %% [hints]
 # You derived the gradient of one row. What does "mean over the rows" do to it?
@@ -317,42 +301,28 @@ def difference_error(h, central=True, dtype=torch.float64):
 # %%
 z = logits.clone().requires_grad_()
 autograd = torch.autograd.grad(row_losses(z).sum(), z)[0][:, 0]
-print(
-    "by hand and autograd agree to 1e-14:",
-    bool((autograd - by_hand).abs().max() < 1e-14),
-)
+agree = bool((autograd - by_hand).abs().max() < 1e-14)
+print("by hand and autograd agree to 1e-14:", agree)
 steps = 10.0 ** -torch.arange(1, 14.1, 0.5, dtype=torch.float64)
-curves = {
-    "forward, float64": [difference_error(h, central=False) for h in steps.tolist()],
-    "central, float64": [difference_error(h) for h in steps.tolist()],
-    "central, float32": [
-        difference_error(h, dtype=torch.float32) for h in steps.tolist()
-    ],
-}
-for name, bound in (
-    ("forward, float64", 1e-7),
-    ("central, float64", 1e-9),
-    ("central, float32", 1e-4),
-):
-    print(f"{name}: best error below {bound:.0e}: {min(curves[name]) < bound}; at h = "
-          f"1e-13 above 1e-4: {curves[name][-3] > 1e-4}")
-    assert min(curves[name]) < bound and curves[name][-3] > 1e-4
+hs, single = steps.tolist(), torch.float32
+curves = {"forward, float64": [difference_error(h, central=False) for h in hs],
+          "central, float64": [difference_error(h) for h in hs],
+          "central, float32": [difference_error(h, dtype=single) for h in hs]}
+for (name, errors), bound in zip(curves.items(), (1e-7, 1e-9, 1e-4)):
+    print(f"{name}: best error below {bound:.0e}: {min(errors) < bound}; "
+          f"at h = 1e-13 above 1e-4: {errors[-3] > 1e-4}")
+    assert min(errors) < bound and errors[-3] > 1e-4
 
 fig, ax = plots.figure(width=6, height=2.5)
-for (name, errors), color, rule in zip(
-    curves.items(),
-    (plots.GREY, plots.IMAGE, plots.TEXT),
-    (2**-26, 2 ** (-52 / 3), 2 ** (-23 / 3)),
-):
+colors = plots.GREY, plots.IMAGE, plots.TEXT
+rules = 2**-26, 2 ** (-52 / 3), 2 ** (-23 / 3)
+for (name, errors), color, rule in zip(curves.items(), colors, rules):
     ax.loglog(steps, errors, color=color, label=name)
     best = steps[torch.tensor(errors).argmin()].item()
     ax.plot(best, min(errors), "o", color=color)
     assert rule / 12 < best < rule * 12
-ax.set(
-    title="Too large, and the curve bends; too small, and digits cancel",
-    xlabel="step h of the finite difference",
-    ylabel="error (rms)",
-)
+ax.set(title="Too large, and the curve bends; too small, and digits cancel",
+       xlabel="step h of the finite difference", ylabel="error (rms)")
 ax.legend()
 plots.show(fig, "Error of finite differences against step size: three U shapes, best "
                 "for central differences in float64 near a step of 1e-5.")
@@ -376,37 +346,31 @@ def logit_picture(logit=-1.0, temperature=1.0):
     others = torch.tensor([1.0, 0.0])
     p = (torch.cat([torch.tensor([logit]), others]) / temperature).softmax(0)
     line = torch.linspace(-6, 6, 121)
-    curve = (
-        torch.cat([line[:, None], others.expand(121, 2)], 1) / temperature
-    ).log_softmax(1)[:, 0]
+    z = torch.cat([line[:, None], others.expand(121, 2)], 1) / temperature
+    curve = z.log_softmax(1)[:, 0]
     fig, (left, right) = plots.figure(1, 2, width=6.6, height=2.5)
     left.bar(range(3), p, color=[plots.BOTH, plots.GREY, plots.GREY])
     left.bar(range(3), [1, 0, 0], fill=False, edgecolor="black", ls="--")
     for c, push in enumerate(([1, 0, 0] - p.numpy()) / temperature):
         left.text(c, p[c] + 0.03, f"{push:+.2f}", ha="center")
-    left.set(
-        title="probability, target, push y − p",
-        xticks=range(3),
-        xticklabels=["right", "wrong", "wrong"],
-        ylim=(0, 1.2),
-    )
+    left.set(title="probability, target, push y − p", xticks=range(3),
+             xticklabels=["right", "wrong", "wrong"], ylim=(0, 1.2))
     right.plot(line, -curve, color=plots.TEXT, label="loss")
-    right.plot(
-        line, (curve.exp() - 1) / temperature, color=plots.IMAGE, label="gradient"
-    )
+    gradient = (curve.exp() - 1) / temperature
+    right.plot(line, gradient, color=plots.IMAGE, label="gradient")
     right.plot([logit] * 2, [-p[0].log(), (p[0] - 1) / temperature], "ko")
-    right.set(
-        title="loss and gradient", xlabel="logit of the right class", ylim=(-4.2, 8)
-    )
+    right.set(title="loss and gradient", xlabel="logit of the right class",
+              ylim=(-4.2, 8))
     right.legend()
     return fig
 
-plots.explore(logit_picture, "Probabilities beside loss and gradient as the logit of "
-                             "the right class and the temperature move.",
+plots.explore(logit_picture,
+              "Probabilities beside loss and gradient as the logit of the right class "
+              "and the temperature move.",
               logit=(-6, 6, 0.5, -1), temperature=(0.25, 4, 0.25, 1))
 
 # %%
-# the same picture, standing still for readers without a kernel, and the numbers behind the answers
+# the same picture for readers without a kernel, and the numbers behind the answers
 plots.show(logit_picture(), "At logit -1 the right class has probability 0.09; its "
                             "push is +0.91; the loss is a hinge-like curve whose slope "
                             "ends at -1.")
@@ -415,8 +379,8 @@ for T in (0.25, 1.0, 4.0):
         z = torch.tensor([[logit, 1.0, 0.0]], requires_grad=True)
         loss = cross_entropy(z / T, torch.tensor([0]))
         loss.backward()
-        print(f"T = {T:.2f}, logit {logit:+.0f}: loss {loss.item():7.4f}, gradient "
-              f"{z.grad[0, 0].item():+.4f}")
+        print(f"T = {T:.2f}, logit {logit:+.0f}: loss {loss.item():7.4f}, "
+              f"gradient {z.grad[0, 0].item():+.4f}")
 
 # %% [markdown]
 # At $T=1$ a confidently wrong answer is pushed with a force of nearly 1, never more. That bound makes cross-entropy trainable: compare the squared error, whose push grows with the error (section 7).
@@ -445,34 +409,27 @@ gap = math.log(right / other)
 z = torch.tensor([[gap, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
 loss = cross_entropy(z, torch.tensor([0]), label_smoothing=epsilon)
 loss.backward()
-print(f"target: right {right:.4f}, others {other:.4f}; best gap "
-      f"ln({right / other:.0f}) = {gap:.4f}")
-print(
-    f"loss there {loss.item():.4f}, gradient zero: {bool(z.grad.abs().max() < 1e-12)}"
-)
-farther = cross_entropy(
-    3 * z.detach(), torch.tensor([0]), label_smoothing=epsilon
-).item()
+print(f"target: right {right:.4f}, others {other:.4f}; "
+      f"best gap ln({right / other:.0f}) = {gap:.4f}")
+zero = bool(z.grad.abs().max() < 1e-12)
+print(f"loss there {loss.item():.4f}, gradient zero: {zero}")
+surer = 3 * z.detach()
+farther = cross_entropy(surer, torch.tensor([0]), label_smoothing=epsilon).item()
 print(f"three times as sure costs {farther:.4f}: more, though the answer is right")
 assert farther > loss.item()
 
 def learned_prior(weights):
     """What a bias alone learns from 900 zeros and 100 ones."""
-    y, bias = (
-        torch.tensor([0] * 900 + [1] * 100),
-        torch.zeros(2, dtype=torch.float64, requires_grad=True),
-    )
+    y = torch.tensor([0] * 900 + [1] * 100)
+    bias = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     for _ in range(300):
-        (slope,) = torch.autograd.grad(
-            cross_entropy(bias.expand(1000, 2), y, weights), bias
-        )
+        loss = cross_entropy(bias.expand(1000, 2), y, weights)
+        slope, = torch.autograd.grad(loss, bias)
         bias = (bias - 1.0 * slope).detach().requires_grad_()
     return bias.softmax(0).tolist()
 
-for name, weights in (
-    ("no weights", None),
-    ("weights 1/0.9 and 1/0.1", torch.tensor([1 / 0.9, 1 / 0.1])),
-):
+weighted = torch.tensor([1 / 0.9, 1 / 0.1])
+for name, weights in (("no weights", None), ("weights 1/0.9 and 1/0.1", weighted)):
     print(f"{name:24s}", [f"{v:.3f}" for v in learned_prior(weights)])
 
 # %% [markdown]
@@ -493,8 +450,10 @@ def best_guess(loss):
         m = (m - 0.5 * slope).detach().requires_grad_()
     return m.item()
 
-print(f"squared error {best_guess(lambda m, x: ((m - x) ** 2 / 2).mean()):.4f} (the "
-      "mean)")
+def squared(m, x):
+    return ((m - x) ** 2 / 2).mean()
+
+print(f"squared error {best_guess(squared):.4f} (the mean)")
 print(f"Huber, δ = 1  {best_guess(huber):.4f}")
 print(f"Huber, δ = 5  {best_guess(lambda m, x: huber(m, x, 5.0)):.4f}")
 print(f"absolute      {x.median().item():.4f} (the median)")
@@ -510,18 +469,16 @@ assert abs(best_guess(huber) - 5.5 / 3) < 1e-9
 def weighted_cross_entropy(logits, labels, class_weights, label_smoothing):
     """Cross-entropy with class weights and label smoothing, equal to PyTorch's.
 
-    logits : (n, C)    labels : int64 (n,)    class_weights : (C,)    label_smoothing :
-        float    returns : scalar tensor
+    logits : (n, C)   labels : int64 (n,)   class_weights : (C,)
+    label_smoothing : float   returns : scalar tensor
     """
     raise NotImplementedError
 
 # %% [solution]
 def weighted_cross_entropy(logits, labels, class_weights, label_smoothing):
     C = logits.shape[1]
-    # (n, C)
+    surprise = logits.logsumexp(1, keepdim=True) - logits    # (n, C): -log p
     targets = (1 - label_smoothing) * one_hot(labels, C) + label_smoothing / C
-    # (n, C): -log p
-    surprise = logits.logsumexp(1, keepdim=True) - logits
     return (class_weights * targets * surprise).sum() / class_weights[labels].sum()
 
 # %% [hints]
@@ -564,28 +521,22 @@ def walk(optimizer, gradient, start, steps, **settings):
     return torch.stack(path)
 
 for decay in (0.1, 0.001):
-    idle = {
-        name: walk(rule, torch.zeros_like, [2.0], 100, lr=0.01, weight_decay=decay)[
-            -1
-        ].item()
-        for name, rule in (
-            ("Adam + L2", torch.optim.Adam),
-            ("AdamW", torch.optim.AdamW),
-        )
-    }
-    print(f"λ = {decay:5.3f}: Adam + L2 moves 2 to {idle['Adam + L2']:.4f}; AdamW to "
-          f"{idle['AdamW']:.4f} = 2 (1 - ηλ)^100")
-    assert (
-        abs(idle["AdamW"] - 2 * (1 - 0.01 * decay) ** 100) < 1e-12
-        and 0.9 < idle["Adam + L2"] < 1.1
-    )
+    idle = {}
+    for name, rule in (("Adam + L2", torch.optim.Adam), ("AdamW", torch.optim.AdamW)):
+        path = walk(rule, torch.zeros_like, [2.0], 100, lr=0.01, weight_decay=decay)
+        idle[name] = path[-1].item()
+    print(f"λ = {decay:5.3f}: Adam + L2 moves 2 to {idle['Adam + L2']:.4f}; "
+          f"AdamW to {idle['AdamW']:.4f} = 2 (1 - ηλ)^100")
+    assert abs(idle["AdamW"] - 2 * (1 - 0.01 * decay) ** 100) < 1e-12
+    assert 0.9 < idle["Adam + L2"] < 1.1
 
 # %% [markdown]
 # With L2, λ hardly matters: $\lambda w$ is the only gradient there is, Adam scales it to about 1, and the weight walks one $\eta$ per step. A weight with large gradients has the opposite fate: λw drowns in them and is divided away. So Adam with L2 decays the idle
 # weights too fast and the busy ones too slowly. Decoupled decay shrinks each by the same factor. Here is a whole path, on the quadratic $f(w) = \frac12\big(10\,(w_1-2)^2 + 0.3\,(w_2-1.5)^2\big)$: steep in $w_1$, flat in $w_2$.
 
 # %%
-curvature, best = torch.tensor([10.0, 0.3]).double(), torch.tensor([2.0, 1.5]).double()
+curvature = torch.tensor([10.0, 0.3]).double()
+best = torch.tensor([2.0, 1.5]).double()
 slope, start, decay = lambda w: curvature * (w - best), [-1.5, 3.0], 0.3
 
 def sgd_decoupled(parameters, lr, weight_decay):
@@ -595,60 +546,44 @@ def sgd_decoupled(parameters, lr, weight_decay):
             w.data = w.data - lr * w.grad - lr * weight_decay * w.data
     return Rule(parameters, lr=lr)
 
-paths = {
-    name: walk(rule, slope, start, 200, lr=0.05, weight_decay=decay)
-    for name, rule in {
-        "SGD + L2": torch.optim.SGD,
-        "SGD, decoupled": sgd_decoupled,
-        "Adam + L2": torch.optim.Adam,
-        "AdamW": torch.optim.AdamW,
-    }.items()
-}
+rules = {"SGD + L2": torch.optim.SGD, "SGD, decoupled": sgd_decoupled,
+         "Adam + L2": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+paths = {name: walk(rule, slope, start, 200, lr=0.05, weight_decay=decay)
+         for name, rule in rules.items()}
 ridge = curvature * best / (curvature + decay)  # the lowest point of f + λ/2 |w|²
 for name, path in paths.items():
     print(f"{name:15s} after 200 steps: ({path[-1, 0]:.3f}, {path[-1, 1]:.3f})")
-print(f"lowest point of f: (2.000, 1.500); of f + λ/2 |w|²: ({ridge[0]:.3f}, "
-      f"{ridge[1]:.3f})")
+print("lowest point of f: (2.000, 1.500); "
+      f"of f + λ/2 |w|²: ({ridge[0]:.3f}, {ridge[1]:.3f})")
 late = walk(torch.optim.AdamW, slope, start, 3000, lr=0.05, weight_decay=decay)[-1]
 print(f"AdamW           after 3000 steps: ({late[0]:.3f}, {late[1]:.3f})")
-print(
-    "SGD: both paths agree to 1e-12:",
-    bool((paths["SGD + L2"] - paths["SGD, decoupled"]).abs().max() < 1e-12),
-)
-print("Adam: the paths are up to "
-      f"{(paths['Adam + L2'] - paths['AdamW']).norm(dim=1).max():.3f} apart")
+sgd = (paths["SGD + L2"] - paths["SGD, decoupled"]).abs().max()
+adam = (paths["Adam + L2"] - paths["AdamW"]).norm(dim=1).max()
+print("SGD: both paths agree to 1e-12:", bool(sgd < 1e-12))
+print(f"Adam: the paths are up to {adam:.3f} apart")
+assert sgd < 1e-12 and adam > 0.5
 
 # %%
 fig, axes = plots.figure(1, 2, width=6.4, height=2.7, sharey=True)
-a, b = torch.meshgrid(
-    torch.linspace(-1.8, 3, 60), torch.linspace(0.3, 3.2, 60), indexing="xy"
-)
+sides = torch.linspace(-1.8, 3, 60), torch.linspace(0.3, 3.2, 60)
+a, b = torch.meshgrid(*sides, indexing="xy")
 height = 5 * (a - 2) ** 2 + 0.15 * (b - 1.5) ** 2
 for ax, names in zip(axes, (("SGD + L2", "SGD, decoupled"), ("Adam + L2", "AdamW"))):
-    ax.contour(
-        a, b, height, levels=[0.05, 0.3, 2, 10, 30], colors="#BBBBBB", linewidths=0.8
-    )
+    ax.contour(a, b, height, levels=[0.05, 0.3, 2, 10, 30], colors="#BBBBBB",
+               linewidths=0.8)
     ax.grid(False)
     for name, color, style in zip(names, (plots.TEXT, plots.IMAGE), ("-", "--")):
         ax.plot(*paths[name].T, style, color=color, label=name, lw=2.5)
         ax.plot(*paths[name][-1], "o", color=color)
     ax.plot(*best, "k*", ms=10)
     ax.plot(*ridge, "kX", ms=7)
-    ax.set(
-        title=names[0].split()[0]
-        + (": one path" if "SGD" in names[0] else ": two paths"),
-        xlabel="$w_1$ (steep)",
-    )
+    rule = names[0].split()[0]
+    ax.set(title=f"{rule}: {'one path' if rule == 'SGD' else 'two paths'}",
+           xlabel="$w_1$ (steep)")
     ax.legend(loc="lower left")
 axes[0].set_ylabel("$w_2$ (flat)")
 plots.show(fig, "Paths on a quadratic: with SGD, L2 and decoupled decay coincide; with "
                 "Adam they part. Star: lowest point of f; cross: of f plus penalty.")
-assert (
-    (paths["SGD + L2"] - paths["SGD, decoupled"]).abs().max()
-    < 1e-12
-    < 0.5
-    < (paths["Adam + L2"] - paths["AdamW"]).norm(dim=1).max()
-)
 
 # %% [markdown]
 # Three of the paths end at the cross, the lowest point of the penalised loss: there the busy weight has lost 3 % of its value, the idle one half. AdamW does not minimise that penalised loss. It shrinks both coordinates by the same factor per step, as a brake:
@@ -669,8 +604,8 @@ assert (
 def adamw_step(weight, gradient, mean, square, step, learning_rate, weight_decay):
     """One step of AdamW.
 
-    weight, gradient, mean, square : one shape    step : int, from 1    learning_rate,
-        weight_decay : float
+    weight, gradient, mean, square : one shape   step : int, from 1
+    learning_rate, weight_decay : float
     returns : (weight, mean, square) after the step
     """
     raise NotImplementedError
@@ -679,8 +614,7 @@ def adamw_step(weight, gradient, mean, square, step, learning_rate, weight_decay
 def adamw_step(weight, gradient, mean, square, step, learning_rate, weight_decay):
     mean = 0.9 * mean + 0.1 * gradient
     square = 0.999 * square + 0.001 * gradient**2
-    # both means start at 0; this undoes the bias
-    mean_hat = mean / (1 - 0.9**step)
+    mean_hat = mean / (1 - 0.9**step)    # both means start at 0; this undoes the bias
     square_hat = square / (1 - 0.999**step)
     adam = learning_rate * mean_hat / (square_hat.sqrt() + 1e-8)
     decay = learning_rate * weight_decay * weight
@@ -708,98 +642,64 @@ def adamw_step(weight, gradient, mean, square, step, learning_rate, weight_decay
 # are never right. Test that suspicion: the same data, the same training, once with two outputs and once with ten. Features carry little signal (the labels are nearly noise), as a log that ends at 57 % suggests. Five seeds.
 
 # %%
-for what, C in (
-    ("two classes", 2),
-    ("ten digits", 10),
-    ("ImageNet", 1000),
-    ("BERT's word pieces", 30522),
-):
-    uniform = cross_entropy(
-        torch.zeros(1, C, dtype=torch.float64), torch.tensor([0])
-    ).item()
+outputs = {"two classes": 2, "ten digits": 10, "ImageNet": 1000,
+           "BERT's word pieces": 30522}
+for what, C in outputs.items():
+    z = torch.zeros(1, C, dtype=torch.float64)
+    uniform = cross_entropy(z, torch.tensor([0])).item()
     print(f"{what:20s} ln {C:<6d} = {uniform:.4f}")
 print(f"published start: exp(2.3025) = {math.exp(2.3025):.3f} outputs")
-print(f"published end:   exp(-2.2567) = {math.exp(-2.2567):.4f}, the (geometric) mean "
-      "probability of the right class")
+print(f"published end:   exp(-2.2567) = {math.exp(-2.2567):.4f}, "
+      "the (geometric) mean probability of the right class")
 
 def train_log(outputs, seed, steps=700, rate=0.01):
-    """Loss, accuracy and probability on classes 0 and 1, (steps + 1, 3); softmax
-    regression, gradient by hand: x'(p − y)/n.
-    """
+    """Softmax regression: loss, accuracy, probability on classes 0 and 1, per step."""
     torch.manual_seed(seed)
     x = torch.randn(1000, 20, dtype=torch.float64)
     y = (torch.rand(1000) < torch.sigmoid(0.4 * x[:, 0])).long()
-    w, b, log = (
-        0.001 * torch.randn(20, outputs).double(),
-        torch.zeros(outputs).double(),
-        [],
-    )
-    target = one_hot(y, outputs).double()
+    w, b = 0.001 * torch.randn(20, outputs).double(), torch.zeros(outputs).double()
+    target, log = one_hot(y, outputs).double(), []
     for _ in range(steps + 1):
         p = (x @ w + b).softmax(1)
-        log.append(
-            [
-                -(p * target).sum(1).log().mean(),
-                (p.argmax(1) == y).double().mean(),
-                p[:, :2].sum(1).mean(),
-            ]
-        )
-        push = (p - target) / 1000
+        loss, right = -(p * target).sum(1).log(), (p.argmax(1) == y).double()
+        log.append([loss.mean(), right.mean(), p[:, :2].sum(1).mean()])
+        push = (p - target) / 1000                     # the gradient is x'(p − y)/n
         w, b = w - rate * x.T @ push, b - rate * push.sum(0)
-    return torch.tensor(log)
+    return torch.tensor(log)                           # (steps + 1, 3)
 
-# (5, steps + 1, 3)
-logs = {
-    outputs: torch.stack([train_log(outputs, seed) for seed in range(5)])
-    for outputs in (2, 10)
-}
+logs = {outputs: torch.stack([train_log(outputs, seed) for seed in range(5)])
+        for outputs in (2, 10)}                        # each (5, steps + 1, 3)
 
 # %%
 reached = (logs[10][:, :, 0].mean(0) <= 2.2567).nonzero()[0].item()
-print("mean ± std of 5 seeds       loss             accuracy         probability on "
-      "classes 0 and 1")
+print("mean ± std of 5 seeds       loss             accuracy         "
+      "probability on classes 0 and 1")
 for outputs, log in logs.items():
-    for name, step in (
-        ("start", 0),
-        ("step 5", 5),
-        ("at 2.2567", reached),
-        ("step 700", 700),
-    ):
-        cells = [
-            f"{log[:, step, k].mean():.4f} ± {log[:, step, k].std():.4f}"
-            for k in range(3)
-        ]
+    for name, step in (("start", 0), ("step 5", 5), ("at 2.2567", reached),
+                       ("step 700", 700)):
+        means, stds = log[:, step].mean(0), log[:, step].std(0)
+        cells = [f"{mean:.4f} ± {std:.4f}" for mean, std in zip(means, stds)]
         print(f"{outputs:2d} outputs, {name:10s}   " + "  ".join(cells))
 ten, two = logs[10], logs[2]
 assert (two[:, :, 0] < 0.70).all() and (ten[:, 0, 0] - math.log(10)).abs().max() < 0.01
-assert (
-    (ten[:, 5, 1] > 0.5).all()
-    and (ten[:, reached, 2] < 0.25).all()
-    and (ten[:, 700, 0] < 1.5).all()
-)
+assert (ten[:, 5, 1] > 0.5).all() and (ten[:, reached, 2] < 0.25).all()
+assert (ten[:, 700, 0] < 1.5).all()
 
 # %%
 fig, ax = plots.figure(width=6, height=2.5)
 when = torch.arange(1, 702)
 for outputs, color in ((10, plots.TEXT), (2, plots.IMAGE)):
-    low, mean, high = (
-        logs[outputs][:, :, 0].amin(0),
-        logs[outputs][:, :, 0].mean(0),
-        logs[outputs][:, :, 0].amax(0),
-    )
-    ax.semilogx(when, mean, color=color, label=f"{outputs} outputs, two kinds of label")
-    ax.fill_between(when, low, high, color=color, alpha=0.2, lw=0)
-ax.plot([1, reached + 1], [2.3025, 2.2567], "k*", ms=9, label="published first and "
-                                                              "last line")
+    losses = logs[outputs][:, :, 0]                    # (5, steps + 1)
+    label = f"{outputs} outputs, two kinds of label"
+    ax.semilogx(when, losses.mean(0), color=color, label=label)
+    ax.fill_between(when, losses.amin(0), losses.amax(0), color=color, alpha=0.2, lw=0)
+ax.plot([1, reached + 1], [2.3025, 2.2567], "k*", ms=9,
+        label="published first and last line")
 for C in (2, 10):
     ax.text(700, math.log(C) - 0.19, f"ln {C}", ha="right")
     ax.axhline(math.log(C), color="black", lw=0.8, ls=":")
-ax.set(
-    title="The published log is the first moment of the wrong model",
-    xlabel="step + 1",
-    ylabel="training loss",
-    ylim=(0, 2.6),
-)
+ax.set(title="The published log is the first moment of the wrong model",
+       xlabel="step + 1", ylabel="training loss", ylim=(0, 2.6))
 ax.legend(loc="lower left", bbox_to_anchor=(0, 0.3))
 plots.show(fig, "Ten outputs on two labels start at ln 10 and pass the published end "
                 "after a few steps; two outputs never leave 0.69.")
@@ -816,13 +716,15 @@ plots.show(fig, "Ten outputs on two labels start at ln 10 and pass the published
 spread = torch.linspace(0.1, 10, 991, dtype=torch.float64)
 u = torch.linspace(-8, 8, 4001, dtype=torch.float64)
 bell = torch.exp(-u**2 / 2) / math.sqrt(2 * math.pi) * (u[1] - u[0])
-# mean loss for random logit gaps
-expected = (torch.logaddexp(torch.zeros(1).double(), spread[:, None] * u) * bell).sum(1)
+# the mean loss for random logit gaps
+losses = torch.logaddexp(torch.zeros(1).double(), spread[:, None] * u)
+expected = (losses * bell).sum(1)
 needed = spread[(expected - 2.3025).abs().argmin()].item()
+modest = expected[(spread - 0.5).abs().argmin()]
 print("two outputs start at 2.3025 if the gap between their logits has a standard "
       f"deviation of {needed:.2f}")
-print("with a gap of 0.5, still generous for a fresh layer, the start is "
-      f"{expected[(spread - 0.5).abs().argmin()]:.4f}")
+print("with a gap of 0.5, still generous for a fresh layer, "
+      f"the start is {modest:.4f}")
 assert 5 < needed < 6
 
 # %% [markdown]
@@ -869,6 +771,4 @@ assert 5 < needed < 6
 # - D. P. Kingma and J. Ba, *Adam: a method for stochastic optimization*, ICLR 2015: algorithm 1 is exercise 01.4 without the decay.
 # - N. J. Higham, *Accuracy and stability of numerical algorithms*, SIAM 2002: rounding, cancellation, and the step of a finite difference.
 
-# %%
-cmlib.progress("01")
-# cmlib.submit()  # in a class: take the first # away, and hand in the file that this writes
+# %% [progress]

@@ -13,7 +13,7 @@
 # **Before this:** [lesson 01](01_losses.ipynb) (the logistic loss and its gradient p − y). You need no knowledge of BERT or ResNet yet:
 # two frozen encoders turn each photo and each message into a vector, and you open them in lessons 04 and 05.
 #
-# **Time:** about 80 minutes of yours. The machine needs {{measured}}; GPU: not measured yet.
+# **Time:** about 80 minutes of yours. The machine needs {{measured}}; GPU: {{gpu}}.
 
 # %% [setup]
 import math
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 from cmlib import plots
-from cmlib.losses import joint
+from cmlib.losses import info_nce, joint
 cfg = cmlib.setup("02")
 
 # %% [markdown]
@@ -38,16 +38,11 @@ from cmlib.worlds import RefundDesk
 desk = RefundDesk(probabilities=(1, 0, 0, 0), tricky=0.0)
 sheet = desk.sample(4, split="test")
 print(desk.ceilings()["image"], desk.ceilings()["text"])
-alt = "Four photos of toys with their messages: cracked toys come with complaints, whole toys with praise."
-plots.show(
-    plots.pictures(
-        sheet.images,
-        [f"{t}\n→ {sheet.class_names[y]}" for t, y in zip(sheet.texts, sheet.labels)],
-        columns=4,
-        size=1.35,
-    ),
-    alt,
-)
+titles = [f"{text}\n→ {sheet.class_names[y]}"
+          for text, y in zip(sheet.texts, sheet.labels)]
+plots.show(plots.pictures(sheet.images, titles, columns=4, size=1.35),
+           "Four photos of toys with their messages: cracked toys come with "
+           "complaints, whole toys with praise.")
 
 # %% [markdown]
 # Two frozen encoders turn the rows into vectors. From here on a *branch* is one linear layer on top of its vector: the text
@@ -57,23 +52,16 @@ plots.show(
 encoders = FusionModel(image_encoder("mini"), text_encoder("mini"), n_classes=2)
 
 def vectors(pairs):
-    """Standardised features (rows, size) of both modalities and y = ±1 as float
-    (rows,).
-    """
+    """Standardised features (rows, size) of both modalities, and y = ±1 (rows,)."""
     f = extract(encoders, pairs)
     unit = [(x - x.mean(0)) / (x.std(0) + 1e-3) for x in (f.text, f.image)]
     return unit[0], unit[1], 2.0 * f.labels - 1
 
-in_r = train_rows, test_rows = (
-    vectors(desk.sample(800)),
-    vectors(desk.sample(400, split="test")),
-)
-print(
-    "text features ",
-    tuple(train_rows[0].shape),
-    " image features",
-    tuple(train_rows[1].shape),
-)
+train_rows = vectors(desk.sample(800))
+test_rows = vectors(desk.sample(400, split="test"))
+in_r = train_rows, test_rows
+print("text features ", tuple(train_rows[0].shape),
+      " image features", tuple(train_rows[1].shape))
 
 # %% [markdown]
 # An article proposes a loss for exactly this situation, with one knob λ between 0 and 1 that shares the attention between text
@@ -89,9 +77,7 @@ def scores(pair, rows):
     return tuple(rows[2] * branch(x)[:, 0] for branch, x in zip(pair, rows))
 
 def descend(loss, steps=150, rate=0.05, seed=0, optimizer=torch.optim.SGD):
-    """Full-batch training. loss(s_t, s_i) → (rows,). Returns the branches and the loss
-    at every step.
-    """
+    """Full-batch descent of loss(s_t, s_i) → (rows,). Returns branches and losses."""
     pair = branches(seed)
     descent = optimizer([p for branch in pair for p in branch.parameters()], lr=rate)
     curve = []
@@ -120,27 +106,19 @@ for lam in (0.2, 0.6):
 for lam in (0.2, 0.6):
     pair, _ = descend(lambda t, i: joint.claimed_equivalent(t, i, lam))
     text, image = accuracies(pair)
-    print(f"λ = {lam}: accuracy of the text branch {text:.3f}, of the image branch "
-          f"{image:.3f}")
+    print(f"λ = {lam}: accuracy of the text branch {text:.3f}, "
+          f"of the image branch {image:.3f}")
     assert (image < 0.1) == (lam == 0.6)
 
 fig, ax = plots.figure(width=6, height=2.8)
 for lam, color in ((0.2, plots.BOTH), (0.6, plots.TEXT)):
     ax.plot(runs[lam], color=color)
-    ax.annotate(
-        f"λ = {lam}",
-        (150, runs[lam][-1]),
-        color=color,
-        va="center",
-        annotation_clip=False,
-    )
-ax.set(
-    title="The lower loss belongs to the ruined model",
-    xlabel="step of gradient descent",
-    ylabel="training loss",
-)
-plots.show(fig, "Two training losses: with λ = 0.2 the loss settles near zero, with λ "
-                "= 0.6 it falls below zero without end.")
+    ax.annotate(f"λ = {lam}", (150, runs[lam][-1]), color=color, va="center",
+                annotation_clip=False)
+ax.set(title="The lower loss belongs to the ruined model",
+       xlabel="step of gradient descent", ylabel="training loss")
+plots.show(fig, "Two training losses: with λ = 0.2 the loss settles near zero, "
+                "with λ = 0.6 it falls below zero without end.")
 assert runs[0.6][-1] < 0 < runs[0.2][-1]
 
 # %% [markdown]
@@ -181,8 +159,8 @@ ell = lambda s: math.log1p(math.exp(-s))
 slope = lam * (1 - lam) / (1 + math.exp(s_i))
 print(f"ℓ(s_t) = {ell(s_t):.4f}   ℓ(s_i) = {ell(s_i):.4f}")
 print(f"joint part = {ell(s_t) - lam * (1 - lam) * ell(s_i):.4f}")
-print(f"slope of the joint part in s_i = {slope:+.4f}: descent pushes s_i down, from "
-      f"{s_i} to something worse")
+print(f"slope of the joint part in s_i = {slope:+.4f}: descent pushes s_i down, "
+      f"from {s_i} to something worse")
 assert slope > 0
 
 # %% [exercise] 02.1
@@ -202,8 +180,7 @@ def published_total(text_score, image_score, lam):
 from torch.nn.functional import logsigmoid
 
 def published_total(text_score, image_score, lam):
-    # ℓ of both, (batch,)
-    text, image = -logsigmoid(text_score), -logsigmoid(image_score)
+    text, image = -logsigmoid(text_score), -logsigmoid(image_score)  # ℓ of both
     joint_part = text - lam * (1 - lam) * image
     return (lam * text + (1 - lam) * image + joint_part).mean()
 
@@ -231,14 +208,10 @@ def published_total(text_score, image_score, lam):
 
 # %%
 t, i = torch.randn(1000, dtype=torch.float64), torch.randn(1000, dtype=torch.float64)
+text, image = softplus(-t), softplus(-i)
 for lam in (0.0, 0.3, 0.7, 1.0):
-    as_printed = (
-        lam * softplus(-t)
-        + (1 - lam) * softplus(-i)
-        + softplus(-t)
-        - lam * (1 - lam) * softplus(-i)
-    )
-    collected = (1 + lam) * softplus(-t) + (1 - lam) ** 2 * softplus(-i)
+    as_printed = lam * text + (1 - lam) * image + text - lam * (1 - lam) * image
+    collected = (1 + lam) * text + (1 - lam) ** 2 * image
     assert torch.allclose(as_printed, collected, rtol=1e-13)
     print(f"λ = {lam}: weight of text {1 + lam:.2f}, of image {(1 - lam) ** 2:.2f}; "
           "both forms agree to 1e-13")
@@ -264,9 +237,8 @@ def equivalent_weights(lam):
 
 # %% [solution]
 def equivalent_weights(lam):
-    # published, minus what (1−λ) log σ(s_t) takes away
-    text = (1 + lam) - (1 - lam)
-    image = (1 - lam) ** 2 - lam       # published, minus what λ log σ(s_i) takes away
+    text = (1 + lam) - (1 - lam)       # published, minus what (1−λ) log σ(s_t) takes
+    image = (1 - lam) ** 2 - lam       # published, minus what λ log σ(s_i) takes
     return text, image
 
 # %% [hints]
@@ -294,16 +266,15 @@ def equivalent_weights(lam):
 # %%
 threshold = (3 - math.sqrt(5)) / 2
 golden = (1 + math.sqrt(5)) / 2
-print(f"λ* = {threshold:.6f},  1/φ² = {1 / golden**2:.6f},  weight there = "
-      f"{abs(1 - 3 * threshold + threshold**2):.6f}")
+weight = 1 - 3 * threshold + threshold**2
+print(f"λ* = {threshold:.6f},  1/φ² = {1 / golden**2:.6f},  "
+      f"weight there = {abs(weight):.6f}")
 assert abs(threshold - 1 / golden**2) < 1e-15
 
 lams = torch.linspace(0, 1, 201)
 fig, axes = plots.figure(1, 2, width=7.5, height=2.8, sharey=True)
-weights = {
-    "published": (1 + lams, (1 - lams) ** 2),
-    "claimed equivalent": (2 * lams, 1 - 3 * lams + lams**2),
-}
+weights = {"published": (1 + lams, (1 - lams) ** 2),
+           "claimed equivalent": (2 * lams, 1 - 3 * lams + lams**2)}
 for ax, (name, (text, image)) in zip(axes, weights.items()):
     ax.plot(lams, text, color=plots.TEXT)
     ax.plot(lams, image, color=plots.IMAGE)
@@ -313,9 +284,8 @@ for ax, (name, (text, image)) in zip(axes, weights.items()):
     ax.set(title=name, xlabel="λ")
 axes[0].set_ylabel("weight of the branch's loss")
 axes[1].axvspan(threshold, 1, color=plots.IMAGE, alpha=0.12, lw=0)
-axes[1].annotate(
-    "λ* ≈ 0.382", (threshold, 0), (0.03, -0.7), arrowprops={"arrowstyle": "-"}
-)
+axes[1].annotate("λ* ≈ 0.382", (threshold, 0), (0.03, -0.7),
+                 arrowprops={"arrowstyle": "-"})
 plots.show(fig, "Weights of both branches against λ: positive in the published form; "
                 "in the claimed equivalent the image weight is negative above 0.382.")
 assert ((weights["claimed equivalent"][1] < 0) == (lams > threshold)).all()
@@ -328,68 +298,45 @@ assert ((weights["claimed equivalent"][1] < 0) == (lams > threshold)).all()
 # a vertical line. Below the slider stand three of its pictures still. Green arrows raise the image score; vermilion ones lower it.
 
 # %%
+def pushes(rule, lam, points):
+    """Scores t, i on a grid, and where descent of rule(t, i, lam) pushes them."""
+    grid = torch.linspace(-3, 3, points)
+    grids = torch.meshgrid(grid, grid, indexing="xy")
+    t, i = (scores.flatten().requires_grad_() for scores in grids)
+    total = rule(t, i, lam).sum()
+    down_t, down_i = torch.autograd.grad(total, (t, i), allow_unused=True)
+    return t.detach(), i.detach(), -down_t, -down_i
+
 def field(lam=0.6, loss="claimed equivalent"):
-    rule = {
-        "published": joint.published,
-        "claimed equivalent": joint.claimed_equivalent,
-        "fused": lambda t, i, _: joint.fused(t, i),
-    }[loss]
-    grid = torch.linspace(-3, 3, 11)
-    t, i = (
-        g.flatten().requires_grad_() for g in torch.meshgrid(grid, grid, indexing="xy")
-    )
-    down_t, down_i = (
-        -g
-        for g in torch.autograd.grad(rule(t, i, lam).sum(), (t, i), allow_unused=True)
-    )
+    rules = {"published": joint.published,
+             "claimed equivalent": joint.claimed_equivalent,
+             "fused": lambda t, i, _: joint.fused(t, i)}
+    arrows = pushes(rules[loss], lam, 11)
     fig, ax = plots.figure(width=4.2, height=3.9)
-    good = down_i >= -1e-6
+    good = arrows[3] >= -1e-6
     for rows, color in ((good, plots.BOTH), (~good, plots.TEXT)):
-        ax.quiver(
-            t.detach()[rows],
-            i.detach()[rows],
-            down_t[rows],
-            down_i[rows],
-            color=color,
-            angles="xy",
-            scale=12,
-            width=0.006,
-        )
-    ax.set(
-        title=f"{loss}, λ = {lam:.2f}",
-        xlabel="text score $s_t$",
-        ylabel="image score $s_i$",
-        aspect="equal",
-    )
+        ax.quiver(*(values[rows] for values in arrows), color=color, angles="xy",
+                  scale=12, width=0.006)
+    ax.set(title=f"{loss}, λ = {lam:.2f}", xlabel="text score $s_t$",
+           ylabel="image score $s_i$", aspect="equal")
     return fig
 
-plots.explore(
-    field,
-    "Arrows of descent over both scores; above λ = 0.382 they point "
-    "down, away from the right answer.",
-    lam=(0.0, 1.0, 0.02, 0.3),
-    loss=["claimed equivalent", "published", "fused"],
-)
+plots.explore(field,
+              "Arrows of descent over both scores; above λ = 0.382 they point down, "
+              "away from the right answer.",
+              lam=(0.0, 1.0, 0.02, 0.3),
+              loss=["claimed equivalent", "published", "fused"])
 fig, axes = plots.figure(1, 3, width=7, height=2.7, sharey=True)
-grid = torch.linspace(-3, 3, 7)
 for ax, lam in zip(axes, (0.2, 0.382, 0.6)):
-    t, i = (
-        g.flatten().requires_grad_() for g in torch.meshgrid(grid, grid, indexing="xy")
-    )
-    down = [
-        -g
-        for g in torch.autograd.grad(joint.claimed_equivalent(t, i, lam).sum(), (t, i))
-    ]
+    t, i, down_t, down_i = pushes(joint.claimed_equivalent, lam, 7)
     color = plots.BOTH if lam < 0.38 else plots.GREY if lam < 0.4 else plots.TEXT
-    ax.quiver(
-        t.detach(), i.detach(), *down, color=color, angles="xy", scale=7, width=0.01
-    )
+    ax.quiver(t, i, down_t, down_i, color=color, angles="xy", scale=7, width=0.01)
     ax.set(title=f"λ = {lam}", xlabel="text score $s_t$", aspect="equal")
-    print(f"λ = {lam}: mean upward push on s_i {down[1].mean():+.3f}, on s_t "
-          f"{down[0].mean():+.3f}")
+    print(f"λ = {lam}: mean upward push on s_i {down_i.mean():+.3f}, "
+          f"on s_t {down_t.mean():+.3f}")
 axes[0].set_ylabel("image score $s_i$")
-plots.show(fig, "Descent of the claimed equivalent: arrows point up and right at λ = "
-                "0.2, right only at 0.382, down and right at 0.6.")
+plots.show(fig, "Descent of the claimed equivalent: arrows point up and right at "
+                "λ = 0.2, right only at 0.382, down and right at 0.6.")
 
 # %% [markdown]
 # ## 5. What would make a loss joint?
@@ -413,8 +360,8 @@ plots.show(fig, "Descent of the claimed equivalent: arrows point up and right at
 def mixed_derivative(loss, text_score, image_score):
     """∂²L/∂s_t∂s_i of every row.
 
-    loss : (batch,), (batch,) → (batch,)    text_score, image_score : (batch,)
-        returns : (batch,)
+    loss : (batch,), (batch,) → (batch,)   text_score, image_score : (batch,)
+    returns : (batch,)
     """
     raise NotImplementedError
 
@@ -451,9 +398,8 @@ def mixed_derivative(loss, text_score, image_score):
 # %%
 lam = 0.4
 together, _ = descend(lambda t, i: joint.published(t, i, lam))
-# the image branch is never touched
+# the image branch is never touched, and then the text branch is not
 text_alone, _ = descend(lambda t, i: (1 + lam) * softplus(-t))
-# nor the text branch here
 image_alone, _ = descend(lambda t, i: (1 - lam) ** 2 * softplus(-i))
 gap_t = (together[0].weight - text_alone[0].weight).abs().max().item()
 gap_i = (together[1].weight - image_alone[1].weight).abs().max().item()
@@ -466,17 +412,16 @@ assert max(gap_t, gap_i) < 1e-5
 # **Predict before you run:** how far apart are the models trained with λ = 0.1 and λ = 0.9, and what would the published form do at λ = 1?
 
 # %%
-trained = {
-    lam: descend(
-        lambda t, i: joint.published(t, i, lam), rate=0.01, optimizer=torch.optim.Adam
-    )[0]
-    for lam in (0.1, 0.9)
-}
+trained = {}
+for lam in (0.1, 0.9):
+    pair, _ = descend(lambda t, i: joint.published(t, i, lam), rate=0.01,
+                      optimizer=torch.optim.Adam)
+    trained[lam] = pair
 decisions = [torch.stack(scores(pair, test_rows)) > 0 for pair in trained.values()]
 same = (decisions[0] == decisions[1]).double().mean().item()
 for lam, pair in trained.items():
-    print(f"Adam, λ = {lam}: accuracy of text {accuracies(pair)[0]:.3f}, of image "
-          f"{accuracies(pair)[1]:.3f}")
+    text, image = accuracies(pair)
+    print(f"Adam, λ = {lam}: accuracy of text {text:.3f}, of image {image:.3f}")
 print(f"share of equal decisions: {same:.3f}")
 assert same > 0.98
 
@@ -501,11 +446,10 @@ assert same > 0.98
 
 # %% [stub]
 def product_of_experts(text_logits, image_logits, labels):
-    """−log of the normalised product of both distributions at the label, mean over the
-    batch.
+    """−log of the normalised product of both distributions at the label, batch mean.
 
-    text_logits, image_logits : (batch, classes)    labels : int64 (batch,)    returns :
-        scalar tensor
+    text_logits, image_logits : (batch, classes)   labels : int64 (batch,)
+    returns : scalar tensor
     """
     raise NotImplementedError
 
@@ -542,45 +486,37 @@ def product_of_experts(text_logits, image_logits, labels):
 def mixed(loss, t, i):
     t, i = t.requires_grad_(), i.requires_grad_()
     slope = torch.autograd.grad(loss(t, i).sum(), t, create_graph=True)[0]
-    return (
-        torch.autograd.grad(slope.sum(), i, allow_unused=True)[0]
-        if slope.requires_grad
-        else None
-    )
+    if not slope.requires_grad:
+        return None
+    return torch.autograd.grad(slope.sum(), i, allow_unused=True)[0]
 
-t, i = torch.tensor([1.0, -2.0, 0.5]).double(), torch.tensor([0.5, 1.0, -3.0]).double()
-for name, loss in {
+t = torch.tensor([1.0, -2.0, 0.5]).double()
+i = torch.tensor([0.5, 1.0, -3.0]).double()
+losses = {
     "published": lambda t, i: joint.published(t, i, 0.5),
     "claimed equivalent": lambda t, i: joint.claimed_equivalent(t, i, 0.5),
     "fused": joint.fused,
     "agreement": joint.agreement,
-}.items():
+}
+for name, loss in losses.items():
     value = mixed(loss, t.clone(), i.clone())
     row = torch.zeros(3) if value is None else value
     print(f"{name:20s}" + "  ".join(f"{v:+.4f}" for v in row.tolist()))
     assert (row.abs() > 1e-3).all() == (name in ("fused", "agreement"))
-images, texts = (
-    torch.randn(4, 3, dtype=torch.float64),
-    torch.randn(4, 3, dtype=torch.float64),
-)
+images = torch.randn(4, 3, dtype=torch.float64)
+texts = torch.randn(4, 3, dtype=torch.float64)
 # (4, 3, 4, 3): ∂²L/∂image ∂text
-block = torch.autograd.functional.hessian(joint.info_nce, (images, texts))[0][1]
+block = torch.autograd.functional.hessian(info_nce, (images, texts))[0][1]
 print(f"InfoNCE             size of the mixed block {block.norm():.4f}")
 assert block.norm() > 0.1
 
 # the closed forms above, against automatic differentiation
 t, i = torch.randn(50, dtype=torch.float64), torch.randn(50, dtype=torch.float64)
-by_hand = {
-    "fused": torch.sigmoid(t + i) * torch.sigmoid(-t - i),
-    "agreement": -0.5 * (t.sigmoid() * (-t).sigmoid() + i.sigmoid() * (-i).sigmoid()),
-}
+slope = lambda s: s.sigmoid() * (-s).sigmoid()
+by_hand = {"fused": slope(t + i), "agreement": -0.5 * (slope(t) + slope(i))}
 for name, expected in by_hand.items():
-    error = (
-        (mixed(getattr(joint, name), t.clone(), i.clone()) - expected)
-        .abs()
-        .max()
-        .item()
-    )
+    found = mixed(losses[name], t.clone(), i.clone())
+    error = (found - expected).abs().max().item()
     print(f"{name}: closed form and autograd agree to 1e-12: {error < 1e-12}")
     assert error < 1e-12
 
@@ -599,64 +535,50 @@ train_pairs, test_pairs = whole.sample(1500), whole.sample(800, split="test")
 train_rows, test_rows = vectors(train_pairs), vectors(test_pairs)
 situation = torch.as_tensor(test_pairs.extras["situation"])
 top = whole.ceilings()
-print(f"ceilings: image only {top['image']:.3f}, text only {top['text']:.3f}, both "
-      f"{top['both']:.3f}")
+print(f"ceilings: image only {top['image']:.3f}, text only {top['text']:.3f}, "
+      f"both {top['both']:.3f}")
 
 def by_situation(right):
     """Accuracy overall and in R, I, T, S. right : bool (rows,)"""
-    return torch.stack(
-        [right.double().mean()]
-        + [right[situation == k].double().mean() for k in range(4)]
-    )
+    groups = [right[situation == k].double().mean() for k in range(4)]
+    return torch.stack([right.double().mean(), *groups])
 
 def run_sum(loss, seed):
-    pair, _ = descend(
-        loss, steps=120, rate=0.015, seed=seed, optimizer=torch.optim.Adam
-    )
+    pair, _ = descend(loss, steps=120, rate=0.015, seed=seed,
+                      optimizer=torch.optim.Adam)
     text, image = scores(pair, test_rows)
     return by_situation(text + image > 0)
 
 def run_mlp(seed):
     torch.manual_seed(seed)
-    net = nn.Sequential(
-        nn.Linear(sum(x.shape[1] for x in train_rows[:2]), 128),
-        nn.GELU(),
-        nn.Linear(128, 1),
-    )
+    width = sum(x.shape[1] for x in train_rows[:2])
+    net = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, 1))
     descent = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
     for _ in range(120):
-        loss = softplus(-train_rows[2] * net(torch.cat(train_rows[:2], 1))[:, 0]).mean()
-        descent.zero_grad(); loss.backward(); descent.step()
+        z = net(torch.cat(train_rows[:2], 1))[:, 0]
+        loss = softplus(-train_rows[2] * z).mean()
+        descent.zero_grad()
+        loss.backward()
+        descent.step()
     with torch.no_grad():
-        return by_situation(test_rows[2] * net(torch.cat(test_rows[:2], 1))[:, 0] > 0)
+        z = net(torch.cat(test_rows[:2], 1))[:, 0]
+    return by_situation(test_rows[2] * z > 0)
 
 # %%
-contenders = {
-    "published, λ = 0.5": lambda seed: run_sum(
-        lambda t, i: joint.published(t, i, 0.5), seed
-    ),
-    "claimed equivalent, λ = 0.5": lambda seed: run_sum(
-        lambda t, i: joint.claimed_equivalent(t, i, 0.5), seed
-    ),
-    "fused": lambda seed: run_sum(joint.fused, seed),
-    "fused + agreement": lambda seed: run_sum(
-        lambda t, i: joint.fused(t, i) + joint.agreement(t, i), seed
-    ),
-    "fused, one network": run_mlp,
+summed = {  # losses of two scores, whose sum decides
+    "published, λ = 0.5": losses["published"],
+    "claimed equivalent, λ = 0.5": losses["claimed equivalent"],
+    "fused": joint.fused,
+    "fused + agreement": lambda t, i: joint.fused(t, i) + joint.agreement(t, i),
 }
-table = {
-    name: torch.stack([run(seed) for seed in range(5)])
-    for name, run in contenders.items()
-}
-print(
-    f"{'mean of 5 seeds (± std overall)':32s}   all            R      I      T      S"
-)
+table = {name: torch.stack([run_sum(loss, seed) for seed in range(5)])
+         for name, loss in summed.items()}
+table["fused, one network"] = torch.stack([run_mlp(seed) for seed in range(5)])
+print(f"{'five seeds':32s} {'all ± std':13s}  " + "      ".join("RITS"))
 for name, rows in table.items():
-    m = rows.mean(0).tolist()
-    print(
-        f"{name:32s} {m[0]:.3f} ± {rows[:, 0].std():.3f}  "
-        + "  ".join(f"{v:.3f}" for v in m[1:])
-    )
+    overall, *groups = rows.mean(0).tolist()
+    print(f"{name:32s} {overall:.3f} ± {rows[:, 0].std():.3f}  "
+          + "  ".join(f"{right:.3f}" for right in groups))
 
 # %% [markdown]
 # Read it column by column, and read it honestly.
@@ -670,21 +592,15 @@ for name, rows in table.items():
 # by itself. Lesson 06 continues with the function, lesson 09 with branches that share parameters, where the loss decides who gets to learn.
 
 # %%
-# (3, seed, column)
-sums = torch.stack(
-    [table[name] for name in ("published, λ = 0.5", "fused", "fused + agreement")]
-)
+coupled = "published, λ = 0.5", "fused", "fused + agreement"
+sums = torch.stack([table[name] for name in coupled])  # (3, seed, column)
 overall = sums.mean(1)[:, 0]
-print(f"sums of scores, overall: lowest {overall.min():.3f}, highest "
-      f"{overall.max():.3f}")
-print(
-    "one network beats every sum in S, in every seed:",
-    bool(table["fused, one network"][:, 4].min() > sums[:, :, 4].max()),
-)
-assert (
-    overall.max() - overall.min() < 0.03
-    and table["fused, one network"][:, 4].min() > sums[:, :, 4].max()
-)
+one_network = table["fused, one network"][:, 4]
+better = bool(one_network.min() > sums[:, :, 4].max())
+print(f"sums of scores, overall: lowest {overall.min():.3f}, "
+      f"highest {overall.max():.3f}")
+print("one network beats every sum in S, in every seed:", better)
+assert overall.max() - overall.min() < 0.03 and better
 
 # %% [markdown]
 # ## 9. Break it: find the threshold by training
@@ -694,52 +610,32 @@ assert (
 # %%
 train_rows, test_rows = in_r
 sweep = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.36, 0.40, 0.46, 0.6, 0.8, 1.0])
-found = torch.tensor(
-    [
-        [
-            accuracies(
-                descend(
-                    lambda t, i: joint.claimed_equivalent(t, i, lam),
-                    steps=60,
-                    rate=0.5,
-                    seed=seed,
-                )[0]
-            )
-            for seed in range(5)
-        ]
-        for lam in sweep.tolist()
-    ]
-)  # (λ, seed, branch)
+
+def branches_at(lam, seed):
+    """Accuracy of both branches after descent of the claimed equivalent."""
+    pair, _ = descend(lambda t, i: joint.claimed_equivalent(t, i, lam), steps=60,
+                      rate=0.5, seed=seed)
+    return accuracies(pair)
+
+found = torch.tensor([[branches_at(lam, seed) for seed in range(5)]
+                      for lam in sweep.tolist()])      # (λ, seed, branch)
 below, above = found[sweep < 0.37][:, :, 1], found[sweep > 0.395][:, :, 1]
-print(f"image branch, λ ≤ 0.36: accuracy at least {below.min():.3f};  λ ≥ 0.40: at "
-      f"most {above.max():.3f}")
-print(f"text branch at λ = 0: {found[0, :, 0].mean():.3f} (it got no gradient; this is "
-      "its random start)")
+print(f"image branch, λ ≤ 0.36: accuracy at least {below.min():.3f};  "
+      f"λ ≥ 0.40: at most {above.max():.3f}")
+print(f"text branch at λ = 0: {found[0, :, 0].mean():.3f} "
+      "(it got no gradient; this is its random start)")
 assert below.min() > 0.6 > 0.4 > above.max()
 
 fig, ax = plots.figure(width=6.5, height=3)
-for branch, color, name in (
-    (0, plots.TEXT, "text branch"),
-    (1, plots.IMAGE, "image branch"),
-):
-    ax.plot(sweep, found[:, :, branch].mean(1), "o-", color=color, ms=4)
-    ax.fill_between(
-        sweep,
-        found[:, :, branch].amin(1),
-        found[:, :, branch].amax(1),
-        color=color,
-        alpha=0.2,
-        lw=0,
-    )
-    ax.text(1.01, found[-1, :, branch].mean(), name, color=color, va="center")
+for branch, color, name in ((0, plots.TEXT, "text"), (1, plots.IMAGE, "image")):
+    right = found[:, :, branch]                        # (λ, seed)
+    ax.plot(sweep, right.mean(1), "o-", color=color, ms=4)
+    ax.fill_between(sweep, right.amin(1), right.amax(1), color=color, alpha=0.2, lw=0)
+    ax.text(1.01, right[-1].mean(), f"{name} branch", color=color, va="center")
 ax.axvline(threshold, color="black", lw=1, ls="--")
 ax.text(threshold + 0.01, 0.52, "λ* = (3 − √5)/2", rotation=90, va="center", fontsize=9)
-ax.set(
-    title="The image branch turns against the truth at λ*",
-    xlabel="λ",
-    ylabel="test accuracy",
-    ylim=(-0.03, 1.05),
-)
+ax.set(title="The image branch turns against the truth at λ*", xlabel="λ",
+       ylabel="test accuracy", ylim=(-0.03, 1.05))
 plots.show(fig, "Test accuracy of both branches against λ: the image branch falls from "
                 "near one to near zero exactly at 0.382; bands span five seeds.")
 
@@ -780,6 +676,4 @@ plots.show(fig, "Test accuracy of both branches against λ: the image branch fal
 # - D. P. Kingma and J. Ba, *Adam: a method for stochastic optimization*, ICLR 2015: section 2.1 shows that the step does not change when the gradient is rescaled.
 # - W. Wang, D. Tran, M. Feiszli, *What makes training multi-modal classification networks hard?*, CVPR 2020: what happens when branches that do meet learn at different speeds (lesson 09).
 
-# %%
-cmlib.progress("02")
-# cmlib.submit()  # in a class: take the first # away, and hand in the file that this writes
+# %% [progress]

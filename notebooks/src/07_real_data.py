@@ -13,16 +13,17 @@
 #
 # **Before this:** [03](03_inputs.ipynb) (splits by group) and [06](06_concatenation.ipynb) (frozen encoders, concatenation, seeds).
 #
-# **Time:** about 85 minutes of yours. The machine needs {{measured}}; GPU: not measured yet.
+# **Time:** about 85 minutes of yours. The machine needs {{measured}}; GPU: {{gpu}}.
 
 # %% [setup]
+import textwrap
 from collections import Counter
 from dataclasses import replace
 import torch
 from cmlib import datasets, plots
 from cmlib.datasets import emoji, grouped_split
 from cmlib.evaluation import classification as metrics
-cfg = cmlib.setup("07")
+cfg = cmlib.setup("07", full="the encoders of sections 5 to 9")
 
 # %% [markdown]
 # ## 1. Too good
@@ -46,12 +47,10 @@ for name, s in zip(everything.class_names, share.tolist()):
 # **Predict before you run.** Nine classes; the largest has a fifth of the rows. How often is this right, over all test rows, and on the rows of "People & Body" (hands, people, professions, families)?
 
 # %%
-# (rows, 768)
-thumbs = torch.nn.functional.interpolate(
-    everything.images.float() / 255, size=(16, 16), mode="area"
-).flatten(1)
-# (rows, rows)
-distance = torch.cdist(thumbs, thumbs)
+small = torch.nn.functional.interpolate(everything.images.float() / 255, size=(16, 16),
+                                        mode="area")
+thumbs = small.flatten(1)               # (rows, 768)
+distance = torch.cdist(thumbs, thumbs)  # (rows, rows)
 people = everything.labels == everything.class_names.index("People & Body")
 
 def neighbour(train_rows, test_rows):
@@ -62,33 +61,24 @@ def neighbour(train_rows, test_rows):
 train_rows, _, test_rows = grouped_split(everything.labels, seed=0)
 closest = neighbour(train_rows, test_rows)
 right = everything.labels[closest] == everything.labels[test_rows]
-print(f"{len(test_rows)} test rows, {int(people[test_rows].sum())} of them People & "
-      "Body")
-print(f"accuracy: all test rows {right.double().mean():.3f}, People & Body "
-      f"{right[people[test_rows]].double().mean():.3f}")
-assert right[people[test_rows]].double().mean() > 0.85
+person = people[test_rows]
+print(f"{len(test_rows)} test rows, {int(person.sum())} of them People & Body")
+print(f"accuracy: all test rows {right.double().mean():.3f}, "
+      f"People & Body {right[person].double().mean():.3f}")
+assert right[person].double().mean() > 0.85
 
 # %% [markdown]
 # Sixteen by sixteen pixels, no learning at all, and people are recognised nearly always. Before you believe it, look at what the method found: three test pictures above, their nearest training pictures below.
 
 # %%
 group = everything.extras["group"]
-lucky = [
-    j
-    for j in range(len(test_rows))
-    if people[test_rows[j]] and right[j] and group[test_rows[j]] == group[closest[j]]
-][5:23:6]
+lucky = [j for j in range(len(test_rows))
+         if person[j] and right[j] and group[test_rows[j]] == group[closest[j]]][5:23:6]
 shown = torch.cat([test_rows[lucky], closest[lucky]])
-alt = "Three test pictures of people and below each its nearest training picture: the same person with another gender or hair."
-plots.show(
-    plots.pictures(
-        everything.images[shown],
-        [everything.texts[i] for i in shown],
-        columns=3,
-        size=1.25,
-    ),
-    alt,
-)
+titles = [everything.texts[i] for i in shown]
+alt = ("Three test pictures of people and below each its nearest training picture: the "
+       "same person with another gender or hair.")
+plots.show(plots.pictures(everything.images[shown], titles, columns=3, size=1.25), alt)
 for j in lucky:
     print(f"{everything.texts[test_rows[j]]:28s} <- {everything.texts[closest[j]]}")
 
@@ -126,13 +116,11 @@ def group_key(emoji):
 def group_key(emoji):
     gone = {"\ufe0f"} | {chr(code) for code in range(0x1F3FB, 0x1F400)}
     plain = "".join(sign for sign in emoji if sign not in gone)
-    plain = plain.replace("\U0001f468", "\U0001f9d1").replace(
-        "\U0001f469", "\U0001f9d1"
-    )
+    for adult in ("\U0001F468", "\U0001F469"):
+        plain = plain.replace(adult, "\U0001F9D1")
     first, *rest = plain.split("\u200d")
-    return "\u200d".join(
-        [first] + [part for part in rest if part not in ("\u2640", "\u2642")]
-    )
+    rest = [part for part in rest if part not in ("\u2640", "\u2642")]
+    return "\u200d".join([first, *rest])
 
 # %% [hints]
 # A Python string is a sequence of code points, so you can walk over it sign by sign. Clean first, cut at the joiners second.
@@ -146,16 +134,12 @@ def group_key(emoji):
 
 # %%
 sizes = Counter(group)
-print(f"{len(everything)} rows fall into {len(sizes)} groups; the largest has "
-      f"{max(sizes.values())} rows")
-norway, bouvet = (
-    everything.texts.index("flag: norway"),
-    everything.texts.index("flag: bouvet island"),
-)
-print(
-    "flags of Norway and Bouvet Island equal in every pixel:",
-    bool(torch.equal(everything.images[norway], everything.images[bouvet])),
-)
+print(f"{len(everything)} rows fall into {len(sizes)} groups; "
+      f"the largest has {max(sizes.values())} rows")
+norway = everything.texts.index("flag: norway")
+bouvet = everything.texts.index("flag: bouvet island")
+print("flags of Norway and Bouvet Island equal in every pixel:",
+      bool(torch.equal(everything.images[norway], everything.images[bouvet])))
 print("in one group:", group[norway] == group[bouvet])
 assert group[norway] == group[bouvet]
 
@@ -258,31 +242,28 @@ def torn_groups(groups, splits):
 
 # %%
 def leak_experiment(groups, seed):
-    """(accuracy on all test rows, on People & Body, groups on both sides of train and
-    test)
-    """
+    """Accuracy on all test rows, on People & Body; groups in both train and test."""
     train_rows, _, test_rows = grouped_split(everything.labels, groups, seed=seed)
-    right = (
-        everything.labels[neighbour(train_rows, test_rows)]
-        == everything.labels[test_rows]
-    ).double()
-    both_sides = {group[i] for i in train_rows.tolist()} & {
-        group[i] for i in test_rows.tolist()
-    }
+    guesses = everything.labels[neighbour(train_rows, test_rows)]
+    right = (guesses == everything.labels[test_rows]).double()
+    trained, tested = ({group[i] for i in rows.tolist()}
+                       for rows in (train_rows, test_rows))
+    both_sides = trained & tested
     return right.mean().item(), right[people[test_rows]].mean().item(), len(both_sides)
 
 leak = {}
 for name, groups in (("by row", None), ("by group", group)):
-    leak[name] = torch.tensor(
-        [leak_experiment(groups, seed) for seed in range(5)], dtype=torch.float64
-    )
-    m, s = leak[name].mean(0), leak[name].std(0)
-    print(f"{name:9s} all {m[0]:.3f} ± {s[0]:.3f}   People & Body {m[1]:.3f} ± "
-          f"{s[1]:.3f}   torn between train and test: {m[2]:.1f} groups")
-assert (
-    leak["by row"][:, 1].min() > leak["by group"][:, 1].max()
-    and leak["by group"][:, 2].max() == 0
-)
+    runs = [leak_experiment(groups, seed) for seed in range(5)]
+    leak[name] = torch.tensor(runs, dtype=torch.float64)
+    on_all, on_people, torn = leak[name].mean(0)
+    print(f"{name:9s} all {on_all:.3f}   People & Body {on_people:.3f}   "
+          f"torn between train and test: {torn:.1f} groups")
+by_row, by_group = leak["by row"][:, 1], leak["by group"][:, 1]
+apart = bool(by_row.min() > by_group.max())
+wider = bool(by_group.std() > 2 * by_row.std())
+print("on People & Body every split by row is above every split by group:", apart)
+print("there the splits by group spread more than twice as far:", wider)
+assert apart and wider and leak["by group"][:, 2].max() == 0
 
 # %% [markdown]
 # On People & Body the leak is worth more than a quarter of the rows, and the ranges of the five splits do not even touch. On all rows it looks harmless, because most classes have no variants. **An average hides a leak as well as it hides a failure.** Note the spread, too: split by group, the numbers vary more from split to
@@ -305,69 +286,45 @@ from cmlib.models import Majority
 sets = {split: emoji(split, size=64) for split in ("train", "valid", "test")}
 names = sets["train"].class_names
 all_groups = [g for pairs in sets.values() for g in pairs.extras["group"]]
-print(
-    {split: len(pairs) for split, pairs in sets.items()},
-    " torn groups:",
-    len(all_groups) - len(set(all_groups)),
-)
+print({split: len(pairs) for split, pairs in sets.items()},
+      " torn groups:", len(all_groups) - len(set(all_groups)))
 assert len(all_groups) == len(set(all_groups))
 
 torch.manual_seed(0)
-# line 1
-encoders = FusionModel(
-    image_encoder(cfg.image_encoder), text_encoder(cfg.text_encoder), len(names)
-).to(cfg.device)
+encoders = FusionModel(image_encoder(cfg.image_encoder),
+                       text_encoder(cfg.text_encoder), len(names))        # line 1
 features = {split: extract(encoders, pairs) for split, pairs in sets.items()}
-print(f"image features {tuple(features['train'].image.shape)}, text features "
-      f"{tuple(features['train'].text.shape)}")
+print(f"image features {tuple(features['train'].image.shape)}, "
+      f"text features {tuple(features['train'].text.shape)}")
 
 # %%
 views = {"image only": ("image",), "text only": ("text",), "fused": ("image", "text")}
 
 def train_head(use, seed, features=features, n_classes=len(names)):
     torch.manual_seed(seed)
-    head = Concat(
-        features["train"].image.shape[1],
-        features["train"].text.shape[1],
-        n_classes,
-        "mlp",
-        use=use,
-        dropout=0.2,
-    )
-    fit(
-        head,
-        features["train"],
-        features["valid"],
-        epochs=10,
-        learning_rate=3e-3,
-        seed=seed,
-        progress=False,
-    )  # line 2
+    widths = features["train"].image.shape[1], features["train"].text.shape[1]
+    head = Concat(*widths, n_classes, "mlp", use=use, dropout=0.2)
+    fit(head, features["train"], features["valid"], epochs=10, learning_rate=3e-3,
+        seed=seed, progress=False)                                        # line 2
     return head
 
-heads = {
-    view: [train_head(use, seed) for seed in range(5)] for view, use in views.items()
-}
-# line 3
-scores = {
-    view: [metrics.evaluate(head, features["test"]) for head in five]
-    for view, five in heads.items()
-}
-floor = metrics.evaluate(
-    Majority(features["train"].labels, len(names)), features["test"]
-)
+heads = {view: [train_head(use, seed) for seed in range(5)]
+         for view, use in views.items()}
+scores = {view: [metrics.evaluate(head, features["test"]) for head in five]
+          for view, five in heads.items()}                                # line 3
+majority = Majority(features["train"].labels, len(names))
+floor = metrics.evaluate(majority, features["test"])
 
 print(f"{'':11s} accuracy of 5 seeds   95 % interval    macro F1")
-print(f"{'majority':11s} {floor.accuracy:.3f}                 {floor.interval[0]:.3f} "
-      f"to {floor.interval[1]:.3f}   {floor.macro_f1:.3f}")
+low, high = floor.interval
+print(f"{'majority':11s} {floor.accuracy:.3f}                 "
+      f"{low:.3f} to {high:.3f}   {floor.macro_f1:.3f}")
 for view, five in scores.items():
-    accuracy, f1 = (
-        torch.tensor([getattr(s, what) for s in five])
-        for what in ("accuracy", "macro_f1")
-    )
+    accuracy = torch.tensor([score.accuracy for score in five])
+    f1 = torch.tensor([score.macro_f1 for score in five])
     low, high = metrics.wilson(float(accuracy.mean()) * floor.n, floor.n)
-    print(f"{view:11s} {accuracy.mean():.3f} ± {accuracy.std():.3f}         {low:.3f} "
-          f"to {high:.3f}   {f1.mean():.3f}")
+    print(f"{view:11s} {accuracy.mean():.3f} ± {accuracy.std():.3f}         "
+          f"{low:.3f} to {high:.3f}   {f1.mean():.3f}")
     assert low > floor.accuracy
 
 # %% [markdown]
@@ -381,32 +338,23 @@ for view, five in scores.items():
 # %%
 def hits(five, rows):
     """The share of the five heads that are right on each row, float64 (rows,)."""
-    return (
-        torch.stack([predict(head, rows).argmax(1) == rows.labels for head in five])
-        .double()
-        .mean(0)
-    )
+    right = [predict(head, rows).argmax(1) == rows.labels for head in five]
+    return torch.stack(right).double().mean(0)
 
 def paired(first, second, draws=4000):
-    """Mean difference of two models on the same rows, with its 95 % bootstrap interval.
-    first, second : (rows,)
-    """
+    """Mean difference on the same rows (rows,), with its 95 % bootstrap interval."""
     d = first - second
-    # (draws,)
-    again = d[
-        torch.randint(
-            len(d), (draws, len(d)), generator=torch.Generator().manual_seed(0)
-        )
-    ].mean(1)
-    return d.mean().item(), *again.quantile(
-        torch.tensor([0.025, 0.975], dtype=d.dtype)
-    ).tolist()
+    source = torch.Generator().manual_seed(0)
+    drawn = torch.randint(len(d), (draws, len(d)), generator=source)
+    again = d[drawn].mean(1)  # (draws,)
+    low, high = again.quantile(torch.tensor([0.025, 0.975], dtype=d.dtype)).tolist()
+    return d.mean().item(), low, high
 
 hit = {view: hits(five, features["test"]) for view, five in heads.items()}
 for other in ("image only", "text only"):
     gain, low, high = paired(hit["fused"], hit[other])
     print(f"fused minus {other}: {gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}")
-    assert cfg.name == "full" or gain > 0.02
+    assert cfg.text_encoder != "mini" or gain > 0.02
 
 # %% [markdown]
 # Both intervals lie above zero, and both only just. The fair sentence is: *on this test set the fused model gains five to six points over either modality; with 247 rows, a gain of one point or of ten would be compatible with what was seen.* The gain
@@ -430,19 +378,15 @@ for other in ("image only", "text only"):
 def macro_f1(labels, guesses, n_classes):
     """Mean F1 over the classes that occur, as a label or as a guess.
 
-    labels, guesses : int64 (rows,)    n_classes : int    returns : float64 scalar
-        tensor
+    labels, guesses : int64 (rows,)   n_classes : int   returns : float64 scalar tensor
     """
     raise NotImplementedError
 
 # %% [solution]
 def macro_f1(labels, guesses, n_classes):
-    # TP
-    hits = torch.bincount(labels[labels == guesses], minlength=n_classes).double()
-    # 2 TP + FP + FN
-    both = torch.bincount(labels, minlength=n_classes) + torch.bincount(
-        guesses, minlength=n_classes
-    )
+    count = lambda classes: torch.bincount(classes, minlength=n_classes)
+    hits = count(labels[labels == guesses]).double()    # TP
+    both = count(labels) + count(guesses)               # 2 TP + FP + FN
     occurs = both > 0
     return (2 * hits[occurs] / both[occurs]).mean()
 
@@ -458,44 +402,27 @@ def macro_f1(labels, guesses, n_classes):
 # ```
 
 # %%
-f1 = {
-    view: torch.stack([s.f1 for s in five]).mean(0) for view, five in scores.items()
-}  # (classes,) each
-# test rows per class
+# mean F1 of a class (classes,), and its test rows
+f1 = {view: torch.stack([s.f1 for s in five]).mean(0) for view, five in scores.items()}
 rows_of = torch.bincount(features["test"].labels).tolist()
 print(f"{'F1, mean of 5 seeds':20s} rows  image  text   fused")
 for k, name in enumerate(names):
-    print(
-        f"{name:20s} {rows_of[k]:4d}  "
-        + "  ".join(f"{f1[view][k]:.3f}" for view in views)
-    )
+    row = "  ".join(f"{f1[view][k]:.3f}" for view in views)
+    print(f"{name:20s} {rows_of[k]:4d}  {row}")
 k = names.index("Objects")
-precision, recall = (
-    sum(getattr(s, part)[k].item() for s in scores["text only"]) / 5
-    for part in ("precision", "recall")
-)
-called = sum(s.confusion[:, k].sum().item() / s.n for s in scores["text only"]) / 5
-print(f"text only on Objects: recall {recall:.3f}, precision {precision:.3f}; it calls "
-      f"{called:.3f} of all rows so, and {rows_of[k] / floor.n:.3f} are")
+five = scores["text only"]
+precision = sum(score.precision[k].item() for score in five) / 5
+recall = sum(score.recall[k].item() for score in five) / 5
+called = sum(score.confusion[:, k].sum().item() / score.n for score in five) / 5
+print(f"text only on Objects: recall {recall:.3f}, precision {precision:.3f}; "
+      f"it calls {called:.3f} of all rows so, and {rows_of[k] / floor.n:.3f} are")
 
 fig, ax = plots.figure(width=7, height=3.3)
-for offset, (view, color) in enumerate(
-    zip(views, (plots.IMAGE, plots.TEXT, plots.BOTH))
-):
-    ax.barh(
-        [k + 0.27 * (offset - 1) for k in range(len(names))],
-        f1[view],
-        0.25,
-        color=color,
-        label=view,
-    )
-ax.set(
-    title="The better modality differs from class to class",
-    xlabel="F1 on unseen emoji",
-    xlim=(0, 1),
-    yticks=range(len(names)),
-    yticklabels=names,
-)
+for j, (view, color) in enumerate(zip(views, (plots.IMAGE, plots.TEXT, plots.BOTH))):
+    places = [k + 0.27 * (j - 1) for k in range(len(names))]
+    ax.barh(places, f1[view], 0.25, color=color, label=view)
+ax.set(title="The better modality differs from class to class", xlim=(0, 1),
+       xlabel="F1 on unseen emoji", yticks=range(len(names)), yticklabels=names)
 ax.invert_yaxis()
 ax.legend(loc="upper right")
 plots.show(fig, "F1 of nine emoji classes for three models: which modality is better "
@@ -513,48 +440,42 @@ plots.show(fig, "F1 of nine emoji classes for three models: which modality is be
 # Now the rows behind the numbers: those where exactly one of the single models is right, and those where only the fused one is. The five heads of a model vote.
 
 # %%
-# (rows,)
-vote = {
-    view: torch.stack([predict(h, features["test"]).softmax(1) for h in five])
-    .mean(0)
-    .argmax(1)
-    for view, five in heads.items()
-}
+def vote_of(five):
+    """The class with the highest mean probability of five heads, (rows,)."""
+    shares = [predict(head, features["test"]).softmax(1) for head in five]
+    return torch.stack(shares).mean(0).argmax(1)
+
+vote = {view: vote_of(five) for view, five in heads.items()}
 ok = {view: guess == sets["test"].labels for view, guess in vote.items()}
-kinds = {
-    "words mislead": ok["image only"] & ~ok["text only"],
-    "picture misleads": ~ok["image only"] & ok["text only"],
-    "only together": ~ok["image only"] & ~ok["text only"] & ok["fused"],
-}
+image, text, fused = (ok[view] for view in views)
+kinds = {"words mislead": image & ~text, "picture misleads": ~image & text,
+         "only together": ~image & ~text & fused}
 for kind, rows in kinds.items():
-    print(f"{kind:17s} {int(rows.sum()) / len(rows):.3f} of the test rows; there the "
-          f"fused model is right on {ok['fused'][rows].double().mean():.3f}")
+    print(f"{kind:17s} {int(rows.sum()) / len(rows):.3f} of the test rows; "
+          f"there the fused model is right on {fused[rows].double().mean():.3f}")
 
 def gallery(kind="words mislead", page=0.0):
-    # after the last page comes the first
-    rows = kinds[kind].nonzero()[:, 0].roll(-4 * int(page))[:4].tolist()
+    rows = kinds[kind].nonzero()[:, 0]
+    rows = rows.roll(-4 * int(page))[:4].tolist()  # after the last page comes the first
     fig, axes = plots.figure(1, 4, width=7.0, height=1.75)
     for ax, i in zip(axes, rows):
         ax.imshow(sets["test"].images[i].permute(1, 2, 0).numpy())
-        calls = [
-            f"{view.removesuffix(' only')}: {names[vote[view][i]]}" for view in views
-        ]
-        ax.set_title(
-            "\n".join([sets["test"].texts[i], *calls]),
-            fontsize=8,
-            fontweight="normal",
-            loc="center",
-        )
+        calls = [f"{view.removesuffix(' only')}: {names[guess[i]]}"
+                 for view, guess in vote.items()]
+        ax.set_title("\n".join([sets["test"].texts[i], *calls]),
+                     fontsize=8, fontweight="normal", loc="center")
         ax.axis("off")
     return fig
 
-plots.show(gallery("words mislead"), "Four test emoji on which the picture leads to "
-                                     "the right class and the name to a wrong one.")
-plots.show(gallery("picture misleads"), "Four test emoji on which the name leads to "
-                                        "the right class and the picture to a wrong "
-                                        "one.")
-plots.explore(gallery, "Four test emoji with their names and what the three models "
-                       "call them.", kind=list(kinds), page=(0.0, 11.0, 1.0, 0.0))
+plots.show(gallery("words mislead"),
+           "Four test emoji on which the picture leads to the right class and the name "
+           "to a wrong one.")
+plots.show(gallery("picture misleads"),
+           "Four test emoji on which the name leads to the right class and the picture "
+           "to a wrong one.")
+plots.explore(gallery,
+              "Four test emoji with their names and what the three models call them.",
+              kind=list(kinds), page=(0.0, 11.0, 1.0, 0.0))
 
 # %% [markdown]
 # Look for a pattern in the first row before reading on.
@@ -574,62 +495,42 @@ plots.explore(gallery, "Four test emoji with their names and what the three mode
 def grey(images):
     # how bright red, green and blue look
     weight = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-    return (
-        (images.float() * weight)
-        .sum(1, keepdim=True)
-        .round()
-        .to(torch.uint8)
-        .repeat(1, 3, 1, 1)
-    )
+    light = (images.float() * weight).sum(1, keepdim=True).round()
+    return light.to(torch.uint8).repeat(1, 3, 1, 1)
 
 def dark(images):
-    return torch.where(
-        images.amin(1, keepdim=True) > 247, torch.tensor(40, dtype=torch.uint8), images
-    )
+    white = images.amin(1, keepdim=True) > 247
+    return torch.where(white, torch.tensor(40, dtype=torch.uint8), images)
 
 def blurred(images):
-    small = torch.nn.functional.interpolate(images.float(), size=(12, 12), mode="area")
-    return (
-        torch.nn.functional.interpolate(small, size=images.shape[2:], mode="bilinear")
-        .round()
-        .to(torch.uint8)
-    )
+    resize = torch.nn.functional.interpolate
+    small = resize(images.float(), size=(12, 12), mode="area")
+    return resize(small, size=images.shape[2:], mode="bilinear").round().to(torch.uint8)
 
 def typos(text):
     """Swap the second and third letter of every word of four letters or more."""
-    return " ".join(
-        w[0] + w[2] + w[1] + w[3:] if len(w) > 3 else w for w in text.split()
-    )
+    words = [w[0] + w[2] + w[1] + w[3:] if len(w) > 3 else w for w in text.split()]
+    return " ".join(words)
 
 test = sets["test"]
-pixels = {
-    "none": test.images,
-    "grey": grey(test.images),
-    "dark background": dark(test.images),
-    "quarter turn": test.images.rot90(1, (2, 3)),
-    "blur": blurred(test.images),
-}
+pixels = {"none": test.images, "grey": grey(test.images),
+          "dark background": dark(test.images),
+          "quarter turn": test.images.rot90(1, (2, 3)), "blur": blurred(test.images)}
 shown = test.texts.index("closed umbrella")
-plots.show(
-    plots.pictures(
-        torch.stack([images[shown] for images in pixels.values()]),
-        list(pixels),
-        columns=5,
-        size=1.15,
-    ),
-    "One test picture five times: as it is, without colour, on a dark "
-    "background, turned by a quarter, and blurred to 12 by 12 pixels.",
-)
+five = torch.stack([images[shown] for images in pixels.values()])
+plots.show(plots.pictures(five, list(pixels), columns=5, size=1.15),
+           "One test picture five times: as it is, without colour, on a dark "
+           "background, turned by a quarter, and blurred to 12 by 12 pixels.")
 cut = encoders.text_encoder.tokenizer.tokenize
 for text in (test.texts[shown], typos(test.texts[shown])):
     print(f"{text} → {' '.join(cut(text))}")
 
 # %%
-shifts = {name: replace(test, images=images) for name, images in pixels.items()} | {
-    "CAPITALS": replace(test, texts=[t.upper() for t in test.texts]),
-    "typing errors": replace(test, texts=[typos(t) for t in test.texts]),
-    'no "flag:"': replace(test, texts=[t.removeprefix("flag: ") for t in test.texts]),
-}
+shifts = {name: replace(test, images=images) for name, images in pixels.items()}
+words = {"CAPITALS": [text.upper() for text in test.texts],
+         "typing errors": [typos(text) for text in test.texts],
+         'no "flag:"': [text.removeprefix("flag: ") for text in test.texts]}
+shifts |= {name: replace(test, texts=texts) for name, texts in words.items()}
 
 def accuracies(pairs):
     """Mean accuracy of the five heads of every view on these rows."""
@@ -641,11 +542,8 @@ print(f"{'':16s} image  text   fused")
 for name, row in shifted.items():
     print(f"{name:16s} " + "  ".join(f"{v:.3f}" for v in row.values()))
 assert shifted["CAPITALS"] == shifted["none"]
-assert (
-    cfg.name == "full"
-    or shifted["dark background"]["fused"]
-    < shifted["dark background"]["text only"] - 0.03
-)
+on_dark = shifted["dark background"]
+assert cfg.image_encoder != "mini" or on_dark["fused"] < on_dark["text only"] - 0.03
 
 # %% [markdown]
 # Capitals do nothing at all: the tokenizer lower-cases, so the ids are the same, and the code asserts equality. It is worth having one shift whose result you know.
@@ -669,37 +567,31 @@ from PIL import Image
 temporary = tempfile.TemporaryDirectory()
 own = Path(temporary.name)
 source = emoji("all", size=72)
-wanted = {
-    source.class_names.index("Food & Drink"): "food",
-    source.class_names.index("Animals & Nature"): "nature",
-}
+kept = {"Food & Drink": "food", "Animals & Nature": "nature"}
+wanted = {source.class_names.index(name): label for name, label in kept.items()}
 table = [["image", "text", "label", "product"]]
 for i in range(len(source)):
-    if (label := int(source.labels[i])) in wanted:
-        Image.fromarray(source.images[i].permute(1, 2, 0).numpy()).save(
-            own / f"{i}.png"
-        )
-        table.append(
-            [f"{i}.png", source.texts[i], wanted[label], source.extras["group"][i]]
-        )
+    label = wanted.get(int(source.labels[i]))
+    if label:
+        picture = source.images[i].permute(1, 2, 0).numpy()
+        Image.fromarray(picture).save(own / f"{i}.png")
+        table.append([f"{i}.png", source.texts[i], label, source.extras["group"][i]])
 with open(own / "mine.csv", "w", newline="", encoding="utf-8") as file:
     csv.writer(file).writerows(table)
-print((own / "mine.csv").read_text(encoding="utf-8").splitlines()[:4])
+print(*(own / "mine.csv").read_text(encoding="utf-8").splitlines()[:4], sep="\n")
 
 # %%
-mine = {
-    split: datasets.folder(own / "mine.csv", size=64, split=split, group="product")
-    for split in ("train", "valid", "test")
-}
+mine = {split: datasets.folder(own / "mine.csv", size=64, split=split, group="product")
+        for split in ("train", "valid", "test")}
 print({split: len(pairs) for split, pairs in mine.items()}, mine["train"].class_names)
 mine_features = {split: extract(encoders, pairs) for split, pairs in mine.items()}
 mine_hits = {}
 for view, use in views.items():
     five = [train_head(use, seed, mine_features, n_classes=2) for seed in range(5)]
-    mine_hits[view] = hits(five, mine_features["test"])
-    low, high = metrics.wilson(float(mine_hits[view].sum()), len(mine_hits[view]))
-    print(f"{view:11s} {mine_hits[view].mean():.3f}   95 % interval {low:.3f} to "
-          f"{high:.3f}")
+    right = hits(five, mine_features["test"])
+    mine_hits[view] = right
+    low, high = metrics.wilson(float(right.sum()), len(right))
+    print(f"{view:11s} {right.mean():.3f}   95 % interval {low:.3f} to {high:.3f}")
 gain, low, high = paired(mine_hits["fused"], mine_hits["image only"])
 print(f"fused minus image only: {gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}")
 low, high = metrics.wilson(650, 1000)
@@ -723,7 +615,7 @@ def try_with(row, column, value, **settings):
         print(f"accepted: {len(pairs)} rows with {len(pairs.class_names)} classes "
               f"{pairs.class_names}")
     except ValueError as error:
-        print(str(error).replace(str(own), "your folder"))
+        print(textwrap.fill(str(error).replace(str(own), "your folder"), 99))
 
 try_with(2, "image", table[1][0].replace(".png", ".pgn"))
 try_with(5, "label", "fodo", class_names=("food", "nature"))
@@ -748,28 +640,23 @@ def with_bag(seed):
     torch.manual_seed(seed)
     bag = text_encoder("bag")
     with torch.no_grad():
-        return {
-            split: Features(
-                f.image, bag(collate(sets[split], bag.tokenizer).text), f.labels
-            )
-            for split, f in features.items()
-        }
+        words = {split: bag(collate(pairs, bag.tokenizer).text).cpu()
+                 for split, pairs in sets.items()}
+    return {split: Features(f.image, words[split], f.labels)
+            for split, f in features.items()}
 
 bags = [with_bag(seed) for seed in range(5)]
 for view in ("text only", "fused"):
-    # (5, rows)
-    bag_hits = torch.stack(
-        [
-            hits([train_head(views[view], seed, f)], f["test"])
-            for seed, f in enumerate(bags)
-        ]
-    )
-    after, (gain, low, high) = bag_hits.mean(1), paired(bag_hits.mean(0), hit[view])
-    print(f"{view:10s} mini BERT {hit[view].mean():.3f}   random bag of words "
-          f"{after.mean():.3f} ± {after.std():.3f}")
-    print(f"{'':10s} bag minus mini BERT {gain:+.3f}, 95 % interval {low:+.3f} to "
-          f"{high:+.3f}")
-    assert cfg.name == "full" or gain > -0.01
+    right = [hits([train_head(views[view], seed, f)], f["test"])
+             for seed, f in enumerate(bags)]
+    right = torch.stack(right)  # (5, rows)
+    after = right.mean(1)
+    gain, low, high = paired(right.mean(0), hit[view])
+    print(f"{view:10s} mini BERT {hit[view].mean():.3f}   "
+          f"random bag of words {after.mean():.3f} ± {after.std():.3f}")
+    print(f"{'':10s} bag minus mini BERT {gain:+.3f}, "
+          f"95 % interval {low:+.3f} to {high:+.3f}")
+    assert cfg.text_encoder != "mini" or gain > -0.01
 
 # %% [markdown]
 # Nothing that these rows can show. With words alone the random bag is even ahead, by more than its spread over seeds; but row by row the interval just reaches zero, so "ahead" is not established either. What can be said is that here the pretraining bought no visible gain. A likely reason: the mini BERT has read refund messages
@@ -819,6 +706,4 @@ for view in ("text only", "fused"):
 #
 # Pictures: Noto Emoji, © Google, SIL Open Font License 1.1. Names: EmojiBase, MIT.
 
-# %%
-cmlib.progress("07")
-# cmlib.submit()  # in a class: take the first # away, and hand in the file that this writes
+# %% [progress]
