@@ -150,6 +150,9 @@ def test_times_come_from_the_list_else_from_the_file(tmp_path):
         ("learner,submitted\nada,yesterday\n", "line 2: 'yesterday' is no time"),
         ("learner,submitted\n,2026-03-02T10:00:00\n", "needs the columns"),
         ("name;when\nada;2026\n", "needs the columns"),
+        ("learner,submitted\nada,2026-03-02\n", "line 2: '2026-03-02' is a date without a time"),
+        ("learner,submitted\nada,20260302\n", "line 2: '20260302' is a date without a time"),
+        ("learner,submitted\nSouza, Ana,2026-03-02T10:00\n", 'in quotes, "Souza, Ana"'),
         ("learner,submitted\na,2026-03-29T02:30:00\n", "line 2: .*does not exist"),
         (
             "learner,submitted\na,2026-03-02T10:00:00\na,2026-03-03T10:00:00\n",
@@ -160,6 +163,27 @@ def test_times_come_from_the_list_else_from_the_file(tmp_path):
 def test_a_bad_list_of_times_gets_one_sentence(tmp_path, times, says):
     with pytest.raises(ValueError, match=says):
         policy(tmp_path, times=times)
+
+
+def test_names_that_an_instructor_wrote_find_their_learner_or_are_said(tmp_path):
+    times = ("learner,submitted\nana souza ,2026-03-02T10:00\n\"Roy, Quentin\",2026-03-02T11:00\n"
+             "Zoe\u0308,2026-03-02T12:00\nAnna Kuhn,2026-03-02T13:00\n")
+    learners = {"Ana Souza": "", "Quentin Roy": "", "Zo\u00eb": "", "Ana Kuhn": "", "Ada Lovelace_12": ""}
+    p, doubts, said = policy(tmp_path, times=times).matched(learners)
+    assert sorted(p.times) == ["Ana Souza", "Quentin Roy", "Zo\u00eb"]
+    assert list(p.extensions) == ["Ada Lovelace_12"]
+    line = "line of 'Anna Kuhn' in the list of times"
+    assert doubts == {"Ana Kuhn": f"the {line} may be meant for this learner"}
+    assert said == [f"The {line} belongs to nobody who has handed in; did you mean 'Ana Kuhn'?"]
+
+
+def test_two_lines_for_one_learner_are_said_and_decided_by_a_human(tmp_path):
+    times = "learner,submitted\nana souza,2026-03-02T10:00\nAna  Souza,2026-03-05T10:00\n"
+    _, doubts, said = policy(tmp_path, times=times).matched({"Ana Souza": ""})
+    line = "line of 'Ana  Souza' in the list of times"
+    assert doubts == {"Ana Souza": f"there are two: the {line} is the second"}
+    assert said == ["The extension of 'Ada Lovelace_12' belongs to nobody who has handed in.",
+                    f"The {line} is the second one of 'Ana Souza': keep one."]
 
 
 shares = st.floats(0, 1)

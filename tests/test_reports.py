@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -146,7 +147,8 @@ def invent(out, n=30, names=NAMES):
         record = {
             "format": "cmlib-grade-1",
             "learner": learner,
-            "files": ["a.ipynb"],
+            "id": str(1000 + i),
+            "files": [f"{i}.ipynb"],
             "digest": "0" * 64,
             "run": "1" * 16,
             "lessons": list(LESSONS),
@@ -232,9 +234,9 @@ def test_canvas_can_import_it(out):
     assert table[1] == ["Points Possible", "", "", "", "", str(sum(e.points for e in wanted()))]
     # of such a row Canvas takes the points of the assignment
     assert sum("Points Possible" in row[0] for row in table) == 1
-    assert all(re.fullmatch(r"\d+(\.\d+)?", row[5]) and row[1].isdigit() for row in table[2:])
-    assert ["Lovelace, Ada", "77", "", "ada", "A"] in [row[:5] for row in table]
-    assert len(table) == 2 + 30 - 3  # two faults of the grader and one without a time
+    # a roster's people alone, by its numbers
+    assert [row[:5] for row in table[2:]] == [["Lovelace, Ada", "77", "", "ada", "A"]]
+    assert re.fullmatch(r"\d+(\.\d+)?", table[2][5])
     with pytest.raises(ValueError, match="Canvas would ignore a column called 'Final Score'"):
         tables.canvas([], 3, "Final Score")
 
@@ -244,9 +246,60 @@ def test_moodle_can_import_it(out):
     assert {"Identifier", "Email address", "Grade", "Last modified (grade)", "Feedback comments"} <= set(
         table[0]
     ) and table[0][0] == "Identifier"
-    assert len(table) == 1 + 30 - 3 and all(re.fullmatch(r"Participant \d+", row[0]) for row in table[1:])
+    assert [row[:3] for row in table[1:]] == [["Participant 77", "Lovelace, Ada", "ada@example.org"]]
     assert all(re.fullmatch(r"\d+(\.\d+)?", row[3]) for row in table[1:])
     assert not any("<" in cell for row in table for cell in row[6:])
+
+
+def test_without_a_roster_the_platform_s_numbers_count_and_no_number_is_said(tmp_path):
+    invent(tmp_path)
+    said = reports.write(tmp_path, wanted(), late=POLICY)
+    table = rows(read(tmp_path, "canvas.csv"))
+    assert len(table) == 2 + 30 - 3  # two faults of the grader and one without a time
+    assert all(re.fullmatch(r"10\d\d", row[1]) for row in table[2:])
+    assert "no number" not in said and len(rows(read(tmp_path, "moodle.csv"))) == 1 + 30 - 3
+    for path in sorted((tmp_path / "grades").iterdir())[:28]:
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"id": ""}), "utf-8")
+    said = reports.write(tmp_path, wanted())
+    assert "leave out whom a platform would not know" in said
+    assert "and 22 more is known: give --roster" in said
+    assert len(rows(read(tmp_path, "canvas.csv"))) == 2 + 2
+
+
+def test_whom_the_instructor_must_look_at_is_told_first(tmp_path):
+    """Removed submissions, strangers to the roster, times that mean nobody, a number of two learners."""
+    invent(tmp_path, 6)
+    everyone = [json.loads(p.read_text("utf-8"))["learner"] for p in (tmp_path / "grades").iterdir()]
+    gone = "Emmy Noether_1001"
+    folder = [(name, "", "") for name in everyone if name != gone]
+    times = {"ada lovelace_1000 ": POLICY.due, "Zoe Muller-Lukasiewicz_1002": POLICY.due}
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "Emmy Noether_1001.html").touch()
+    said = reports.write(tmp_path, wanted(), late=replace(POLICY, times=times, extensions={}), folder=folder)
+    assert "5 reports" in said and f"{gone!r} was graded before, with no submission now (removed or" in said
+    near = "Zoë Müller-Łukasiewicz_1002"
+    assert "The line of 'Zoe Muller-Lukasiewicz_1002' in the list of times belongs to nobody" in said
+    assert f"did you mean {near!r}?" in said
+    assert "The list of times has no line for " in said and "can set its date." in said
+    page = read(tmp_path, "class.html")
+    assert page.index("Look at this first") < page.index("Who needs a human") < page.index(">Scores<")
+    assert gone not in {row[0] for row in rows(read(tmp_path, "grades.csv"))}
+    assert not (tmp_path / "reports" / "Emmy Noether_1001.html").exists()
+    table = {row[0].removeprefix("'"): row for row in rows(read(tmp_path, "grades.csv"))}
+    assert "may be meant for this learner" in table[near][-1] and table[near][-2] == ""
+    assert "list of times" in table["Ada Lovelace_1000"][-1]
+
+
+def test_a_crowd_with_one_text_is_said_not_passed_over(tmp_path):
+    invent(tmp_path)
+    same = list(range(100, 160))
+    for path in sorted((tmp_path / "grades").iterdir())[:17]:
+        record = json.loads(path.read_text("utf-8"))
+        record["fingerprints"]["02.1"] = same
+        path.write_text(json.dumps(record), "utf-8")
+    reports.write(tmp_path, wanted())
+    page = " ".join(read(tmp_path, "class.html").split())
+    assert "02.1: 17 of " in page and "answers were not compared, because nearly all that they have" in page
 
 
 def test_no_cell_is_a_formula_and_no_row_breaks(out):
@@ -501,6 +554,9 @@ def test_the_histogram_counts_the_borders():
         ("learner,phone\nA,1\n", "a column 'phone'"),
         ("learner,id\nA,1\nA,2\n", "line 3: 'A' stands there twice"),
         ("learner,id\n,1\n", "line 2: the line has no learner"),
+        ("learner,id\nA,1\nB,1\n", "line 3: the id '1' stands there twice, for 'A' and for 'B'"),
+        ("learner,email\nA,a@x.y\nB,A@X.Y\n", "line 3: the email 'A@X.Y' stands there twice"),
+        ("learner,id\nA,1\n A ,2\n", "line 3: 'A' stands there twice"),
         ("learner\nA,1\n", "more cells"),
     ],
 )

@@ -378,5 +378,5 @@ def test_what_a_gpu_machine_runs_installs_nothing():
     command = ["make", "-n", "gpu", "gpu-speed", "LESSONS=05 13", "GPU_PYTHON=/opt/python"]
     run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert [line for line in run.stdout.splitlines() if not line.startswith("make")] == [
-        "/opt/python benchmarks/gpu_lessons 05 13", "/opt/python benchmarks/gpu_speed.py"
+        "/opt/python benchmarks/gpu_lessons.py 05 13", "/opt/python benchmarks/gpu_speed.py"
     ]

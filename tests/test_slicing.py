@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cmlib.authoring import notebooks as author
 from cmlib.check import exercises, run
 from cmlib.grade import box
-from cmlib.grade.slicing import NotFound, Unreadable, answered, statements
+from cmlib.grade.slicing import NotFound, Unreadable, answered, everything, statements
 
 CHECK = 'check("09.1", f)'
 STUB = 'def f(x):\n    """Twice x."""\n    raise NotImplementedError\n\n' + CHECK
@@ -155,6 +155,26 @@ def test_only_what_is_needed_is_kept():
 )
 def test_honest_notebooks(cells):
     assert value(*cells) == 6
+
+
+def test_everything_is_all_down_to_the_check_but_what_was_handed_out_and_is_not_needed():
+    given = ["import torch\nimport math", "def helper(x):\n    return x", "slow = helper(torch)\nprint(slow)"]
+    own = ["def fill(c):\n    c.append(helper(2))", "xs = []\nfill(xs)", "def f(x):\n    return xs[0] * x"]
+    cells = [*given, *own, CHECK, "after = 1"]
+    found, has_check = everything(cells, "f", "09.1", given)
+    assert [ast.unparse(node).split("\n")[0] for _, node in found] == [
+        "def helper(x):", "def fill(c):", "xs = []", "fill(xs)", "def f(x):", "check('09.1', f)"]
+    assert has_check and len(everything(cells, "f", "09.1")[0]) == 10
+    found, has_check = everything(["ANSWERS = {}", "def g(x): pass", "check(*ANSWERS)"], "f", "09.1")
+    assert (len(found), has_check) == (3, False)
+
+
+def test_a_cell_that_writes_a_file_is_kept_and_writes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "%%writefile helper_of_a_test.py\nTWO = 2\nprint('%d')"
+    assert value(text, "from helper_of_a_test import TWO\ndef f(x): return TWO * x", CHECK) == 6
+    assert (tmp_path / "helper_of_a_test.py").read_text("utf-8") == "TWO = 2\nprint('%d')\n"
 
 
 @pytest.mark.parametrize("cells, expected", [

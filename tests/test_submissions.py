@@ -13,14 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmlib.grade import reading
+from cmlib.authoring import notebooks as author
+from cmlib.grade import reading, submissions
 from cmlib.grade.submissions import Submission, collect
 
-ROOT = Path(__file__).resolve().parent.parent
 NAME = "published_total"
 CELLS = ["import torch", 'def published_total(a, b, lam):\n    return a\n\ncheck("02.1", published_total)']
-STUB = ["import torch", 'def published_total(a, b, lam):\n    raise NotImplementedError\n\ncheck("02.1", '
-                        'published_total)']
+STUB = [
+    "import torch",
+    """def published_total(a, b, lam):
+    raise NotImplementedError
+
+check("02.1", published_total)""",
+]
 
 
 def notebook(cells=CELLS, **more):
@@ -185,14 +190,17 @@ BAD = {
     "number": (b"3", "neither a notebook nor"),
     "no cells": (b"{}", "neither a notebook nor"),
     "cells no list": (b'{"cells": {"a": 1}}', "neither a"),
-    "large": (b" " * 20_000_001, "larger than 20 MB"),
+    "large": (b" " * 50_000_001, "larger than 50 MB"),
     "zip bomb": (b'{"cells": [' + b"{}," * 6_000_000 + b"{}]}", "far too many parts"),
     "commas": (b'{"cells": [' + b"0," * 9_000_000 + b"0]}", "far too many parts"),
     "keys": (b'{"a":"b",' * 2_000_000, "far too many parts"),
     "texts": (b'["",' + b'"\\"a",' * 2_500_000, "far too many parts"),
-    "other format": (answers(format="cmlib-submission-2"), "no submission of the form"),
+    "other format": (answers(format="cmlib-submission-3"), "no submission of the form"),
     "answers no dict": (answers(answers=[]), "no submission of the"),
+    "outputs and more": (b'{"outputs": [1], "x": [' + b"0," * 3_000_000 + b"0]}", "far too many parts"),
+    "other form, no cells": (answers(format="cmlib-submission-2"), "no submission of the"),
 }
+MAY_BE_HONEST = ("large", "outputs and more")  # for a human
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -205,7 +213,8 @@ def test_what_cannot_be_read_is_one_note_and_the_rest_is_used(tmp_path, kind):
         and submission.notes[0].startswith("ada/bad.ipynb was not read: ")
         and why in submission.notes[0]
     )
-    assert cells_of(submission) == CELLS and len(submission.digest) == 64 and not submission.faults
+    assert cells_of(submission) == CELLS and len(submission.digest) == 64
+    assert submission.faults == (submission.notes if kind in MAY_BE_HONEST else ())
 
 
 def test_reading_the_largest_files_takes_little_memory(tmp_path):
@@ -231,6 +240,49 @@ def test_code_that_would_not_fit_into_a_frame_is_left_out(tmp_path, cells, left)
     got = cells_of(submission)
     assert (got if isinstance(left, list) else len(got)) == left and len(json.dumps(got)) < 1 << 20
     assert len(submission.notes) == 1 and "too long, or too many, and left out" in submission.notes[0]
+    assert submission.faults == submission.notes
+    assert "200 KB a cell and 700 KB together" in submission.notes[0]
+
+
+def test_a_plot_of_millions_of_numbers_costs_nothing(tmp_path):
+    """21 MB of outputs, of which no text of the code may be taken for one."""
+    book = json.loads(notebook(['x = {"outputs": [1]}', *CELLS]))
+    book["cells"][0]["outputs"] = [{"data": {"y": [0.12345678] * 2_100_000}, "text": ['a"]\\', "]"]}]
+    data = json.dumps(book).encode()
+    assert len(data) > 21e6
+    submission = one(tmp_path, data)
+    assert cells_of(submission) == ['x = {"outputs": [1]}', *CELLS] and not submission.notes
+
+
+def test_many_large_files_are_not_all_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "MOST_BYTES", 1000)
+    write(tmp_path, {f"ada/{k}.ipynb": notebook(["x" * 200]) for k in range(4)})
+    [submission] = collect(tmp_path)
+    assert submission.faults[-1] == "ada/3.ipynb was not read: all files together are larger than 0 MB."
+
+
+def test_what_a_file_says_of_its_own_answers_is_kept_as_a_claim(tmp_path):
+    book = json.loads(notebook())
+    printed = {"output_type": "stream", "name": "stdout", "text": "✓ 02.1 Total: right (2 points)\n✗ 02.2 …"}
+    book["cells"][1]["outputs"] = [printed, 3, {"text": ["✓ 02.3", " x\n"]}, {"text": {"a": 1}}]
+    assert one(tmp_path, json.dumps(book).encode()).passed("02.3")
+    whole = {"format": "cmlib-submission-2", "cells": CELLS, "answers": ["02.1"], "passed": ["02.1", 3]}
+    submission = one(tmp_path / "b", json.dumps(whole).encode(), "submission-02-ada.json")
+    assert submission.passed("02.1") and not submission.passed("02.2") and cells_of(submission) == CELLS
+
+
+def test_a_folder_that_cannot_be_opened_is_no_fault_of_the_learner(tmp_path, monkeypatch):
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "ada" / "x.ipynb").write_bytes(notebook())
+    real = os.scandir
+
+    def closed(path):
+        if str(path).endswith("ada"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+    monkeypatch.setattr(os, "scandir", closed)
+    [submission] = collect(tmp_path)
+    assert submission.faults == submission.notes == ("ada could not be read: Permission denied.",)
 
 
 def test_odd_cells_are_counted_and_left_out(tmp_path):
@@ -244,8 +296,9 @@ def test_odd_cells_are_counted_and_left_out(tmp_path):
         {"cell_type": "markdown"},
     ]
     submission = one(tmp_path, json.dumps({"cells": odd + cells}).encode())
-    assert cells_of(submission) == CELLS and submission.notes == ("In ada.ipynb, 4 cells are not written as "
-                                                                  "a notebook writes them and left out.",)
+    [note] = submission.notes
+    assert cells_of(submission) == CELLS
+    assert note == "In ada.ipynb, 4 cells are not written as a notebook writes them and left out."
 
 
 def test_links_pipes_and_sockets_are_noted_and_never_opened(tmp_path):
@@ -289,8 +342,9 @@ def test_files_of_other_kinds_are_one_note(tmp_path):
         {f"ada/{n}": b"x" for n in ("a.csv", "b.png", "c.zip", "d.pdf")} | {"ada/x.ipynb": notebook()},
     )
     [submission] = collect(tmp_path)
-    assert submission.notes == ("4 files are neither .ipynb nor .json and not read: ada/a.csv, ada/b.png, "
-                                "ada/c.zip, \u2026.",)
+    [note] = submission.notes
+    unread = "ada/a.csv, ada/b.png, ada/c.zip, \u2026."
+    assert note == f"4 files are neither .ipynb nor .json and not read: {unread}"
 
 
 def test_an_empty_folder_says_so(tmp_path):
@@ -311,8 +365,9 @@ def test_floods_of_files_folders_and_notes(tmp_path):
     (tmp_path / "deep" / "/".join("d" * 30)).mkdir(parents=True)
     bad, deep, flood, many = collect(tmp_path)
     assert len(many.files) == 200 and many.notes == ("Only the first 200 of 230 files were read.",)
-    assert flood.files == () and flood.notes == ("Nothing in flood was read: it holds more than 10000 files "
-                                                 "and folders.",)
+    [note] = flood.notes
+    assert flood.files == ()
+    assert note == "Nothing in flood was read: it holds more than 10000 files and folders."
     assert len(bad.notes) == 21 and bad.notes[-1] == "There are 30 more notes of this kind."
     assert deep.notes[0].endswith("is nested too deeply and was not read.")
 
@@ -479,19 +534,17 @@ def test_text_searches_stay_linear(text, piece, times):
     )
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "notebooks").glob("**/[0-9]*.ipynb")), ids=lambda p: "/".join(p.parts[-2:])
-)
-def test_the_course_itself(tmp_path, path):
+@pytest.mark.parametrize("source", author.sources(), ids=lambda source: source.stem)
+@pytest.mark.parametrize("solved", [False, True], ids=["learner", "solved"])
+def test_the_course_itself(tmp_path, source, solved):
     from cmlib.check import exercises
 
-    submission = one(tmp_path, path.read_bytes(), "ada.ipynb")
-    expected = [
-        "".join(c["source"]) for c in json.loads(path.read_bytes())["cells"] if c["cell_type"] == "code"
-    ]
-    for e in exercises(path.name[:2]):
+    book = author.build(source, solved)
+    submission = one(tmp_path, json.dumps(book).encode(), "ada.ipynb")
+    expected = ["".join(c["source"]) for c in book["cells"] if c["cell_type"] == "code"]
+    for e in exercises(source.name[:2]):
         assert submission.cells(e.id, e.name) == expected and not submission.notes
-        assert submission.sources[0].looks_answered(e.id, e.name) == ("solutions" in path.parts) or e.id in (
+        assert submission.sources[0].looks_answered(e.id, e.name) == solved or e.id in (
             "03.1",
             "03.3",
         )

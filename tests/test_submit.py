@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from cmlib.authoring import notebooks as author
 from cmlib.check import exercises, page, records
 from cmlib.check.engine import Verdict
 from cmlib.grade import submit as module
@@ -20,7 +21,10 @@ from cmlib.grade.submissions import collect
 
 ROOT = Path(__file__).resolve().parent.parent
 SETUP = "from cmlib.check import check\nimport math, torch\nfrom cmlib import submit, report"
-ACCURACY = "def accuracy(logits, labels):\n    return %s(logits.argmax(dim=1) == labels).double().mean()\n\ncheck('00.1', accuracy)"
+ACCURACY = """def accuracy(logits, labels):
+    return %s(logits.argmax(dim=1) == labels).double().mean()
+
+check('00.1', accuracy)"""
 RIGHT, WRONG = ACCURACY % "", ACCURACY % "1 - "
 STUB = "def accuracy(logits, labels):\n    raise NotImplementedError\n\ncheck('00.1', accuracy)"
 
@@ -85,19 +89,14 @@ def test_a_session_from_the_first_try_to_the_collected_submission(tmp_path):
         and (tmp_path / "submission-00-Ada.json").exists()
     )
     anonymous, ada = sorted(collect(tmp_path / "in"), key=lambda s: s.learner == "Ada-Lovelace")
-    assert (
-        ada.learner == "Ada-Lovelace"
-        and ada.cells("00.1", "accuracy") == ["%%time\n" + RIGHT]
-        and not ada.notes
-    )
-    assert re.fullmatch("[0-9a-f]{8}", anonymous.learner) and anonymous.cells("00.1", "accuracy") == [
-        "%%time\n" + RIGHT
-    ]
+    assert ada.learner == "Ada-Lovelace" and not ada.notes and ada.passed("00.1")
+    ran = [SETUP, "submit('Ada')", STUB, "submit('Ada')", WRONG, "def = oops", noise, "%%time\n" + RIGHT]
+    assert ada.cells("00.1", "accuracy")[:8] == ran  # every cell, as it was typed
+    assert re.fullmatch("[0-9a-f]{8}", anonymous.learner)
+    assert anonymous.cells("00.1", "accuracy")[:8] == ran
     written = json.loads((tmp_path / "in/submission-00-Ada-Lovelace.json").read_text("utf-8"))
-    assert (
-        set(written) == {"format", "learner", "lessons", "made", "answers"}
-        and written["learner"] == "Ada Lovelace"
-    )
+    assert written["learner"] == "Ada Lovelace" and written["format"] == "cmlib-submission-2"
+    assert (written["answers"], written["passed"]) == (["00.1"], ["00.1"])
     assert written["lessons"] == ["00"] and re.fullmatch(
         r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", written["made"]
     )
@@ -106,7 +105,9 @@ def test_a_session_from_the_first_try_to_the_collected_submission(tmp_path):
 
 
 def test_on_colab_the_file_is_downloaded(tmp_path):
-    pretend = "import google.colab, sys, types\ngoogle.colab.files = sys.modules['google.colab.files'] = types.SimpleNamespace(download=lambda p: print('download', p))"
+    pretend = """import google.colab, sys, types
+files = types.SimpleNamespace(download=lambda p: print('download', p))
+google.colab.files = sys.modules['google.colab.files'] = files"""
     out = run_notebook(tmp_path, pretend, SETUP, WRONG, "submit('Ada')", "report('00')", colab=True)
     assert out[3] == "submission-00-Ada.json: 1 of 1 exercises (00.1).\ndownload submission-00-Ada.json\n"
     assert "<a " not in out[4] and "00.1 Accuracy, 1 try: Lesson 00" in out[4]
@@ -176,28 +177,28 @@ def test_a_name_of_which_nothing_is_left_becomes_a_lasting_random_one(history, c
     assert first == second and re.match(r"submission-00-[0-9a-f]{8}\.json: ", first)
 
 
-@pytest.mark.parametrize("lesson", sorted(p.name for p in (ROOT / "notebooks/solutions").glob("*.ipynb")))
+@pytest.mark.parametrize("lesson", author.sources(), ids=lambda source: source.stem)
 def test_every_solved_lesson_is_handed_in_whole_and_gives_the_same_slices(history, capsys, tmp_path, lesson):
     cells = [
         "".join(c["source"])
-        for c in json.loads((ROOT / "notebooks/solutions" / lesson).read_bytes())["cells"]
+        for c in author.build(lesson, solved=True)["cells"]
         if c["cell_type"] == "code"
     ]
-    wanted = exercises(lesson[:2])
+    wanted = exercises(lesson.name[:2])
     assert f"{len(wanted)} of {len(wanted)} exercises" in history(capsys, *cells)
     [submission] = collect(tmp_path)
     for e in wanted:
         kept = submission.cells(e.id, e.name)
+        assert kept == [cell for cell in cells if cell.strip()]
         assert [ast.unparse(n) for _, n in statements(kept, e.name, e.id)] == [
             ast.unparse(n) for _, n in statements(cells, e.name, e.id)
         ]
-        assert len("".join(kept)) < 6000
 
 
 def test_untouched_lessons_have_nothing_to_hand_in(history, capsys):
     cells = [
         "".join(c["source"])
-        for c in json.loads((ROOT / "notebooks/02_joint_loss.ipynb").read_bytes())["cells"]
+        for c in author.build(author.sources()[2])["cells"]
         if c["cell_type"] == "code"
     ]
     assert history(capsys, *cells).startswith("Nothing to hand in")
@@ -211,7 +212,23 @@ def test_a_helper_mended_after_the_definition_is_the_one_that_is_handed_in(histo
         "check('00.1', accuracy)",
     )
     history(capsys, bad, main, checked, good, checked)
-    assert collect(tmp_path)[0].cells("00.1", "accuracy") == [main, good, checked]
+    kept = collect(tmp_path)[0].cells("00.1", "accuracy")
+    assert [ast.unparse(n) for _, n in statements(kept, "accuracy", "00.1")] == [main, good]
+
+
+def test_more_than_fits_keeps_the_last_run_of_each_cell_and_says_so(history, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_CODE", 1000)
+    long = "x = '" + "y" * 950 + "'"
+    out = history(capsys, long, RIGHT, RIGHT, "a = 1", RIGHT)
+    assert "of 5 cells it has the last 2 that differ" in out and out.count("\n") == 1
+    assert collect(tmp_path)[0].cells("00.1", "accuracy") == ["a = 1", RIGHT]
+
+
+def test_an_answer_given_to_check_in_a_loop_is_handed_in(history, capsys, tmp_path):
+    records.record(Verdict("00.1", "passed", "right", 1))
+    cells = ["def mine(a, b): return 1", "for id, f in {'00.1': mine}.items():\n    check(id, f)"]
+    assert history(capsys, *cells).startswith("submission-00-Ada.json: 1 of 1 exercises (00.1).")
+    assert collect(tmp_path)[0].cells("00.1", "accuracy") == cells
 
 
 def test_the_page_counts_points_minutes_and_names_what_to_review():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import queue
+import re
 import shutil
 import threading
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from cmlib.check.engine import Exercise
 from cmlib.check.records import write_atomically
 from cmlib.grade import box as boxes
 from cmlib.grade.changes import Changes
-from cmlib.grade.grading import HUMAN, grade
+from cmlib.grade.grading import HUMAN, grade, of_the_folder
 from cmlib.grade.submissions import Submission, collect
 from cmlib.grade.walls import Limits, Wall
 
@@ -45,11 +46,14 @@ class Order:
 
 
 def file_name(learner: str) -> str:
-    """The learner as a file name: percent-encoded, and cut with a hash where it would be too long."""
+    """The learner as a file name: percent-encoded, and cut with a hash where it would be too long.
+
+    No two learners have the same: the + before the hash is in no name that is only encoded.
+    """
     name = quote(learner, safe=" ()") or "%"
-    return (
-        name if len(name) <= 150 else f"{name[:120]}-{hashlib.sha256(learner.encode()).hexdigest()[:16]}"
-    ) + ".json"
+    if len(name) > 150:
+        name = f"{name[:120]}+{hashlib.sha256(learner.encode()).hexdigest()[:16]}"
+    return f"{name}.json"
 
 
 def run_name(order: Order) -> str:
@@ -89,42 +93,57 @@ def in_shard(learner: str, shard: tuple[int, int]) -> bool:
 
 
 def grade_all(order: Order, wall: Wall, progress=lambda items: items) -> dict:
-    """Grade what is not graded yet; returns how many were graded and skipped, and the `Changes`. Raises
-    `Refused` before any work.
+    """Grade what is not graded yet; returns how many were graded and skipped, the `Changes`, and
+    (learner, id, system) of everyone in the folder. Raises `Refused` before any work.
     """
     torch.set_num_threads(1)
     if order.extras:
         load_extras(order.extras)
     wanted = [e for lesson in order.lessons for e in exercises(lesson)]
-    submissions = [s for s in collect(order.folder) if in_shard(s.learner, order.shard)]
+    everyone = collect(order.folder)
+    submissions = [s for s in everyone if in_shard(s.learner, order.shard)]
     mine = {s.learner: file_name(s.learner) for s in submissions}
-    ours = set(mine.values())
     grades, times, run = order.out / "grades", order.out / "times", run_name(order)
     changes = Changes(order.out, mine, run)
     for folder in (grades, times, changes.folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for scrap in (
-            folder.iterdir()
-        ):  # left by a kill; a result file is never half written. Other shards' are theirs
-            if scrap.name[:-8] in ours:  # see records.write_atomically
-                scrap.unlink(missing_ok=True)
+        _sweep(folder, set(mine.values()))
     todo = []
     for submission in submissions:
-        known = _known(grades / mine[submission.learner])
+        path = grades / mine[submission.learner]
+        known = _known(path)
         if known and known.get("run") != run and not order.regrade:
             raise Refused(f"{order.out} holds grades made with another secret, other lessons, extras or "
                           "another version of the course "
                           f"(that of {submission.learner}); use --regrade, or another --out.")
-        known = (
+        same = (
             known
             and known.get("run") == run
             and known.get("digest") == submission.digest
             and known.get("state") != HUMAN
         )
-        if not (known and (not order.regrade or changes.done(mine[submission.learner]))):
+        if not (same and (not order.regrade or changes.done(mine[submission.learner]))):
             todo.append(submission)
+            continue
+        renewed = known | of_the_folder(submission)
+        if renewed != known and "submitted" in known:  # the same bytes with another date, say
+            _write(path, renewed)
     made = _work(order, wall, wanted, todo, changes, run, progress)
-    return {"graded": made, "skipped": len(submissions) - len(todo), "changes": changes}
+    return {
+        "graded": made,
+        "skipped": len(submissions) - len(todo),
+        "changes": changes,
+        "folder": [(s.learner, s.id, s.system) for s in everyone],
+    }
+
+
+def _sweep(folder: Path, ours: set[str]) -> None:
+    """Remove what a kill left: a record is written beside its place, under its name and eight more letters
+    (see `records.write_atomically`), and then moved there. Other shards' are theirs.
+    """
+    for scrap in folder.iterdir():
+        if re.fullmatch("[0-9a-f]{8}", scrap.name[-8:]) and scrap.name[:-8] in ours:
+            scrap.unlink(missing_ok=True)
 
 
 def _work(

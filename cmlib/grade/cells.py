@@ -15,9 +15,11 @@ from functools import cached_property, lru_cache
 
 # cell magics whose body is Python in this very namespace
 RUNS_HERE = {"time", "timeit", "capture", "prun", "memit"}
+WRITES = {"writefile", "file"}
 CONDITIONAL = (ast.If, ast.Try, ast.TryStar, ast.Match, ast.While)
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+LOADS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 
 class Statement:
@@ -59,13 +61,15 @@ class Statement:
         node = self.node
         if isinstance(node, ast.ImportFrom):
             return node.module == "__future__" or node.names[0].name == "*"
-        # torch.set_default_dtype changes every result
-        return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) \
-            and getattr(node.value.func, "attr", "").startswith("set_default_")
+        # torch.set_default_dtype changes every result; a file may be imported
+        does = getattr(node.value.func, "attr", "") if _is_method_call(node) else ""
+        return does == "write_text" or does.startswith("set_default_")
 
     def is_fresh(self, name: str) -> bool:
         """Whether nothing bound before can shine through (what ``x += 1`` reads is a need of its own)."""
-        dotted = isinstance(self.node, ast.Import) and any(a.name.startswith(name + ".") and not a.asname for a in self.node.names)
+        dotted = isinstance(self.node, ast.Import) and any(
+            a.name.startswith(name + ".") and not a.asname for a in self.node.names
+        )
         return name in self.binds and not dotted and not isinstance(self.node, CONDITIONAL)
 
 
@@ -86,8 +90,9 @@ def _checks(node):
     for n in ast.walk(node):
         if isinstance(n, ast.Call) and "check" in (getattr(n.func, "id", ""), getattr(n.func, "attr", "")):
             given = dict(zip(("id", "answer"), n.args, strict=False)) | {k.arg: k.value for k in n.keywords}
-            if isinstance(given.get("id"), ast.Constant) and not isinstance(given.get("answer"), (ast.Starred, type(None))):
-                yield given["id"].value, given["answer"]
+            id, answer = given.get("id"), given.get("answer")
+            if isinstance(id, ast.Constant) and not isinstance(answer, (ast.Starred, type(None))):
+                yield id.value, answer
 
 
 def _bindings(node):
@@ -112,10 +117,16 @@ def _bindings(node):
             binds.add(n.rest)
         elif isinstance(n, (ast.Attribute, ast.Subscript)) and not isinstance(n.ctx, ast.Load):
             touches.add(_base(n))
-        elif isinstance(n, ast.Expr) and isinstance(n.value, ast.Call) and isinstance(n.value.func, ast.Attribute):
+        elif _is_method_call(n):
             touches.add(_base(n.value.func))
         todo.extend(ast.iter_child_nodes(n))
     return binds - {"*"}, touches - binds - {""}
+
+
+def _is_method_call(node) -> bool:
+    """Whether the statement is ``x.method(...)`` alone, which may change x."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
 
 
 def _base(node) -> str:
@@ -137,7 +148,7 @@ def loads(node) -> tuple[list[str], list[str]]:
         for step in dis.get_instructions(code):
             if step.opname == "STORE_NAME" and runs_on and not isinstance(node, CONDITIONAL):
                 stored.add(step.argval)
-            elif step.opname in ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS") and step.argval not in stored:
+            elif step.opname in LOADS and step.argval not in stored:
                 into.add(step.argval)
         for inner in code.co_consts:
             if isinstance(inner, types.CodeType):
@@ -147,7 +158,8 @@ def loads(node) -> tuple[list[str], list[str]]:
 
 
 def _compiled(nodes):
-    return compile(ast.Module(list(nodes), []), "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    module = ast.Module(list(nodes), [])
+    return compile(module, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 @lru_cache(maxsize=4096)
@@ -161,7 +173,8 @@ def parse(text: str) -> tuple[list[Statement], tuple[int, str] | None]:
         return [Statement(node, "check" in text) for node in nodes], None
     except SyntaxError as error:
         return [], (error.lineno or 1, error.msg)
-    except (ValueError, RecursionError, MemoryError, OverflowError) as error:  # a null byte; a thousand brackets
+    # a null byte; a thousand brackets
+    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         return [], (1, str(error) or type(error).__name__)
 
 
@@ -194,6 +207,15 @@ def _under_magic(node) -> list[ast.stmt]:
             return [ast.increment_lineno(n, node.lineno - 1) for n in inner]
         if len(inner) == 1 and isinstance(inner[0], ast.Expr):
             node.value = ast.increment_lineno(inner[0].value, node.lineno - 1)
+    elif kind == "run_cell_magic" and len(given) == 3 and given[0] in WRITES:
+        file = given[1].split()[-1:]
+        return [_writes(file[0], given[2], node.lineno)] if file else [node]
     elif kind == "run_cell_magic" and len(given) == 3 and given[0] in RUNS_HERE:
         return [ast.increment_lineno(n, node.lineno) for n in _nodes(given[2])]
     return [node]
+
+
+def _writes(file: str, text: str, line: int) -> ast.stmt:
+    """What ``%%writefile helpers.py`` does."""
+    write = f"__import__('pathlib').Path({file!r}).write_text({text!r}, 'utf-8')"
+    return ast.increment_lineno(ast.parse(write).body[0], line - 1)

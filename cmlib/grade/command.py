@@ -22,6 +22,8 @@ def add(commands) -> None:
     parser.add_argument("--assignment", help="the name of the assignment in Canvas, with its number: "
                                              "'Lessons 01-03 (4711)'")
     parser.add_argument("--workers", type=int, default=2, help="boxes side by side (default 2)")
+    parser.add_argument("--minutes", type=float, default=5, help="for all answers of one learner together "
+                                                                 "(default 5)")
     parser.add_argument("--shard", default="0/1", help="i/N: only the i-th of N parts, i from 0")
     parser.add_argument("--regrade", action="store_true", help="grade everything again and say which scores "
                                                                "changed")
@@ -49,7 +51,11 @@ def run(options) -> int:
             workers=_at_least_one(options.workers),
             shard=shard(options.shard),
             regrade=options.regrade,
+            limits=walls.Limits(learner=60 * _minutes(options.minutes)),
         )
+        _apart(options.submissions, options.out, options.seed_file)
+        if options.times and not options.late:
+            raise ValueError(f"--times {options.times} counts for nothing without a late policy: add --late.")
         policy = late.load(options.late, options.times) if options.late else None
         tables.roster(options.roster)  # a bad one is said now, not after hours of grading
         tables.canvas([], 0, options.assignment or "")
@@ -58,9 +64,8 @@ def run(options) -> int:
             options.submissions, options.seed_file, options.out, *([options.extras] if options.extras else [])
         )
         probe(wall)
-        print(
-            f"Wall: {wall.name}{'' if wall.nested else ' (one box per learner)'}. {walls.advice(wall)}".rstrip()
-        )
+        boxes = "" if wall.nested else " (one box per learner)"
+        print(f"Wall: {wall.name}{boxes}. {walls.advice(wall)}".rstrip())
         result = batch.grade_all(order, wall, lambda items: tqdm(items, desc="graded", unit="submission"))
         summary = reports.write(
             order.out,
@@ -68,6 +73,7 @@ def run(options) -> int:
             late=policy,
             roster=options.roster,
             assignment=options.assignment,
+            folder=result["folder"],
         )
     except (batch.Refused, walls.NoWall, Fault, ValueError, OSError) as error:
         print(f"cmlib grade: {error}", file=sys.stderr)
@@ -109,6 +115,8 @@ def secret(path: Path) -> bytes:
     import os
     import secrets
 
+    if path.is_dir():
+        raise ValueError(f"--seed-file {path} is a folder: name a file, such as {path / 'secret.txt'}.")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -128,7 +136,22 @@ def _folder(path: Path, what: str) -> Path:
     return path
 
 
+def _minutes(minutes: float) -> float:
+    if not 0 < minutes <= 24 * 60:
+        raise ValueError(f"--minutes {minutes:g} is no time for a learner's answers; give more than 0, up to "
+                         "1440.")
+    return minutes
+
+
 def _at_least_one(workers: int) -> int:
     if workers < 1:
         raise ValueError(f"--workers {workers} grades nothing; give 1 or more.")
     return workers
+
+
+def _apart(submissions: Path, out: Path, seed_file: Path) -> None:
+    """Everything in the folder of submissions is taken for a learner's work."""
+    for option, place in (("--out", out), ("--seed-file", seed_file)):
+        if place.resolve().is_relative_to(submissions.resolve()):
+            raise ValueError(f"{option} {place} lies in the folder of submissions, where all is taken for a "
+                             "learner's work: put it somewhere else.")

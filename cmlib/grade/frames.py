@@ -21,6 +21,7 @@ from cmlib.check.formula import Formula
 
 MAGIC, PREFIX = b"CML1", struct.Struct("<4sII")
 MAX_HEADER, MAX_BODY, MAX_DEPTH, MAX_DIMENSIONS = 1 << 20, 1 << 25, 16, 8
+MOST_PARTS = MAX_HEADER // 8  # what is sent takes eight characters at least
 DTYPES = {
     str(d).removeprefix("torch."): d
     for d in (
@@ -45,6 +46,14 @@ class BadFrame(ValueError):
     """What arrived is no frame, or no value; the text says why, in the sender's terms."""
 
 
+class Unsendable(BadFrame):
+    """A result that no frame can hold. kind : "large", "many", "deep" or "itself"."""
+
+    def __init__(self, kind: str):
+        super().__init__(kind)
+        self.kind = kind
+
+
 class Array:
     """A NumPy array that came over the wall: said to be one, of no further use (an exercise wants
     tensors).
@@ -61,49 +70,78 @@ Array.__name__, Foreign.__name__ = "ndarray", "object of some other type"
 
 
 def encode(value, tensors: list[torch.Tensor]):
-    """JSON for ``value``; its tensors are appended to ``tensors`` and named by position."""
-    kind = type(value)
-    if value is None or value is ...:
-        return ["none"]
-    if kind is bool:
-        return ["bool", value]
-    if kind is int:
-        return ["int", value] if -(1 << 63) <= value < 1 << 63 else ["foreign"]
-    if kind is float:
-        return ["float", value.hex()]
-    if kind is str:
-        return ["text", value.encode("utf-8", "replace").decode()]
-    if kind in (list, tuple):
-        return [kind.__name__, [encode(v, tensors) for v in value]]
-    if kind in (set, frozenset):
-        return ["set", [encode(v, tensors) for v in sorted(value, key=repr)]]
-    if kind is dict:
-        return ["dict", [[encode(k, tensors), encode(v, tensors)] for k, v in value.items()]]
-    if isinstance(value, torch.Tensor) and value.dtype in NAMES:
-        tensors.append(value)
-        return ["tensor", len(tensors) - 1]
-    if isinstance(value, Formula):
-        return ["formula", value.text, list(value.parameters)]
-    return _of_library(value, tensors)
+    """JSON for ``value``; its tensors are appended to ``tensors`` and named by position. Raises
+    `Unsendable`.
+    """
+    return _Coder(tensors).code(value)
 
 
-def _of_library(value, tensors):
-    import numpy as np
+class _Coder:
+    """path : the identities of the lists, dicts and sets around the value that is being coded."""
 
-    if isinstance(value, np.generic) and value.ndim == 0 and isinstance(value.item(), (bool, int, float)):
-        return encode(value.item(), tensors)
-    if isinstance(value, np.ndarray):
-        return ["array"]
-    if isinstance(value, (list, tuple, dict, str)):  # a subclass such as a named tuple or a Counter
-        plain = next(t for t in (list, tuple, dict, str) if isinstance(value, t))
-        return encode(plain(value), tensors)
-    return ["foreign"]
+    def __init__(self, tensors: list[torch.Tensor]):
+        self.tensors, self.path, self.parts = tensors, [], 0
+
+    def code(self, value):
+        self.parts += 1
+        if self.parts > MOST_PARTS:
+            raise Unsendable("many")
+        kind = type(value)
+        if value is None or value is ...:
+            return ["none"]
+        if kind is bool:
+            return ["bool", value]
+        if kind is int:
+            return ["int", value] if -(1 << 63) <= value < 1 << 63 else ["foreign"]
+        if kind is float:
+            return ["float", value.hex()]
+        if kind is str:
+            return ["text", value.encode("utf-8", "replace").decode()]
+        # also a subclass, such as a named tuple or a Counter
+        form = next((t for t in (list, tuple, dict, set, frozenset) if isinstance(value, t)), None)
+        if form in (list, tuple):
+            return [form.__name__, self.inside(value, form(value))]
+        if form in (set, frozenset):
+            return ["set", self.inside(value, sorted(value, key=repr))]
+        if form is dict:
+            both = self.inside(value, [part for item in dict(value).items() for part in item])
+            return ["dict", [list(item) for item in zip(both[::2], both[1::2], strict=True)]]
+        if isinstance(value, torch.Tensor) and value.dtype in NAMES and not value.is_meta:
+            self.tensors.append(value)
+            return ["tensor", len(self.tensors) - 1]
+        if isinstance(value, Formula):
+            return ["formula", value.text, list(value.parameters)]
+        return self.of_library(value)
+
+    def inside(self, holder, parts) -> list:
+        if id(holder) in self.path:
+            raise Unsendable("itself")
+        if len(self.path) >= MAX_DEPTH:
+            raise Unsendable("deep")
+        if self.parts + len(parts) > MOST_PARTS:
+            raise Unsendable("many")
+        self.path.append(id(holder))
+        coded = [self.code(part) for part in parts]
+        self.path.pop()
+        return coded
+
+    def of_library(self, value):
+        import numpy as np
+
+        single = isinstance(value, np.generic) and value.ndim == 0
+        if single and isinstance(value.item(), (bool, int, float)):
+            return self.code(value.item())
+        if isinstance(value, np.ndarray):
+            return ["array"]
+        return self.code(str(value)) if isinstance(value, str) else ["foreign"]
 
 
 def pack(message: dict, value=None) -> bytes:
     """The frame of ``message`` (plain JSON) and ``value`` (anything that `encode` knows)."""
     tensors: list[torch.Tensor] = []
     coded = encode(value, tensors)
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors) > MAX_BODY:
+        raise Unsendable("large")
     bodies, described = [], []
     for tensor in tensors:
         plain = (
@@ -114,9 +152,8 @@ def pack(message: dict, value=None) -> bytes:
         described.append([NAMES[plain.dtype], list(plain.shape), bool(tensor.requires_grad)])
     header = json.dumps({"message": message, "value": coded, "tensors": described}, allow_nan=False).encode()
     body = b"".join(bodies)
-    if len(header) > MAX_HEADER or len(body) > MAX_BODY:
-        raise BadFrame(f"the result is too large to send ({len(body) / 1e6:.0f} MB; the limit is "
-                       f"{MAX_BODY / 1e6:.0f} MB)")
+    if len(header) > MAX_HEADER:
+        raise Unsendable("many")
     return PREFIX.pack(MAGIC, len(header), len(body)) + header + body
 
 

@@ -14,15 +14,24 @@ FIRST_UID = 210_000  # as root, slot k runs as this uid + k; nobody owns a file 
 
 @dataclass(frozen=True)
 class Limits:
-    """For one answer: memory and disk in bytes, cpu and wall in seconds, processes and threads together."""
+    """For one answer: memory and disk in bytes, cpu and wall in seconds, processes and threads together.
+
+    wall : for one call; learner : for all answers of one learner together
+    """
 
     memory: int = 2 << 30
     disk: int = 64 << 20
-    cpu: int = 60
-    wall: float = 10.0  # for one call
+    cpu: int = 130
+    wall: float = 10.0
+    learner: float = 300.0
     processes: int = 64
     # whether answers will train: what torch.optim imports is then there before they run
     optimizers: bool = False
+
+    @property
+    def start(self) -> float:
+        """Seconds for the cells that an answer needs, before it is asked anything."""
+        return 6 * self.wall
 
 
 def environment() -> dict[str, str]:
@@ -34,6 +43,10 @@ def environment() -> dict[str, str]:
         "MPLBACKEND": "Agg",
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "0",
+        # torch.compile and torch.jit.script give back the function as it is, which computes the same: there
+        # is no compiler in here
+        "TORCHDYNAMO_DISABLE": "1",
+        "PYTORCH_JIT": "0",
     }
 
 

@@ -1,7 +1,7 @@
 """What lateness costs: a policy in a TOML file, never code.
 
-    due = 2026-03-01T23:59:00        # on the wall clock of time_zone, or with an offset:
-    2026-03-01T23:59:00+01:00 time_zone = "Europe/Berlin"
+    due = 2026-03-01T23:59:00        # on the wall clock of time_zone, or with an offset such as +01:00
+    time_zone = "Europe/Berlin"
     grace_minutes = 15               # so many minutes count as on time
     per_day = 0.1                    # share of the points for every day that has begun
     at_most = 0.5                    # no more than this share is taken
@@ -17,12 +17,15 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
+
+from cmlib.grade import identity
 
 FIELDS = ("due", "time_zone", "grace_minutes", "per_day", "at_most", "not_after", "extensions")
 YEARS = range(2000, 2200)
@@ -85,6 +88,34 @@ class Policy:
         return time if time.tzinfo else time.replace(tzinfo=UTC), "that of the newest file"
 
 
+    def matched(self, learners: Mapping[str, str]) -> tuple[Policy, dict[str, str], list[str]]:
+        """(the policy by learners' own names, {learner: why their lateness is open}, what to say).
+
+        learners : {learner: the name that a roster gives, or ""}. An instructor's "Souza, Ana" means Ana
+        Souza where that leaves no doubt; a name that means nobody is said, never passed over.
+        """
+        named, doubts, said = {}, {}, []
+        for what, given in (("extension of {!r}", self.extensions),
+                            ("line of {!r} in the list of times", self.times)):
+            means = identity.match(given, learners)
+            named[what] = {}
+            for written, time in given.items():
+                learner, it = means[written], what.format(written)
+                if learner is None:
+                    near = identity.nearest(written, set(learners) - set(means.values()))
+                    hint = f"; did you mean {near!r}?" if near else "."
+                    said.append(f"The {it} belongs to nobody who has handed in{hint}")
+                    if near:
+                        doubts[near] = f"the {it} may be meant for this learner"
+                elif learner in named[what]:
+                    said.append(f"The {it} is the second one of {learner!r}: keep one.")
+                    doubts[learner] = f"there are two: the {it} is the second"
+                else:
+                    named[what][learner] = time
+        extensions, times = named.values()
+        return replace(self, extensions=extensions, times=times), doubts, said
+
+
 def load(path: Path | str, times: Path | str | None = None) -> Policy:
     """The policy in ``path``. ``times``: a CSV file with the columns learner and submitted (ISO 8601)."""
     path = Path(path)
@@ -136,6 +167,9 @@ def _times(path, zone) -> dict[str, datetime]:
     times = {}
     for number, row in enumerate(rows, 2):
         learner, text, where = row.get("learner"), row.get("submitted"), f"{path.name}, line {number}"
+        if None in row:
+            raise ValueError(f"{where}: there are more cells than in the first line; put a name that has a "
+                             'comma in quotes, "Souza, Ana".')
         if not learner or not text:
             raise ValueError(f"{where}: every line needs the columns learner and submitted.")
         if learner in times:
@@ -144,6 +178,9 @@ def _times(path, zone) -> dict[str, datetime]:
             time = datetime.fromisoformat(text.strip())
         except ValueError:
             raise ValueError(f"{where}: {text!r} is no time such as 2026-03-01T23:59:00+01:00.") from None
+        if not re.search(r"[T ]\d\d", text.strip()):  # Python would read midnight
+            raise ValueError(f"{where}: {text!r} is a date without a time; write such as "
+                             "2026-03-01T23:59:00+01:00.")
         times[learner] = _time(where, "submitted", time, zone)
     return times
 

@@ -15,6 +15,10 @@ from functools import cached_property
 MOST_CELLS, LARGEST_CELL, LARGEST_CODE = 5_000, 200_000, 700_000
 # a JSON of 20 MB can become objects of 1 GB
 MOST_PARTS = {b"{": 300_000, b"[": 300_000, b",": 2_000_000, b'"': 2_000_000}
+NAMED = re.compile(r"""["'](\d\d\.\d{1,3})["']""")
+PASSED = re.compile(r"^✓ (\d\d\.\d{1,3}) ", re.MULTILINE)  # as `cmlib.check.check` prints it
+TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]]', re.DOTALL)  # a text, or the bracket of a list
+OUTPUTS, OPENING = b'"outputs"', re.compile(rb"\s*:\s*\[")
 CHECK = re.compile(r"""check\s*\(\s*(?:id\s*=\s*)?(["'])(\d\d\.\d{1,3})\1""")
 BOUND = r"^[ \t]*(?:(?:async[ \t]+)?def|class)[ \t]+(?P<d>{0})\b|^[ \t]*(?P<v>{0})[ \t]*=(?!=)"
 NAMES = re.compile(BOUND.format(r"[^\W\d]\w*"), re.MULTILINE)
@@ -24,16 +28,25 @@ class NotRead(ValueError):
     """The file holds nothing that can be graded; the text completes "x.ipynb was not read: …"."""
 
 
+class TooLarge(NotRead):
+    """It may be honest work, which a human can still look at."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """One file. cells : of a notebook, in order; answers : {exercise id: its cells} of a
-    ``submission-….json``, else None.
+    """One file.
+
+    cells : of a notebook from top to bottom, or of a kernel as they ran
+    answers : {exercise id: its cells} of the first form of ``submission-….json``, else None
+    passed : the exercises that passed where the file was written, as the file has it
     """
 
     file: str
     modified: float
     cells: tuple[str, ...]
     answers: dict[str, tuple[str, ...]] | None = None
+    passed: frozenset[str] = frozenset()
+    made_by_submit: bool = False
 
     @cached_property
     def ids(self) -> frozenset[str]:
@@ -41,6 +54,11 @@ class Source:
         if self.answers is not None:
             return frozenset(id for id, cells in self.answers.items() if cells)
         return frozenset(match[2] for cell in self.cells for match in CHECK.finditer(cell))
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Exercises whose id stands anywhere in the code, as text."""
+        return self.ids | {match[1] for cell in self.cells for match in NAMED.finditer(cell)}
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -66,20 +84,21 @@ class Source:
         )
 
 
-def read(file: str, modified: float, data: bytes) -> tuple[Source, list[str]]:
-    """(the source, notes on what of it was left out); raises `NotRead`."""
+def read(file: str, modified: float, data: bytes) -> tuple[Source, list[str], list[str]]:
+    """(the source, notes on what is odd in it, notes on code that was left out); raises `NotRead`."""
     notes: list[str] = []
+    cut: list[str] = []
     value = _json(data, notes)
     if not isinstance(value, dict):
         raise NotRead("it is JSON, but neither a notebook nor a submission")
     if isinstance(value.get("format"), str) and value["format"].startswith("cmlib-submission-"):
-        return Source(file, modified, (), _answers(value, notes)), notes
+        return _submitted(file, modified, value, notes, cut), notes, cut
     # nbformat 3 and older
     sheets = value.get("worksheets") if isinstance(value.get("worksheets"), list) else []
     lists = [part.get("cells") for part in (value, *sheets[:MOST_CELLS]) if isinstance(part, dict)]
     if not any(isinstance(cells, list) for cells in lists):
         raise NotRead("it is JSON, but neither a notebook nor a submission")
-    code, odd = [], 0
+    code, odd, passed = [], 0, set()
     for cell in (cell for cells in lists if isinstance(cells, list) for cell in cells):
         if not isinstance(cell, dict):
             odd += 1
@@ -87,27 +106,48 @@ def read(file: str, modified: float, data: bytes) -> tuple[Source, list[str]]:
             text = _text(cell.get("source", cell.get("input")))
             odd += text is None
             code += [] if text is None else [text]
+            passed |= _passed(cell.get("outputs"))
     if odd:
         notes.append(f"{odd} {'cell is' if odd == 1 else 'cells are'} not written as a notebook writes them "
                      "and left out")
-    return Source(file, modified, _capped(code, notes)), notes
+    return Source(file, modified, _capped(code, cut), passed=frozenset(passed)), notes, cut
 
 
-def _answers(value, notes) -> dict[str, tuple[str, ...]]:
-    if value["format"] != "cmlib-submission-1" or not isinstance(value.get("answers"), dict):
-        raise NotRead("it is no submission of the form cmlib-submission-1")
+def _passed(outputs) -> set[str]:
+    """The exercises whose check printed ✓ below a cell."""
+    texts = [_text(one.get("text")) for one in outputs or () if isinstance(one, dict)] \
+        if isinstance(outputs, list) else []
+    return {id for text in texts if text for id in PASSED.findall(text)}
+
+
+def _submitted(file, modified, value, notes, cut) -> Source:
+    answers = value.get("answers")
+    if value["format"] == "cmlib-submission-1" and isinstance(answers, dict):
+        return Source(file, modified, (), _answers(answers, notes, cut), made_by_submit=True)
+    if value["format"] != "cmlib-submission-2" or not isinstance(value.get("cells"), list):
+        raise NotRead("it is no submission of the form cmlib-submission-1 or -2")
+    cells = [_text(cell) for cell in value["cells"]]
+    passed = value.get("passed") if isinstance(value.get("passed"), list) else []
+    if None in cells:
+        notes.append("some cells are no text and left out")
+    whole = _capped([cell for cell in cells if cell is not None], cut)
+    claimed = frozenset(id for id in passed if isinstance(id, str))
+    return Source(file, modified, whole, passed=claimed, made_by_submit=True)
+
+
+def _answers(given, notes, cut) -> dict[str, tuple[str, ...]]:
     out = {}
-    for id, answer in list(value["answers"].items())[:1000]:
+    for id, answer in list(given.items())[:1000]:
         cells = answer.get("cells") if isinstance(answer, dict) else None
         cells = [_text(cell) for cell in cells] if isinstance(cells, list) else [None]
         if None in cells or not re.fullmatch(r"\d\d\.\d{1,3}", id, re.ASCII):
             notes.append(f"the answer to {id[:20]!r} is not a list of cells and left out")
         else:
-            out[id] = _capped(cells, notes)
+            out[id] = _capped(cells, cut)
     return out
 
 
-def _capped(cells: list[str], notes: list[str]) -> tuple[str, ...]:
+def _capped(cells: list[str], cut: list[str]) -> tuple[str, ...]:
     out, left = [], LARGEST_CODE
     for cell in cells[:MOST_CELLS]:
         size = len(json.dumps(cell)) if len(cell) <= LARGEST_CELL else LARGEST_CODE
@@ -115,8 +155,8 @@ def _capped(cells: list[str], notes: list[str]) -> tuple[str, ...]:
             out.append(cell)
             left -= size
     if len(out) < len(cells):
-        notes.append(f"{len(cells) - len(out)} of {len(cells)} code cells are too long, or too many, and "
-                     "left out")
+        cut.append(f"{len(cells) - len(out)} of {len(cells)} code cells are too long, or too many, and left "
+                   f"out (at most {LARGEST_CELL // 1000} KB a cell and {LARGEST_CODE // 1000} KB together)")
     return tuple(out)
 
 
@@ -138,8 +178,14 @@ def _json(data: bytes, notes: list[str]):
     except UnicodeDecodeError:
         text = data.decode(encoding, "replace")
         notes.append("some characters are not UTF-8 and read as �")
-    if _has_too_many_parts(data if encoding.startswith("utf-8") else text.encode("utf-8", "replace")):
-        raise NotRead("it is JSON of far too many parts for a notebook")
+    plain = data if encoding.startswith("utf-8") else text.encode("utf-8", "replace")
+    if _has_too_many_parts(plain):  # of a plot, perhaps: only the code is wanted
+        code = _without_outputs(plain)
+        if _has_too_many_parts(code):
+            kind = TooLarge if len(code) < len(plain) else NotRead
+            raise kind("it is JSON of far too many parts for a notebook, even without its outputs")
+        plain = code
+        text = plain.decode("utf-8-sig", "replace")
     try:
         return json.loads(text, parse_int=_integer, strict=False)
     except json.JSONDecodeError as error:
@@ -160,3 +206,19 @@ def _has_too_many_parts(data: bytes) -> bool:
         return False
     data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     return data.count(b'"') > MOST_PARTS[b'"'] or exceeds(re.sub(rb'"[^"]*"', b"", data))
+
+
+def _without_outputs(data: bytes) -> bytes:
+    """JSON in which every list that is called outputs is empty; found by its brackets, nothing is built."""
+    kept, start, depth, inside = [], 0, 0, False
+    for token in TOKEN.finditer(data):
+        if inside:
+            depth += {b"[": 1, b"]": -1}.get(token[0], 0)
+            if depth == 0:
+                start, inside = token.start(), False
+        elif token[0] == OUTPUTS:
+            opening = OPENING.match(data, token.end())
+            if opening:
+                kept.append(data[start:opening.end()])
+                inside = True
+    return data if inside else b"".join([*kept, data[start:]])

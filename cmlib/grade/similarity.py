@@ -166,20 +166,46 @@ def pairs(
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"The threshold is a share above 0 and up to 1; got {threshold!r}.")
-    classes: dict[str, dict[str, frozenset[int]]] = defaultdict(dict)
-    for record in records:
-        for id, numbers in record["fingerprints"].items():
-            classes[id][record["learner"]] = frozenset(numbers) - (given or {}).get(id, frozenset())
+    classes = _classes(records, given)
     found = (pair for id in sorted(classes) for pair in _similar(id, classes[id], threshold))
     return heapq.nsmallest(most, found, key=lambda pair: (-pair[3], pair[2], pair[0], pair[1]))
 
 
+def crowds(
+    records: Iterable[Mapping], given: Mapping[str, set[int]] | None = None
+) -> list[tuple[str, int, int]]:
+    """(exercise, answers, learners) where answers have too little of their own left to be compared, because
+    so many have the same: `pairs` is silent about them, and that is no sign of independent work.
+    """
+    out = []
+    for id, answers in sorted(_classes(records, given).items()):
+        common = _common(answers)
+        lost = [one for one in answers.values() if len(one) >= FEWEST > len(one - common)]
+        out += [(id, len(lost), len(answers))] if lost else []
+    return out
+
+
+def _classes(records, given) -> dict[str, dict[str, frozenset[int]]]:
+    classes: dict[str, dict[str, frozenset[int]]] = defaultdict(dict)
+    for record in records:
+        for id, numbers in record["fingerprints"].items():
+            classes[id][record["learner"]] = frozenset(numbers) - (given or {}).get(id, frozenset())
+    return classes
+
+
+def _common(answers: Mapping[str, frozenset[int]]) -> set[int]:
+    """What more than half of the class has, or more than 200 learners."""
+    holders = Counter(itertools.chain.from_iterable(answers.values()))
+    return {number for number, count in holders.items() if count > min(MANY, max(FEW, len(answers) / 2))}
+
+
 def _similar(id, answers, threshold) -> Iterator[tuple[str, str, str, float]]:
     holders = Counter(itertools.chain.from_iterable(answers.values()))
-    common = {number for number, count in holders.items() if count > min(MANY, max(FEW, len(answers) / 2))}
+    common = _common(answers)
     groups = defaultdict(list)  # learners with one and the same set are compared once
     for learner in sorted(answers):
-        if len(rest := answers[learner] - common) >= FEWEST:
+        rest = answers[learner] - common
+        if len(rest) >= FEWEST:
             groups[rest].append(learner)
     seen: dict[int, list[frozenset]] = defaultdict(list)
     for one, learners in groups.items():

@@ -15,6 +15,7 @@ import ast
 import builtins
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 
 from cmlib.grade.cells import loads, parse
 
@@ -43,6 +44,30 @@ def statements(cells: list[str], name: str, id: str) -> list[tuple[int, ast.stmt
     Raises `NotFound` or `Unreadable`. The trees are shared between calls: do not change them.
     """
     return _Slice(cells, name, id).collect()
+
+
+def everything(
+    cells: list[str], name: str, id: str, given: Iterable[str] = ()
+) -> tuple[list[tuple[int, ast.stmt]], bool]:
+    """(all statements down to the check of ``id`` and what comes too late for it, True), or (all that there
+    are, False) where no check names the answer.
+
+    For what a slice cannot see: objects that a call changes, ``global``, a registry. Of ``given``, the cells
+    of the lesson as handed out, only what the learner's statements need is kept: its experiments take long,
+    and change nothing of the learner's. Raises `Unreadable`.
+    """
+    known = {ast.dump(one.node) for text in given for one in parse(text)[0]}
+    try:
+        found = _Slice(cells, name, id)
+    except NotFound:
+        flat = [(cell, one.node) for cell, text in enumerate(cells) for one in parse(text)[0]]
+        defines = ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef
+        own = [(c, node) for c, node in flat if isinstance(node, defines) or ast.dump(node) not in known]
+        return own, False
+    if not found.has_check:
+        found.anchor = len(found.flat) - 1
+    beside = [p for p in range(found.anchor + 1) if ast.dump(found.flat[p][1].node) not in known]
+    return found.collect(beside), found.has_check
 
 
 def answered(cells: list[str], name: str, id: str) -> bool:
@@ -79,6 +104,7 @@ class _Slice:
             for checked, argument in one.checks
             if checked == id
         ]
+        self.has_check = bool(checks)
         for self.anchor, self.argument in reversed(checks):
             if not self._is_open(self.argument, self.anchor):
                 break
@@ -169,7 +195,7 @@ class _Slice:
                 break
         return out if binders else []
 
-    def collect(self):
+    def collect(self, beside=()):
         todo, seen, steps = [], set(), 0
 
         def need(name, upto):
@@ -186,6 +212,7 @@ class _Slice:
                 self._blame(name)
             todo.extend((p, upto) for p in places)
 
+        todo += [(p, self.anchor) for p in beside]
         todo += [(p, self.anchor) for p, (_, one) in enumerate(self.flat) if one.is_always_kept]
         now, later = loads(ast.fix_missing_locations(ast.Expr(self.argument)))
         for name in now + later:

@@ -11,22 +11,20 @@ import os
 import re
 import stat
 import threading
-import unicodedata
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from cmlib.grade.reading import NotRead, Source, read
+from cmlib.grade.identity import CANVAS, MOODLE, PLAIN, Identity, clash, identify
+from cmlib.grade.reading import NotRead, Source, TooLarge, read
 
-LARGEST_FILE, MOST_CODE = 20_000_000, 3_000_000  # bytes of a file; characters of code of one learner
+# bytes of a file, outputs and all, and of one learner's files; characters of one learner's code
+LARGEST_FILE, MOST_BYTES, MOST_CODE = 50_000_000, 150_000_000, 3_000_000
 MOST_FILES, MOST_ENTRIES, DEEPEST, MOST_NOTES = 200, 10_000, 20, 20
-# Full Name_12345_assignsubmission_file_
-MOODLE = re.compile(r"(.*_\d+)_assignsubmission_(?:file|onlinetext)", re.DOTALL)
-CANVAS = re.compile(r"(.+?)(?:_LATE)?_(\d+)_(\d+)_.+", re.DOTALL)  # name_LATE_12345_678_original.ipynb
-OWN = re.compile(r"submission-\d\d(?:_\d\d)*-(?=.)")  # as cmlib.submit() calls its files
 # not printable for Python, but part of names: a hard space, the joiners of Persian and of emoji
 WRITTEN = "\u00a0\u200c\u200d"
-_one_at_a_time = threading.Lock()  # a file of 20 MB takes some 100 MB while it is parsed
+_one_at_a_time = threading.Lock()  # a file of 50 MB takes some 200 MB while it is parsed
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,22 @@ class File:
 
 @dataclass(frozen=True)
 class Submission:
-    """What one learner handed in. ``contents`` are the files that are read; ``found`` the notes of the search
-    for them.
+    """What one learner handed in.
+
+    contents : the files that are read
+    found : the notes of the search for them; unopened : those among them on what the system kept closed
+    doubts : sentences on whose work this is, which a human has to settle
+    id, system : as in `cmlib.grade.identity.Identity`; an id only where the whole folder is one platform's
     """
 
     learner: str
     contents: tuple[File, ...]
     modified: float
     found: tuple[str, ...] = ()
+    unopened: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    id: str = ""
+    system: str = PLAIN
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -75,14 +81,18 @@ class Submission:
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence for everything that could not be read."""
-        notes = (*self.found, *_content(self)[1])
+        notes = (*self.doubts, *self.found, *_content(self)[1])
         more = len(notes) - MOST_NOTES
         return notes if more <= 0 else (*notes[:MOST_NOTES], f"There are {more} more notes of this kind.")
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Those notes which are no fault of the learner: the system would not let the grader read a file."""
-        return _content(self)[2]
+        """The notes on what the grader could not open, or would not read: no fault of the learner."""
+        return (*self.unopened, *_content(self)[2])
+
+    def passed(self, id: str) -> bool:
+        """Whether some file says that the answer passed on the learner's machine: a claim, no proof."""
+        return any(id in source.passed for source in self.sources)
 
     def cells(self, id: str, name: str) -> list[str]:
         """The code cells in which ``name``, the answer to exercise ``id``, is to be looked for; none where no
@@ -93,6 +103,8 @@ class Submission:
         able = [s for s in self.sources if id in s.ids]
         if not able:  # the check was deleted; but a name alone says nothing in another lesson's notebook
             able = [s for s in self.sources if name in s.names and {i[:2] for i in s.ids} <= {id[:2]}]
+        if not able:  # or called in some other way, such as for id, answer in ANSWERS.items()
+            able = [s for s in self.sources if id in s.named]
         if len(able) > 1:
             able.sort(key=lambda s: not s.looks_answered(id, name))
         return able[0].cells_of(id) if able else []
@@ -106,52 +118,61 @@ def collect(folder: Path) -> list[Submission]:
     """
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"{folder} is not a folder of submissions.")
-    found: dict[str, tuple[list[File], list[str], list[float]]] = {}
+    groups: dict[str, list[tuple[os.DirEntry, Identity]]] = defaultdict(list)
     with os.scandir(folder) as entries:
-        entries = sorted(entries, key=lambda e: os.fsencode(e.name))
-    for entry in entries:
-        if not _hidden(entry.name):
-            files, notes, times = found.setdefault(_learner(entry), ([], [], []))
-            _search(entry, files, notes)
-            times.append(_modified(entry))
-    out = []
-    for learner, (files, notes, times) in sorted(found.items()):
-        if len(files) > MOST_FILES:
-            notes.append(f"Only the first {MOST_FILES} of {len(files)} files were read.")
-        if not files and not notes:
-            notes.append("Nothing was handed in: there is no file.")
-        files = files[:MOST_FILES]
-        out.append(
-            Submission(
-                learner, tuple(files), max((f.modified for f in files), default=max(times)), tuple(notes)
-            )
-        )
-    return out
+        for entry in sorted(entries, key=lambda e: os.fsencode(e.name)):
+            if not _hidden(entry.name):
+                who = identify(shown(entry.name), entry.is_dir(follow_symlinks=False))
+                groups[who.learner].append((entry, who))
+    systems = {who.system for group in groups.values() for _, who in group}
+    believed = systems in ({CANVAS}, {MOODLE})  # else whoever chose a name chose a number, too
+    return [_submission(learner, groups[learner], believed) for learner in sorted(groups)]
 
 
-def _learner(entry) -> str:
-    name = unicodedata.normalize("NFC", _shown(entry.name))
-    if match := MOODLE.match(name):
-        return match[1]
-    if entry.is_dir(follow_symlinks=False):
-        return name
-    if match := CANVAS.fullmatch(name):
-        return f"{match[1]}_{match[2]}"
-    stem = re.sub(r"(?i)(\.ipynb|\.json|\.txt)+$", "", name) or name
-    stem = stem if stem != name else Path(name).stem
-    return OWN.sub("", stem, count=1)
+def _submission(learner: str, group: list[tuple[os.DirEntry, Identity]], believed: bool) -> Submission:
+    files, notes, unopened = [], [], []
+    for entry, _ in group:
+        _search(entry, files, notes, unopened)
+    if len(files) > MOST_FILES:
+        notes.append(f"Only the first {MOST_FILES} of {len(files)} files were read.")
+    if not files and not notes and not unopened:
+        notes.append("Nothing was handed in: there is no file.")
+    files = files[:MOST_FILES]
+    newest = max((f.modified for f in files), default=max(_modified(entry) for entry, _ in group))
+    names, who = [shown(entry.name) for entry, _ in group], [who for _, who in group]
+    doubts = (clash(names, who), *(_of_several(name, files) for name in names))
+    return Submission(
+        learner,
+        tuple(files),
+        newest,
+        found=(*notes, *unopened),
+        unopened=tuple(unopened),
+        doubts=tuple(filter(None, doubts)),
+        id=who[0].id if believed else "",
+        system=who[0].system,
+    )
 
 
-def _search(top, files: list[File], notes: list[str]) -> None:
+def _of_several(name: str, files: list[File]) -> str:
+    """The sentence where a folder is no learner's but holds those of a whole class, one level too deep."""
+    inner = {f.shown.split("/")[1] for f in files if f.shown.startswith(f"{name}/")}
+    people = {(who.learner, who.system) for one in inner if (who := identify(one, False)).system}
+    if len(people) < 2:
+        return ""
+    return (f"{name} holds what {min(people)[1]} calls the work of {len(people)} learners: if so, give "
+            "that folder to the command.")
+
+
+def _search(top, files: list[File], notes: list[str], unopened: list[str]) -> None:
     """Every file of one learner, in the order of names, however deep."""
     found, unread, entries = [], [], 0
     todo = [(top, top.name, 0)]
     while todo:
         entry, path, depth = todo.pop()
-        shown = _shown(path)
+        place = shown(path)
         entries += 1
         if entries > MOST_ENTRIES:
-            notes.append(f"Nothing in {_shown(top.name)} was read: it holds more than {MOST_ENTRIES} files "
+            notes.append(f"Nothing in {shown(top.name)} was read: it holds more than {MOST_ENTRIES} files "
                          "and folders.")
             return
         try:
@@ -164,9 +185,9 @@ def _search(top, files: list[File], notes: list[str]) -> None:
                         if not _hidden(e.name)
                     ]
             elif stat.S_ISREG(kind) and _is_candidate(entry.name):
-                found.append(File(entry.path, shown, _modified(entry)))
+                found.append(File(entry.path, place, _modified(entry)))
             elif stat.S_ISREG(kind):
-                unread.append(shown)
+                unread.append(place)
             else:
                 what = (
                     "a link"
@@ -175,9 +196,9 @@ def _search(top, files: list[File], notes: list[str]) -> None:
                     if stat.S_ISDIR(kind)
                     else "not a plain file"
                 )
-                notes.append(f"{shown} is {what} and was not read.")
+                notes.append(f"{place} is {what} and was not read.")
         except OSError as error:
-            notes.append(f"{shown} could not be read: {error.strerror or type(error).__name__}.")
+            unopened.append(f"{place} could not be read: {error.strerror or type(error).__name__}.")
     files += sorted(found, key=lambda f: f.shown)
     notes.sort()
     if unread:
@@ -204,7 +225,7 @@ def _modified(entry) -> float:
         return 0.0
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """Text that can be printed and stored: bytes that are no UTF-8 as \\xff, control characters as \\n."""
     name = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(
@@ -215,22 +236,28 @@ def _shown(name: str) -> str:
 @lru_cache(maxsize=2 * (os.cpu_count() or 1) + 8)
 def _content(submission: Submission) -> tuple[tuple[Source, ...], tuple[str, ...], tuple[str, ...]]:
     """(sources, notes, faults). Few are kept: a class of thousands must fit into memory."""
-    sources, notes, faults, left = [], [], [], MOST_CODE
+    sources, notes, faults, left, unread = [], [], [], MOST_CODE, MOST_BYTES
     for file in submission.contents:
         try:
             with _one_at_a_time:
-                source, remarks = read(file.shown, file.modified, _bytes(file.path))
+                data = _bytes(file.path)
+                unread -= len(data)
+                if unread < 0:
+                    raise TooLarge(f"all files together are larger than {MOST_BYTES // 1_000_000} MB")
+                source, remarks, cut = read(file.shown, file.modified, data)
             left -= source.size
             if left < 0:
-                raise NotRead("there is too much code in all files together")
+                raise TooLarge("there is too much code in all files together")
             sources.append(source)
-            notes += [f"In {file.shown}, {remark}." for remark in remarks]
+            notes += [f"In {file.shown}, {remark}." for remark in (*remarks, *cut)]
+            faults += [f"In {file.shown}, {remark}." for remark in cut]
         except NotRead as problem:
             notes.append(f"{file.shown} was not read: {problem}.")
+            faults += notes[-1:] if isinstance(problem, TooLarge) else []
         except OSError as error:
             notes.append(f"{file.shown} could not be read: {error.strerror or type(error).__name__}.")
             faults.append(notes[-1])
-    sources.sort(key=lambda s: (s.modified // 60, s.answers is not None, _natural(s.file)), reverse=True)
+    sources.sort(key=lambda s: (s.modified // 60, s.made_by_submit, _natural(s.file)), reverse=True)
     return tuple(sources), tuple(notes), tuple(faults)
 
 
@@ -252,5 +279,5 @@ def _bytes(path: str) -> bytes:
             raise NotRead("it is not a plain file")
         data = file.read(LARGEST_FILE + 1) if about.st_size <= LARGEST_FILE else None
     if data is None or len(data) > LARGEST_FILE:
-        raise NotRead(f"it is larger than {LARGEST_FILE // 1_000_000} MB")
+        raise TooLarge(f"it is larger than {LARGEST_FILE // 1_000_000} MB")
     return data

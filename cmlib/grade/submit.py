@@ -15,13 +15,13 @@ from pathlib import Path
 
 from cmlib.check import exercises, lessons
 from cmlib.check.records import load, path, write_atomically
-from cmlib.grade.reading import CHECK
-from cmlib.grade.slicing import Unreadable, answered, needed
+from cmlib.grade.reading import CHECK, LARGEST_CODE, NAMED
+from cmlib.grade.slicing import Unreadable, answered
 
 
 def submit(learner: str | None = None, folder: Path | str = ".") -> None:
-    """Write ``submission-<lessons>-<learner>.json`` with the cells that the answered exercises need, and say
-    what it holds.
+    """Write ``submission-<lessons>-<learner>.json`` with every cell that ran, and say which exercises it
+    answers.
 
     learner : a name for the file (graders go by what the learning platform says); without one, a random but
         lasting one
@@ -38,7 +38,7 @@ def submit(learner: str | None = None, folder: Path | str = ".") -> None:
         print("cmlib.submit() takes the cells of a running notebook: call it in the last cell of a lesson, "
               "in JupyterLab or on Colab.")
         return
-    tried = {match[2] for cell in cells for match in CHECK.finditer(cell)}
+    tried = {match[1] for cell in cells for match in NAMED.finditer(cell)}
     numbers = [number for number in lessons() if any(id.startswith(number + ".") for id in tried)]
     wanted = [exercise for number in numbers for exercise in exercises(number)]
     answers, remarks = _answers(cells, wanted)
@@ -46,24 +46,28 @@ def submit(learner: str | None = None, folder: Path | str = ".") -> None:
         print("Nothing to hand in: no answered exercise has run in this kernel. Run the cells with your "
               "answers, then this one again.")
         return
+    kept, cut = _fitting(cells)
     name = _file_name(learner) or _lasting_name()
     target = folder / f"submission-{'_'.join(numbers)}-{name}.json"
+    done = load()
     write_atomically(
         target,
         json.dumps(
             {
-                "format": "cmlib-submission-1",
+                "format": "cmlib-submission-2",
                 "learner": learner or name,
                 "lessons": numbers,
                 "made": datetime.now(UTC).isoformat(timespec="seconds"),
-                "answers": {id: {"cells": c} for id, c in answers.items()},
+                "answers": answers,
+                "passed": [id for id in answers if done.get(id, {}).get("passed")],
+                "cells": kept,
             },
             indent=1,
         ),
     )
     missing = _missing([e.id for e in wanted if e.id not in answers])
     print(f"{target.name}: {len(answers)} of {len(wanted)} exercises "
-          f"({', '.join(answers)}){missing}.{remarks}")
+          f"({', '.join(answers)}){missing}.{remarks}{cut}")
     if "google.colab" in sys.modules:
         from google.colab import files
 
@@ -75,20 +79,46 @@ def _history() -> list[str] | None:
     from IPython import get_ipython
 
     shell = get_ipython()
-    return None if shell is None else [str(cell) for cell in shell.history_manager.input_hist_raw]
+    ran = [] if shell is None else shell.history_manager.input_hist_raw
+    return None if shell is None else [str(cell) for cell in ran if str(cell).strip()]
 
 
-def _answers(cells, wanted) -> tuple[dict[str, list[str]], str]:
-    """({id: cells}, remarks on answers that are handed in although a cell of theirs is not Python)."""
-    answers, remarks = {}, ""
+def _answers(cells, wanted) -> tuple[list[str], str]:
+    """(ids, remarks on answers that are handed in although a cell of theirs is not Python)."""
+    answers, remarks = [], ""
     for exercise in wanted:
         try:
-            if answered(cells, exercise.name, exercise.id):
-                answers[exercise.id] = [cells[i] for i in needed(cells, exercise.name, exercise.id)]
+            there = answered(cells, exercise.name, exercise.id) or _is_called_otherwise(cells, exercise.id)
         except Unreadable as problem:
-            answers[exercise.id] = cells  # the grader will then say the same
+            there = True  # the grader will then say the same
             remarks += f" In {exercise.id}: {problem}"
+        answers += [exercise.id] if there else []
     return answers, remarks
+
+
+def _is_called_otherwise(cells, id) -> bool:
+    """Whether check got the answer in a way that cannot be read off the text, as in a loop."""
+    named = any(match[1] == id for cell in cells for match in NAMED.finditer(cell))
+    checked = any(match[2] == id for cell in cells for match in CHECK.finditer(cell))
+    return named and not checked and load().get(id, {}).get("passed", False)
+
+
+def _fitting(cells: list[str]) -> tuple[list[str], str]:
+    """(all cells, or where a grader would not take so many, the last run of each; what is said of that)."""
+    if _size(cells) <= LARGEST_CODE:
+        return cells, ""
+    last = list(reversed(dict.fromkeys(reversed(cells))))
+    dropped = len(cells)
+    while _size(last) > LARGEST_CODE:
+        last.pop(0)
+    most = LARGEST_CODE // 1000
+    return last, (f" More has run than a submission may hold ({most} KB): of {dropped} cells it has the last "
+                  f"{len(last)} that differ. Restart the kernel, run the lesson once from top to bottom, and "
+                  "submit again.")
+
+
+def _size(cells) -> int:
+    return sum(len(json.dumps(cell)) for cell in cells)
 
 
 def _missing(ids: list[str]) -> str:
@@ -108,7 +138,8 @@ def _lasting_name() -> str:
     """Eight random letters, kept beside the progress: a second submission replaces the first."""
     keep = path().with_name("submission-name.txt")
     with suppress(OSError, ValueError):
-        if re.fullmatch("[0-9a-f]{8}", known := keep.read_text("utf-8").strip()):
+        known = keep.read_text("utf-8").strip()
+        if re.fullmatch("[0-9a-f]{8}", known):
             return known
     name = secrets.token_hex(4)
     with suppress(OSError):  # then the next submission has another name, and the file says so

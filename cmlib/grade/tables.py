@@ -11,11 +11,13 @@ import html
 import io
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PERSON = ("learner", "name", "id", "sis_user_id", "login", "section", "email")  # the columns of a roster
+UNIQUE = {"id", "sis_user_id", "login", "email"}  # each of one person alone
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 READ_ONLY = (
     "Current Score",
@@ -32,7 +34,10 @@ READ_ONLY = (
 
 @dataclass(frozen=True)
 class Row:
-    """page : the stem of the record's file; factor and final : None where a human has to decide first."""
+    """page : the stem of the record's file; factor and final : None where a human has to decide first.
+
+    id : the number by which the platform knows the learner, of the roster where there is one
+    """
 
     learner: str
     page: str
@@ -44,6 +49,8 @@ class Row:
     factor: float | None = 1.0
     notes: tuple[str, ...] = ()
     person: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""
+    files: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -52,7 +59,8 @@ class Row:
     @property
     def plain(self) -> str:
         """The name without the number."""
-        return self.person.get("name") or re.sub(r"_\d{1,18}$", "", self.learner) or self.learner
+        without = self.learner.removesuffix(f"_{self.id}") if self.id else ""
+        return self.person.get("name") or without or self.learner
 
     @property
     def final(self) -> float | None:
@@ -63,12 +71,13 @@ class Row:
         )
 
     @property
-    def number(self) -> str:
-        """The number with which an LMS ends the names of what it hands out: of the user (Canvas) or the
-        participant (Moodle).
-        """
-        found = re.search(r"_(\d{1,18})$", self.learner)
-        return found[1] if found else ""
+    def in_canvas(self) -> bool:
+        """Whether Canvas can know whom the row means."""
+        return bool(self.id or self.person.get("sis_user_id") or self.person.get("login"))
+
+    @property
+    def in_moodle(self) -> bool:
+        return bool(self.id or self.person.get("email"))
 
 
 def roster(path: Path | str | None) -> dict[str, dict[str, str]]:
@@ -91,14 +100,21 @@ def roster(path: Path | str | None) -> dict[str, dict[str, str]]:
     if "learner" not in columns:
         raise ValueError(f"{path.name} has no column learner, which holds the names as they stand in "
                          "grades.csv.")
+    seen: dict[tuple[str, str], str] = {}
     for number, row in enumerate(rows, 2):
-        learner = row.get("learner")
+        learner = unicodedata.normalize("NFC", (row.get("learner") or "").strip())
         if not learner or "" in row:
             raise ValueError(f"{path.name}, line {number}: the line has no learner, or more cells than the "
                              "first line.")
         if learner in people:
             raise ValueError(f"{path.name}, line {number}: {learner!r} stands there twice.")
         people[learner] = {column: (row[column] or "").strip() for column in columns}
+        for column in UNIQUE & people[learner].keys():
+            value = people[learner][column]
+            other = seen.setdefault((column, value.casefold()), learner)
+            if value and other != learner:
+                raise ValueError(f"{path.name}, line {number}: the {column} {value!r} stands there twice, "
+                                 f"for {other!r} and for {learner!r}.")
     return people
 
 
@@ -161,7 +177,7 @@ def reasons(row: Row) -> list[str]:
 
 def canvas(rows: list[Row], of: float, assignment: str) -> str:
     """For Grades → Import in Canvas. Learners for whom a human has to decide are left out: an empty cell
-    would delete a mark given by hand.
+    would delete a mark given by hand. So is whom Canvas does not know: it would go by the name alone.
 
     assignment : the title of the column; ``Lessons 01-03 (4711)`` names the assignment 4711, a new title
         makes a new one.
@@ -173,14 +189,14 @@ def canvas(rows: list[Row], of: float, assignment: str) -> str:
     lines = [
         [
             _student(r.name),
-            r.person.get("id") or r.number,
+            r.id,
             r.person.get("sis_user_id", ""),
             r.person.get("login", ""),
             r.person.get("section", ""),
             r.final,
         ]
         for r in rows
-        if r.final is not None
+        if r.final is not None and r.in_canvas
     ]
     return table(header, [["Points Possible", "", "", "", "", of], *lines])
 
@@ -206,22 +222,14 @@ def moodle(rows: list[Row], of: float) -> str:
         "Last modified (grade)",
         "Feedback comments",
     ]
-    return table(
-        header,
-        [
-            [
-                f"Participant {number}" if (number := r.person.get("id") or r.number) else "",
-                r.name,
-                r.person.get("email", ""),
-                r.final,
-                of,
-                "",
-                html.escape(feedback(r), quote=False),
-            ]
-            for r in rows
-            if r.final is not None
-        ],
-    )
+    lines = []
+    for r in rows:
+        if r.final is None or not r.in_moodle:
+            continue
+        participant = f"Participant {r.id}" if r.id else ""
+        comment = html.escape(feedback(r), quote=False)
+        lines.append([participant, r.name, r.person.get("email", ""), r.final, of, "", comment])
+    return table(header, lines)
 
 
 def feedback(row: Row) -> str:
@@ -231,3 +239,21 @@ def feedback(row: Row) -> str:
         for id, e in row.exercises.items()
     ]
     return " ".join(filter(None, (*told, row.late, *row.notes)))
+
+
+def doubled(rows: list[Row]) -> list[str]:
+    """One sentence for every number that two learners have: points must not go to either by chance."""
+    holders = defaultdict(list)
+    for row in rows:
+        holders[row.id].append(row)
+    return [
+        f"canvas.csv and moodle.csv were not written: {' and '.join(map(_with_files, holders[id]))} have the "
+        f"same number, {id}. Find out whose it is, and give --roster, whose numbers count alone."
+        for id in sorted(holders)
+        if id and len(holders[id]) > 1
+    ]
+
+
+def _with_files(row: Row) -> str:
+    more = ", …" if len(row.files) > 2 else ""
+    return f"{row.learner!r} ({', '.join(row.files[:2])}{more})"

@@ -42,7 +42,8 @@ class Wall:
         """The command of a worker; it speaks over its standard input (and output, where not nested)."""
         uid = self._uid(slot) if os.getuid() == 0 else 0
         place = str(files) if self.name == "user" else PLACE
-        run = f"import runpy, sys; sys.path.insert(0, {place!r}); runpy.run_module('cmlib.grade.worker', run_name='__main__')"
+        run = (f"import runpy, sys; sys.path.insert(0, {place!r}); "
+               "runpy.run_module('cmlib.grade.worker', run_name='__main__')")
         # -s and -P keep every other folder out; -I would also ignore PYTHONHASHSEED, and sets would differ
         # from run to run
         worker = [
@@ -103,6 +104,8 @@ def _bubblewrap(files, limits, worker):
         "--unshare-net",
         "--unshare-ipc",
         "--unshare-uts",
+        "--hostname",
+        "box",
         "--unshare-cgroup-try",
         *as_root,
         "--die-with-parent",
@@ -168,15 +171,13 @@ def choose(trust: bool = False) -> Wall:
     if trust and os.getuid() == 0:
         if _as_user(inside.FIRST_UID, "test", "-r", os.__file__).returncode:
             raise NoWall(f"Another user cannot read the Python of this environment, {sys.base_prefix}: make "
-                         "the environment with one that "
-                         "all can read, such as /usr/bin/python3. Better: `apt install bubblewrap`, which "
-                         "does not need it.")
+                         "the environment with one that all can read, such as /usr/bin/python3. Better: `apt "
+                         "install bubblewrap`, which does not need it.")
         return Wall("user", nested=False)
-    hint = "install it with `apt install bubblewrap`; where AppArmor forbids it (Ubuntu 24.04), allow user namespaces for /usr/bin/bwrap"
     raise NoWall(f"No safe wall for learners' code can be built here: {'; '.join(why)}. The best is "
-                 f"bubblewrap: {hint}. "
-                 "With --i-trust-these-students, and as root, answers run as another user, who can read "
-                 "files and use the network.")
+                 "bubblewrap: install it with `apt install bubblewrap`; where AppArmor forbids it (Ubuntu "
+                 "24.04), allow user namespaces for /usr/bin/bwrap. With --i-trust-these-students, and as "
+                 "root, answers run as another user, who can read files and use the network.")
 
 
 def _bubblewrap_problem() -> str:

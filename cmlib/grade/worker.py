@@ -87,7 +87,8 @@ def serve_one_learner(limits: dict) -> None:
 def _watch(child: int, grader: int) -> int:
     """How the child ended; when the grader hangs up, whether killed or done with it, everything ends here."""
     both = select.poll()
-    both.register(ended := os.pidfd_open(child), select.POLLIN)
+    ended = os.pidfd_open(child)
+    both.register(ended, select.POLLIN)
     both.register(grader, 0)  # only that it hangs up: what it sends is for the child
     if any(descriptor == grader for descriptor, _ in both.poll()):
         os.kill(child, signal.SIGKILL)

@@ -15,8 +15,10 @@ from pathlib import Path
 from textwrap import dedent, indent
 
 HOST_SOCKET = f"\0cmlib-hostile-suite-{os.getpid()}"  # an abstract socket on which the test listens, outside
+TYPE = "another type than the exercise asks for"
 PRELUDE = """\
-import builtins, ctypes, gc, importlib, inspect, json, locale, os, re, resource, signal, socket, struct, subprocess, sys, threading, time
+import builtins, ctypes, gc, importlib, inspect, json, locale, os, re, resource, signal, socket, struct
+import subprocess, sys, threading, time
 import numpy as np, torch
 from cmlib.grade import frames
 libc = ctypes.CDLL(None, use_errno=True)
@@ -47,23 +49,24 @@ class Hostile:
     most: float = 0.0
     says: str = ""
     sure: bool = True  # else it may also earn less: it disturbs itself
+    human: bool = False  # it asks for what is not there, or claims to have passed, as honest work may
+    claims: bool = False  # whether the notebook shows that the check was passed
 
 
-def body(name, text, most=0.0, says="", sure=True):
-    return Hostile(
-        name, "def ANSWER(logits, labels):\n" + indent(dedent(text).strip("\n"), "    "), most, says, sure
-    )
+def body(name, text, most=0.0, says="", sure=True, human=False):
+    code = "def ANSWER(logits, labels):\n" + indent(dedent(text).strip("\n"), "    ")
+    return Hostile(name, code, most, says, sure, human)
 
 
-def cell(name, text, most=0.0, says=""):
-    return Hostile(name, dedent(text).strip("\n"), most, says)
+def cell(name, text, most=0.0, says="", human=False):
+    return Hostile(name, dedent(text).strip("\n"), most, says, human=human)
 
 
 ENDINGS = [
     body("endless loop", "while True: pass", says="takes longer than"),
     cell(
         "endless loop at import",
-        "x = [0 for _ in iter(int, 1)]\ndef ANSWER(logits, labels): return x",
+        "x = [0 for _ in iter(int, 1) if 0]\ndef ANSWER(logits, labels): return x",
         says="takes longer than",
     ),
     body("endless sleep", "time.sleep(10 ** 6)", says="takes longer than"),
@@ -132,7 +135,7 @@ ENDINGS = [
     body(
         "exception with a secret name",
         "raise type('P4SSED' * 99, (Exception,), {})",
-        says="an exception of its own",
+        says="raises an exception",
     ),
     body(
         "exception in a hurry",
@@ -242,7 +245,8 @@ REACHING = [
     body(
         "mounts and chroots",
         """
-        assert libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) == -1 and libc.mount(b"/", b"/tmp", None, 4096, None) == -1
+        assert libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) == -1
+        assert libc.mount(b"/", b"/tmp", None, 4096, None) == -1
         assert libc.umount2(b"/proc", 2) == -1 and libc.chroot(b"/tmp") == -1
         return right(logits, labels)""",
         2.0,
@@ -256,7 +260,8 @@ REACHING = [
     body(
         "writes to the system",
         """
-        for place in ("/", "/usr/x", "/box/x", "/box/cmlib/grade/frames.py", "/dev/x", "/proc/x", sys.prefix + "/x", torch.__file__):
+        own = sys.prefix + "/x", torch.__file__
+        for place in ("/", "/usr/x", "/box/x", "/box/cmlib/grade/frames.py", "/dev/x", "/proc/x", *own):
             assert tell(lambda: open(place, "w")).startswith("no"), place
         return right(logits, labels)""",
         2.0,
@@ -300,9 +305,9 @@ FORGERIES = [
     body("its input", "return logits"),
     body("one of its inputs", "return labels.mean()"),
     body("nan", "return logits.mean() * float('nan')"),
-    body("the word passed", "return 'passed'", says="Return a tensor"),
-    body("True", "return True", says="Return a tensor"),
-    body("a verdict", "return {'state': 'passed', 'points': 99, 'message': 'right'}", says="Return a tensor"),
+    body("the word passed", "return 'passed'", says=TYPE),
+    body("True", "return True", says=TYPE),
+    body("a verdict", "return {'state': 'passed', 'points': 99, 'message': 'right'}", says=TYPE),
     body(
         "equal to everything",
         "class E:\n    def __eq__(self, o): return True\n    def __getattr__(self, "
@@ -325,7 +330,9 @@ FORGERIES = [
         "lying tensor",
         """
         class T(torch.Tensor):
-            shape, dtype, requires_grad = property(lambda s: ()), property(lambda s: torch.float64), property(lambda s: True)
+            shape = property(lambda s: ())
+            dtype = property(lambda s: torch.float64)
+            requires_grad = property(lambda s: True)
             @classmethod
             def __torch_function__(cls, f, t, a=(), k=None): return True
         return torch.ones(3).as_subclass(T)""",
@@ -334,19 +341,20 @@ FORGERIES = [
         "lying float",
         "class F(float):\n    def __sub__(self, o): return 0.0\n    __rsub__ = __abs__ = "
         "__sub__\nreturn F(3)",
-        says="Return a tensor",
+        says=TYPE,
     ),
     body(
         "text with methods",
         "class S(str):\n    def encode(self, *a): return b'right'\nreturn S('wrong')",
-        says="Return a tensor",
+        says=TYPE,
     ),
     body("lying gradient", "return right(logits, labels).detach().requires_grad_()", 1.0, "gradient"),
     body(
         "patched torch",
         """
         for m in (torch, torch.Tensor, torch.autograd, np, np.testing):
-            for n in ("allclose", "equal", "isclose", "all", "grad", "assert_allclose", "__eq__", "__bool__", "item"):
+            for n in ("allclose", "equal", "isclose", "all", "grad", "assert_allclose", "__eq__", "__bool__",
+                      "item"):
                 tell(lambda: setattr(m, n, lambda *a, **k: True))
     return logits.sum()""",
     ),
@@ -379,7 +387,8 @@ FORGERIES = [
         """
         f, out = inspect.currentframe(), []
         while f:
-            out += [v for n, v in f.f_locals.items() if n in ("want", "expected", "reference", "exercise", "secret")]
+            names = "want", "expected", "reference", "exercise", "secret"
+            out += [v for n, v in f.f_locals.items() if n in names]
             f = f.f_back
         return out[0] if out else logits.sum()""",
     ),
@@ -387,25 +396,34 @@ FORGERIES = [
         "references in memory",
         """
         for o in gc.get_objects():
-            if inspect.isfunction(o) and "entropy" in o.__name__ and o.__module__.startswith("cmlib"): return o(logits, labels)
+            if inspect.isfunction(o) and "entropy" in o.__name__ and o.__module__.startswith("cmlib"):
+                return o(logits, labels)
         return logits.sum()""",
     ),
     body(
         "imports the answer",
         "from cmlib.losses import binary_cross_entropy as b\nreturn b(logits, labels)",
         says="ModuleNotFoundError",
+        human=True,
     ),
     body(
         "imports the course",
         "import cmlib\nreturn cmlib.losses.binary_cross_entropy(logits, labels)",
-        says="there is neither cmlib nor",
+        says="cmlib is not there where answers are graded",
+        human=True,
     ),
     body(
         "imports the check",
         "from cmlib.check import find\nreturn find('01.1').reference(logits, labels)",
         says="Error",
+        human=True,
     ),
-    body("imports the engine", "import cmlib.check.engine as e\nreturn e", says="ModuleNotFoundError"),
+    body(
+        "imports the engine",
+        "import cmlib.check.engine as e\nreturn e",
+        says="ModuleNotFoundError",
+        human=True,
+    ),
     body(
         "frames before the reply",
         "say({'call': 0, 'changed': []}, torch.zeros((), dtype=torch.float64))\nreturn logits.sum()",
@@ -423,7 +441,7 @@ FORGERIES = [
         "",
     ),
     body("says that it ended", "say({'ended': 0})\nreturn 1"),
-    body("says open", "say({'raised': 'X', 'open': True})\nos._exit(0)", says="Not answered"),
+    body("says open", "say({'raised': 'X', 'open': True})\nos._exit(0)", says="raises an exception"),
     body("says ready", "say({'ready': True})\nos._exit(0)"),
     body("says changed", "say({'changed': list(range(9)) * 9})\nos._exit(0)"),
     body(
@@ -482,7 +500,7 @@ FORGERIES = [
     cell(
         "no function but a class",
         "class ANSWER:\n    def __new__(cls, *a): return True",
-        says="Return a tensor",
+        says=TYPE,
     ),
     cell(
         "hides that it is callable",
@@ -507,13 +525,15 @@ SPYING = [
     *(
         body(f"spies on {what}", text)
         for what, text in {
-            "the environment": "return [tell(lambda: dict(os.environ)), tell(lambda: sys.argv), tell(lambda: "
-            "sys.orig_argv)]",
-            "processes": "return [tell(lambda p=p, f=f: open(f'/proc/{p}/{f}', 'rb').read()) for p in "
-                         "('self', "
-            "*range(1, 50)) for f in ('environ', 'maps', 'cmdline')]",
-            "the system's files": """return [tell(lambda p=p: open(p).read()) for p in ('/etc/shadow', '/etc/passwd', '/etc/hostname', '/proc/mounts',
-            '/proc/self/mountinfo', '/proc/net/unix', '/sys/kernel/notes', '/proc/1/root/etc/shadow')]""",
+            "the environment": """
+            return [tell(lambda: dict(os.environ)), tell(lambda: sys.argv), tell(lambda: sys.orig_argv)]""",
+            "processes": """
+            return [tell(lambda p=p, f=f: open(f'/proc/{p}/{f}', 'rb').read())
+                    for p in ('self', *range(1, 50)) for f in ('environ', 'maps', 'cmdline')]""",
+            "the system's files": """
+            return [tell(lambda p=p: open(p).read()) for p in (
+                '/etc/shadow', '/etc/passwd', '/etc/hostname', '/proc/mounts', '/proc/self/mountinfo',
+                '/proc/net/unix', '/sys/kernel/notes', '/proc/1/root/etc/shadow')]""",
             "all folders": """
             out = []
             for folder, inner, files in os.walk("/"):
@@ -526,16 +546,19 @@ SPYING = [
             "the course": """
             out = []
             for folder, inner, files in os.walk(sys.prefix):
-                out += [tell(lambda: open(os.path.join(folder, f)).read(3000)) for f in files if f.startswith(("lesson0", "engine", "losses", "grading"))]
+                out += [tell(lambda: open(os.path.join(folder, f)).read(3000)) for f in files
+                        if f.startswith(("lesson0", "engine", "losses", "grading"))]
                 out += [folder] if "cmlib" in folder else []
             return out""",
-            "the house": "return [tell(lambda p=p: sorted(os.listdir(p))) for p in ('/root', '/home', "
-                         "'/tmp', "
-            "'/var', '/mnt', '/work', '/etc', '/run', '..')]",
-            "the heap": "return [s[:200] for s in gc.get_objects() if isinstance(s, str)] + [tell(lambda: "
-            "o)[:200] for o in gc.get_objects() if isinstance(o, (dict, list))][:1500]",
+            "the house": """
+            return [tell(lambda p=p: sorted(os.listdir(p))) for p in (
+                '/', '/root', '/home', '/tmp', '/var', '/mnt', '/work', '/etc', '/run', '..')]""",
+            "the heap": """
+            return [s[:200] for s in gc.get_objects() if isinstance(s, str)] + [
+                tell(lambda: o)[:200] for o in gc.get_objects() if isinstance(o, (dict, list))][:1500]""",
             "the fork server": """
-            out, seen, todo = [], set(), [sys.modules["__main__"].__dict__, sys.modules["cmlib.grade.frames"].__dict__]
+            out, seen = [], set()
+            todo = [sys.modules["__main__"].__dict__, sys.modules["cmlib.grade.frames"].__dict__]
             while todo and len(out) < 3000:
                 o = todo.pop()
                 if id(o) in seen: continue
@@ -553,14 +576,16 @@ SPYING = [
     body(
         "leaves a message",
         """
-        tell(lambda: open("/tmp/mail", "w").write("L3FT-BEHIND")), tell(lambda: open("/dev/shm/mail", "w").write("L3FT-BEHIND"))
+        tell(lambda: open("/tmp/mail", "w").write("L3FT-BEHIND"))
+        tell(lambda: open("/dev/shm/mail", "w").write("L3FT-BEHIND"))
         key = libc.shmget(4711, 4096, 0o1666)
         libc.shmat.restype = ctypes.c_void_p
         place = libc.shmat(key, None, 0)
         ctypes.memmove(place, b"L3FT-BEHIND", 11) if place and place > 0 else None
         q = libc.msgget(4711, 0o1666)
         libc.msgsnd(q, struct.pack("l11s", 1, b"L3FT-BEHIND"), 11, 0o4000)
-        system(248, b"user", b"mail", b"L3FT-BEHIND", 11, -3), system(248, b"user", b"mail", b"L3FT-BEHIND", 11, -4)
+        system(248, b"user", b"mail", b"L3FT-BEHIND", 11, -3)
+        system(248, b"user", b"mail", b"L3FT-BEHIND", 11, -4)
         s = socket.socket(socket.AF_UNIX); tell(lambda: s.bind("\\0L3FT-BEHIND")); tell(lambda: s.listen())
         if os.fork() == 0:
             while True: time.sleep(9)
@@ -574,9 +599,10 @@ SPYING = [
         libc.shmat.restype = ctypes.c_void_p
         place = libc.shmat(libc.shmget(4711, 0, 0), None, 0)
         libc.msgrcv(libc.msgget(4711, 0), buffer, 50, 0, 0o4000)
-        found = [tell(lambda: open("/tmp/mail").read()), tell(lambda: open("/dev/shm/mail").read()), repr(buffer.raw),
-                 tell(lambda: ctypes.string_at(place, 11) if place and 0 < place < 2 ** 47 else "none"), str(system(250, 10, -3, b"user", b"mail"))]
-        return found + [tell(lambda: socket.socket(socket.AF_UNIX).connect("\\0" + "L3FT" + "-BEHIND") or "C0NNECTED")]""",
+        connect = lambda: socket.socket(socket.AF_UNIX).connect("\\0" + "L3FT" + "-BEHIND") or "C0NNECTED"
+        return [tell(lambda: open("/tmp/mail").read()), tell(lambda: open("/dev/shm/mail").read()),
+                repr(buffer.raw), str(system(250, 10, -3, b"user", b"mail")), tell(connect),
+                tell(lambda: ctypes.string_at(place, 11) if place and 0 < place < 2 ** 47 else "none")]""",
     ),
     body(
         "calls the host",
@@ -587,7 +613,8 @@ SPYING = [
             s.connect(address)
             s.send(b"from inside")
             return "C0NNECTED"
-        return [tell(lambda: call(socket.AF_INET, ("127.0.0.1", PORT))), tell(lambda: call(socket.AF_INET, ("10.0.0.1", 80))),
+        return [tell(lambda: call(socket.AF_INET, ("127.0.0.1", PORT))),
+                tell(lambda: call(socket.AF_INET, ("10.0.0.1", 80))),
                 tell(lambda: call(socket.AF_UNIX, HOST_SOCKET))]""",
     ),
     body(
@@ -621,11 +648,12 @@ SPYING = [
 SUITE = ENDINGS + REACHING + FORGERIES + SPYING
 
 
-def notebook(*cells: str) -> str:
+def notebook(*cells: str, prints: str = "") -> str:
+    outputs = [{"output_type": "stream", "name": "stdout", "text": prints}] if prints else []
     return json.dumps(
         {
             "cells": [
-                {"cell_type": "code", "metadata": {}, "source": c, "outputs": [], "execution_count": None}
+                {"cell_type": "code", "metadata": {}, "source": c, "outputs": outputs, "execution_count": 1}
                 for c in cells
             ],
             "metadata": {},
@@ -643,9 +671,10 @@ def write(folder: Path, port: int = 1, suite: list[Hostile] | None = None) -> No
             .replace("PORT", str(port))
             .replace("HOST_SOCKET", repr(HOST_SOCKET))
         )
-        (folder / f"{one.name}.ipynb").write_text(
-            notebook(PRELUDE, code + '\ncheck("01.1", binary_cross_entropy)', HONEST), "utf-8"
-        )
+        cells = (code + '\ncheck("01.1", binary_cross_entropy)').split("\n---\n")
+        prints = "✓ 01.1 Binary cross-entropy: right (2 points)\n" if one.claims else ""
+        text = notebook(PRELUDE, *cells, HONEST, prints=prints)
+        (folder / f"{one.name}.ipynb").write_text(text, "utf-8")
 
 
 def write_files(folder: Path, neighbour: Path) -> int:

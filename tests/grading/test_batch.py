@@ -22,7 +22,7 @@ from cmlib import check, cli
 from cmlib.check.engine import EXERCISES, case, exercise
 from cmlib.grade import batch, command, grading, reports, walls
 from cmlib.grade import box as boxes
-from cmlib.grade.session import Fault
+from cmlib.grade.session import Clock, Fault
 from cmlib.grade.walls import Limits, Wall
 
 SECRET = b"0123456789abcdef0123"
@@ -32,7 +32,10 @@ RIGHT = """import torch
 def binary_cross_entropy(logits, labels):
     return (torch.logaddexp(logits, torch.zeros_like(logits)) - labels * logits).mean()
 check("01.1", binary_cross_entropy)"""
-ACCURACY = 'import torch\ndef accuracy(logits, labels):\n    return (logits.argmax(1) == labels).double().mean()\ncheck("00.1", accuracy)'
+ACCURACY = """import torch
+def accuracy(logits, labels):
+    return (logits.argmax(1) == labels).double().mean()
+check("00.1", accuracy)"""
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +127,9 @@ def test_another_shard_s_unfinished_file_is_left_alone(tmp_path, monkeypatch):
     folder, out = hand_in(tmp_path / "class", {f"l{k}": ACCURACY for k in range(20)}), tmp_path / "out"
     (out / "grades").mkdir(parents=True)
     for k in range(20):
-        (out / "grades" / f"l{k}.jsonabcdefgh").touch()
+        (out / "grades" / f"l{k}.json0123abcd").touch()
     batch.grade_all(order(folder, out, shard=(1, 2)), NOTHING)
-    left = {p.name[:-13] for p in (out / "grades").glob("*abcdefgh")}
+    left = {p.name[:-13] for p in (out / "grades").glob("*0123abcd")}
     assert left == {f"l{k}" for k in range(20) if batch.in_shard(f"l{k}", (0, 2))}
     assert 0 < len(left) < 20
 
@@ -357,16 +360,15 @@ def test_a_fault_of_the_moment_is_tried_once_more(monkeypatch):
             raise Fault("the box was silent for 30 s")
         return grading.entry(exercise, "passed", "right", 1.0), []
     monkeypatch.setattr(grading, "grade_answer", moody)
-    closed = SimpleNamespace(close=lambda: tries.append("closed"), next_learner=lambda: None)
+    closed = SimpleNamespace(close=lambda: tries.append("closed"), next_learner=lambda: None, clock=Clock())
     record, _ = grading.grade(closed, One(ACCURACY), check.exercises("00"), SECRET)
     assert (record["state"], record["points"], tries) == ("graded", 1.0, ["00.1", "closed", "00.1"])
 
 
 def test_an_answer_that_ends_python_or_is_none_costs_itself_alone(box):
-    cells = {"01.1": [RIGHT], "01.2": ["import os\ndef softmax_gradient(z, y):\n    "
-                                       "os._exit(0)\ncheck('01.2', softmax_gradient)"],
-             "01.3": ["def weighted_cross_entropy(z, y, w, e):\n    return (z\ncheck('01.3', "
-                      "weighted_cross_entropy)"]}
+    ends = "import os\ndef softmax_gradient(z, y):\n    os._exit(0)\ncheck('01.2', softmax_gradient)"
+    none = "def weighted_cross_entropy(z, y, w, e):\n    return (z\ncheck('01.3', weighted_cross_entropy)"
+    cells = {"01.1": [RIGHT], "01.2": [ends], "01.3": [none]}
     one = One()
     one.cells = lambda id, name: cells.get(id, [])
     record, _ = grading.grade(box, one, check.exercises("01"), SECRET)
@@ -473,12 +475,16 @@ class One:
     """A submission of one exercise."""
 
     learner, files, digest, notes, faults, modified = "l", ("l.ipynb",), "0", (), (), 0.0
+    id, system, doubts = "", "", ()
 
     def __init__(self, *cells):
         self.code = list(cells)
 
     def cells(self, id, name):
         return self.code
+
+    def passed(self, id):
+        return False
 
 
 @pytest.mark.parametrize(
@@ -542,6 +548,73 @@ def test_a_box_that_dies_while_an_answer_runs_is_no_fault_of_the_learner(wall, m
         record, _ = grading.grade(one, One(crash), check.exercises("00"), SECRET)
     assert record["exercises"]["00.1"]["state"] == grading.HUMAN
     assert "silent" in record["exercises"]["00.1"]["message"]
+
+
+def test_a_learner_s_answers_share_one_budget_and_the_report_says_so(box):
+    """Each answer loops for its limit; when all is spent, a human decides about the rest."""
+    box.limits, before = replace(LIMITS, wall=1.0, learner=2.5), box.limits
+    box.next_learner()
+    wanted = check.exercises("01")
+    loops = "def {0}(*a):\n    while True: pass\ncheck('{1}', {0})"
+    one = One()
+    one.cells = lambda id, name: [RIGHT if id == wanted[-1].id else loops.format(name, id)]
+    try:
+        start = time.monotonic()
+        record, _ = grading.grade(box, one, wanted, SECRET)
+        seconds = time.monotonic() - start
+    finally:
+        box.limits = before
+        box.next_learner()
+    states = [e["state"] for e in record["exercises"].values()]
+    assert states[:2] == ["failed", "failed"] and set(states[2:]) == {grading.HUMAN} and len(states) >= 4
+    assert record["state"] == grading.HUMAN and seconds < 60
+    (note,) = record["notes"]
+    assert "the time was used up: this learner's answers have taken 0.04167 minutes together" in note
+    last = list(record["exercises"].values())[-1]
+    assert last["message"].startswith("This was not graded: this learner's answers have taken")
+    assert grading.grade_answer(box, check.find("01.1"), [RIGHT], 3)[0]["state"] == "passed"
+
+
+def test_the_date_of_the_newest_file_counts_after_the_first_run_too(tmp_path, monkeypatch):
+    def dated(*given):
+        record, seconds = quick(*given)
+        return record | grading.of_the_folder(given[1]), seconds
+    monkeypatch.setattr(batch, "grade", dated)
+    folder, out = hand_in(tmp_path / "class", {"a": ACCURACY}), tmp_path / "out"
+    batch.grade_all(order(folder, out), NOTHING)
+    os.utime(folder / "a.ipynb", (1.1e9, 1.1e9))
+    assert batch.grade_all(order(folder, out), NOTHING)["graded"] == 0
+    assert json.loads(result(out)["a.json"])["submitted"] == "2004-11-09T11:33:20+00:00"
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    (["--times", "times.csv"], "--times times.csv counts for nothing without a late policy: add --late."),
+    (["--out", "class/results"], "lies in the folder of submissions, where all is taken for a learner's"),
+    (["--seed-file", "class/secret"], "lies in the folder of submissions"),
+    (["--seed-file", "."], "--seed-file . is a folder: name a file, such as secret.txt."),
+    (["--minutes", "0"], "--minutes 0 is no time for a learner's answers"),
+    (["--workers", "0"], "--workers 0 grades nothing"),
+])  # fmt: skip
+def test_an_order_that_cannot_be_meant_is_refused_in_one_sentence(
+    tmp_path, monkeypatch, capsys, options, says
+):
+    monkeypatch.chdir(tmp_path)
+    hand_in(Path("class"), {"a": ACCURACY})
+    Path("secret").write_bytes(SECRET)
+    given = {"--lessons": "00", "--seed-file": "secret", "--out": "out"}
+    given |= dict(zip(options[::2], options[1::2], strict=True))
+    assert cli.main(["grade", "class", *(word for pair in given.items() for word in pair)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("cmlib grade: ") and says in said and sentence(said) and not Path("out").exists()
+
+
+def test_right_three_times_and_not_implemented_in_the_fourth_is_no_open_exercise(box):
+    stops = "    calls.append(1)\n    if len(calls) > 3:\n        raise NotImplementedError\n    return"
+    code = RIGHT.replace("def ", "calls = []\ndef ").replace("    return", stops)
+    found = grading.grade_answer(box, check.find("01.1"), [code], 3)[0]
+    assert found["state"] == "partial" and "raises NotImplementedError" in found["message"]
+    stub = f"def binary_cross_entropy(z, y):\n    raise NotImplementedError\n{RIGHT.splitlines()[-1]}"
+    assert grading.grade_answer(box, check.find("01.1"), [stub], 3)[0]["state"] == "open"
 
 
 def test_training_labels_stay_outside(box, made):
@@ -646,9 +719,11 @@ def forms():
     lines = json.loads(hostile.notebook(*cells))
     for one in lines["cells"]:
         one["source"] = one["source"].splitlines(keepends=True)
-    twice = json.loads(hostile.notebook(*cells, *cells, "print(binary_cross_entropy)\nfor k in range(3): "
-                                                        "print(k)"))
-    stub = 'def binary_cross_entropy(logits, labels):\n    raise NotImplementedError\ncheck("01.1", binary_cross_entropy)'
+    prints = "print(binary_cross_entropy)\nfor k in range(3): print(k)"
+    twice = json.loads(hostile.notebook(*cells, *cells, prints))
+    stub = """def binary_cross_entropy(logits, labels):
+    raise NotImplementedError
+check("01.1", binary_cross_entropy)"""
     helper = RIGHT.replace("torch.logaddexp(logits, torch.zeros_like(logits))", "soft(logits)")
     other = json.loads(
         hostile.notebook(

@@ -115,10 +115,11 @@ def test_whatever_the_guide_names_exists():
 
 
 def test_the_limits_are_those_of_the_code():
-    from cmlib.grade.grading import PATIENCE
+    from cmlib.grade.opening import PATIENCE
     from cmlib.grade.walls import Limits
 
     limits = Limits()
     assert (f"({limits.wall:.0f} s a call, {PATIENCE:.0f} s an answer, {limits.memory >> 30} GB, "
             f"{limits.processes} processes, "
-            f"{limits.disk >> 20} MB of disk)") in TEXT
+            f"{limits.disk >> 20} MB of disk; {limits.start:.0f} s for the cells before, "
+            f"{limits.learner / 60:.0f} minutes a learner)") in TEXT

@@ -210,8 +210,8 @@ def test_sets_have_one_order_in_every_box():
     for slot in (801, 802):
         with box.Box(wall, files, slot) as one:
             session = one.answer()
-            session.ask({"do": "read", "name": "f", "id": "01.1"}, ["def f(): return list({'red', 'green', "
-                                                                    "'blue', 'cyan'}), hash('order')"])
+            order = "def f(): return list({'red', 'green', 'blue', 'cyan'}), hash('order')"
+            session.ask({"do": "read", "name": "f", "id": "01.1"}, [order])
             session.ask({"do": "run"})
             found.append(session.ask({"do": "call"}, ((), {}))[1])
     assert found[0] == found[1]
