@@ -18,7 +18,7 @@ import torch
 from cmlib.check.engine import AnswerRaised, Exercise, properties
 from cmlib.grade import frames
 from cmlib.grade.remote import Remote, Unseen
-from cmlib.grade.session import NotAnswered, Session
+from cmlib.grade.session import Clock, NotAnswered, Session
 from cmlib.grade.walls import Limits
 
 VALUES = [
@@ -26,7 +26,9 @@ VALUES = [
     Exercise("98.2", "A choice", lambda: "left", 1, 1, 1, kind="choice"),
     Exercise("98.3", "Yes or no", lambda: True, 1, 1, 1, kind="choice"),
 ]
-BOX = SimpleNamespace(limits=Limits(), wall=SimpleNamespace(nested=True), stop=lambda session: "")
+BOX = SimpleNamespace(
+    limits=Limits(), wall=SimpleNamespace(nested=True), stop=lambda session: "", clock=Clock()
+)
 SIZES = (
     0,
     1,
