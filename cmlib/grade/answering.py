@@ -130,8 +130,10 @@ def answer_frames(connection) -> None:
         match message:
             case {"do": "end"}:
                 return
-            case {"do": "read", "name": name, "id": id, "everything": everything, "given": given}:
-                reply = answer.read(value, name, id, everything, given)
+            case {"do": "read", "name": name, "id": id}:
+                reply = answer.read(
+                    value, name, id, message.get("everything", False), message.get("given", ())
+                )
             case {"do": "run"}:
                 reply = answer.run()
             case {"do": "call"}:

@@ -143,12 +143,12 @@ class Box:
     def answer(self) -> Session:
         """A new child for one answer; raises `Fault`."""
         try:
-            if self.process is None or self.process.poll() is not None:
+            used = self.process is not None and self.process.poll() is None
+            if not used:
                 self.close()
                 self.start()
             if not self.wall.nested:
-                frames.send(self.control, frames.pack({"do": "start"}))
-                return self._ready(self.control)
+                return self._in_place_of_the_last(used)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             with theirs:
                 socket.send_fds(self.control, [b"start"], [theirs.fileno()])
@@ -164,6 +164,20 @@ class Box:
         except Fault:
             self.close()
             raise
+
+    def _in_place_of_the_last(self, used: bool) -> Session:
+        """Without namespaces of its own an answer may leave processes behind that speak in its place: then a
+        new box.
+        """
+        try:
+            frames.send(self.control, frames.pack({"do": "start"}))
+            return self._ready(self.control)
+        except (Fault, OSError):
+            if not used:
+                raise
+            self.close()
+            self.start()
+            return self._in_place_of_the_last(False)
 
     def _ready(self, connection) -> Session:
         """Nothing of a learner has run before the child says this, so all that goes wrong up to here is a
