@@ -20,7 +20,7 @@ import torch
 from cmlib.check import find
 from cmlib.check.engine import Draw, properties
 from cmlib.grade import frames
-from cmlib.grade.grading import _scored, _secret
+from cmlib.grade.scoring import drawn, scored
 
 
 def load(path):
@@ -50,14 +50,14 @@ def points(exercise, answer, seed: int) -> float:
     found = []
     for one in properties(replace(exercise, mistakes=[], make_cases=lambda _: cases), answer, seed):
         if one[1] and counts[len(found)] and not any(counts[:len(found)]):
-            return 0.0  # as `_scored` says, sooner
+            return 0.0  # as `scored` says, sooner
         found.append(one)
-    return _scored(exercise, found, counts)["points"]
+    return scored(exercise, found, seed)["points"]
 
 
 @lru_cache(256)
 def _drawn(id: str, seed: int) -> tuple[list, list[bool]]:
-    return list(find(id).make_cases(Draw(seed))), _secret(find(id), seed)
+    return list(find(id).make_cases(Draw(seed))), drawn(find(id), seed)
 
 
 def ignorant(exercise) -> dict:
