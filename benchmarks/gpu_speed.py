@@ -128,7 +128,7 @@ def main():
     from photos import prepare
     from task import size_of
 
-    from cmlib.datasets.decoding import cores
+    from cmlib.datasets.threads import cores
 
     gpu = torch.cuda.is_available()
     size, device = size_of("full" if gpu else "small", smoke=not gpu), "cuda" if gpu else "cpu"

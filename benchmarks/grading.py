@@ -19,7 +19,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -27,8 +26,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests" / "grading")]
+sys.path[:0] = [str(ROOT / "tests" / "grading"), str(ROOT / "benchmarks" / "shared")]
 
+from environment import install
 from handwriting import answers, wording
 
 from cmlib.check import exercises
@@ -74,11 +74,8 @@ class Tool:
     def __enter__(self):
         with suppress(OSError):
             self.group.mkdir()
-        join = (
-            ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(self.group)]
-            if self.group.is_dir()
-            else []
-        )
+        join = ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', str(self.group)]
+        join = join if self.group.is_dir() else []
         home = self.work / "home"
         home.mkdir(parents=True)
         environment = os.environ | {
@@ -87,16 +84,10 @@ class Tool:
             "HOME": str(home),
             "CMLIB_HOME": str(home),
             "PYTHONWARNINGS": "ignore",
-            "PATH": f"{Path(self.command[0]).parent}:{os.environ['PATH']}",
-        }  # nbgrader calls alembic
-        self.process = subprocess.Popen(
-            [*join, *self.command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
+            "PATH": f"{Path(self.command[0]).parent}:{os.environ['PATH']}",  # nbgrader calls alembic
+        }
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.process = subprocess.Popen([*join, *self.command], text=True, env=environment, **pipes)
         self.said: list[str] = []
         threading.Thread(
             target=lambda: self.said.extend(itertools.islice(self.process.stderr, 10**6)), daemon=True
@@ -123,9 +114,8 @@ class Tool:
 
     def turn(self, numbers, count: bool = True) -> None:
         before = self.cpu()
-        answer = json.loads(
-            self.ask([submission(n) for n in numbers] if self.name not in TARGETS else list(numbers))
-        )
+        ours = self.name in TARGETS
+        answer = json.loads(self.ask(list(numbers) if ours else [submission(n) for n in numbers]))
         full = sum(e.points for e in exercises(LESSON))
         assert answer["points"] == [full] * len(numbers), f"{self.name} gave {answer['points']}"
         if count:
@@ -154,39 +144,10 @@ def serve(kind: str) -> None:
         print(json.dumps({"seconds": seconds, "points": points}), flush=True)
 
 
-def install() -> str:
-    """Make the rivals' environment; returns "" or why it could not be made."""
-    uv = [sys.executable, "-m", "uv"]
-    if (RIVALS / ".ready").exists():
-        return ""
-    for command in (
-        [*uv, "venv", "-q", "--clear", "--python", sys.executable, RIVALS],
-        [
-            *uv,
-            "pip",
-            "install",
-            "-q",
-            "--python",
-            RIVALS / "bin" / "python",
-            "otter-grader",
-            "nbgrader",
-            "ipykernel",
-        ],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            return (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    (place,) = RIVALS.glob("lib/python*/site-packages")
-    # torch, and what the course's checks need
-    (place / "course.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    (RIVALS / ".ready").touch()
-    return ""
-
-
 def race(rounds: int, rivals: bool) -> None:
     here = Path(__file__).resolve()
     commands = {kind: [sys.executable, str(here), "--serve", kind] for kind in TARGETS}
-    if rivals and (problem := install()):
+    if rivals and (problem := install(RIVALS, "otter-grader", "nbgrader", "ipykernel")):
         print(f"The rivals cannot be installed here: {problem}")
     elif rivals:
         commands |= {
@@ -237,19 +198,8 @@ def overhead() -> None:
             taken.append(1000 * (time.perf_counter() - start))
         return statistics.median(taken)
 
-    bare = [
-        "bwrap",
-        "--unshare-all",
-        "--ro-bind",
-        "/usr",
-        "/usr",
-        *("--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "/usr/bin/true",
-    ]
+    bare = ["bwrap", "--unshare-all", "--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
+    bare += ["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "/usr/bin/true"]
     with staged() as files, boxes.Box(walls.Wall("bubblewrap", nested=True), files) as box:
         def answer():
             session = box.answer()
@@ -281,10 +231,8 @@ def memory(count: int) -> None:
     submissions.
     """
     def peak(command):
-        process, most = (
-            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
-            {"VmHWM": 0, "RssAnon": 0},
-        )
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        most = {"VmHWM": 0, "RssAnon": 0}
         while process.poll() is None:
             with suppress(OSError):
                 for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
@@ -299,28 +247,14 @@ def memory(count: int) -> None:
         write_class(work / "in", range(count))
         (work / "secret").write_text("a benchmark's secret")
         start = time.monotonic()
-        ours = peak(
-            [
-                sys.executable,
-                "-m",
-                "cmlib.cli",
-                "grade",
-                work / "in",
-                "--lessons",
-                LESSON,
-                "--seed-file",
-                work / "secret",
-                "--out",
-                work / "out",
-            ]
-        )
+        options = ["--lessons", LESSON, "--seed-file", work / "secret", "--out", work / "out"]
+        ours = peak([sys.executable, "-m", "cmlib.cli", "grade", work / "in", *options])
         seconds = time.monotonic() - start
         assert len(list((work / "out" / "grades").glob("*.json"))) == count
     torch = peak([sys.executable, "-c", "import torch, time; time.sleep(.2)"])
     print(f"the judge, over {count} submissions ({60 * count / seconds:.0f}/min with start and reports): "
-          f"peak {ours['VmHWM']:.0f} MiB resident, "
-          f"{ours['RssAnon']:.0f} MiB of it its own (wanted: under 400); import torch alone "
-          f"{torch['VmHWM']:.0f} and {torch['RssAnon']:.0f} MiB")
+          f"peak {ours['VmHWM']:.0f} MiB resident, {ours['RssAnon']:.0f} MiB of it its own (wanted: under "
+          f"400); import torch alone {torch['VmHWM']:.0f} and {torch['RssAnon']:.0f} MiB")
 
 
 if __name__ == "__main__":

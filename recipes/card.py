@@ -85,7 +85,7 @@ recipes.mini_encoders`, about nine minutes on one core, 2 GB) builds all of it a
   kinds, all colours, any crack and the count (toys), the findings (chest), each with one linear layer on
   the mean of the map. Those layers were not kept.
 * **mini-attributes**: the same linear layers, trained once more on the frozen mini-resnet:
-  `cmlib.encoders.attributes.judge()` names what is in a picture where a lesson needs a judge. Believe it on
+  `cmlib.encoders.judge()` names what is in a picture where a lesson needs a judge. Believe it on
   pictures of the world that an attribute belongs to (`ATTRIBUTES`), drawn as these worlds draw them, and no
   further than the table says. "Kinds", "colors", "any cracked" and "findings" count every yes and no, most
   of which are no.

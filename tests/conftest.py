@@ -39,6 +39,27 @@ def need(what: str, found) -> None:
                                                                          "machine")
 
 
+@pytest.fixture
+def decoded(monkeypatch):
+    """The names of the pictures that ``folder`` has decoded."""
+    from cmlib.datasets import decoding
+
+    names, read = [], decoding.read_picture
+    monkeypatch.setattr(decoding, "read_picture", lambda path: names.append(path.name) or read(path))
+    return names
+
+
+@pytest.fixture(scope="session")
+def wall():
+    """The best wall for learners' code on this machine."""
+    from cmlib.grade import walls
+
+    try:
+        return walls.choose()
+    except walls.NoWall as why:
+        need(f"a wall for learners' code ({why})", None)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -124,6 +124,20 @@ def test_a_batch_without_a_valid_token_is_one_sentence():
     )
 
 
+def test_a_copy_to_the_cpu_waits_and_one_to_another_device_does_not(monkeypatch):
+    asked, move = [], torch.Tensor.to
+
+    def noted(tensor, device, non_blocking=False):
+        asked.append((str(device), non_blocking))
+        return move(tensor, device)
+
+    monkeypatch.setattr(torch.Tensor, "to", noted)
+    batch = TextBatch(torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 3, dtype=torch.int64))
+    for device, settings in (("cpu", {}), ("meta", {}), ("cpu", {"non_blocking": True})):
+        batch.to(device, **settings)  # two tensors
+    assert asked == [("cpu", False)] * 2 + [("meta", True)] * 2 + [("cpu", True)] * 2
+
+
 class Reads(nn.Module):
     """A model of Pairs that remembers the width of every batch."""
 

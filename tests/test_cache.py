@@ -44,14 +44,6 @@ def own(tmp_path):
     return write
 
 
-@pytest.fixture
-def decoded(monkeypatch):
-    """The names of the pictures that were decoded."""
-    names, read = [], decoding.read_picture
-    monkeypatch.setattr(decoding, "read_picture", lambda path: names.append(path.name) or read(path))
-    return names
-
-
 def same(a, b):
     assert torch.equal(a.images, b.images) and a.images.dtype == b.images.dtype and a.images.is_contiguous()
     assert (a.texts, a.class_names, a.extras["image"]) == (b.texts, b.class_names, b.extras["image"])

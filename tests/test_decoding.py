@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from cmlib.datasets import decoding
+from cmlib.datasets.threads import ahead
 
 
 @pytest.fixture(params=[1, 5])
@@ -23,14 +23,14 @@ def test_all_cores_decode_whatever_omp_num_threads_says(n_cores):
         meeting.wait()
         return item, threading.current_thread().name
 
-    done = [future.result() for future in decoding.ahead(work, range(4 * n_cores))]
+    done = [future.result() for future in ahead(work, range(4 * n_cores))]
     assert [item for item, _ in done] == list(range(4 * n_cores))
     assert len({name for _, name in done}) == n_cores
 
 
 def test_what_nobody_takes_is_not_decoded(n_cores):
     started = []
-    coming = decoding.ahead(started.append, range(1000))
+    coming = ahead(started.append, range(1000))
     next(coming).result()
     coming.close()
     assert len(started) <= 4 * n_cores + 1

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
+from conftest import need
 
 from cmlib import FusionModel, fit, image_encoder, predict, text_encoder
 from cmlib.data import collate
-from cmlib.delivery import export_model
+from cmlib.delivery import export, export_model
 from cmlib.worlds import RefundDesk
 
 ELSEWHERE = """
@@ -27,27 +29,68 @@ print(json.dumps([worst, json.loads(extra["card.json"])]))
 """
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("make", [
+MODELS = [
     lambda: FusionModel(image_encoder("mini"), text_encoder("mini"), 2),
     lambda: FusionModel(image_encoder("cnn"), text_encoder("bag"), 2, "linear"),
     lambda: FusionModel(image_encoder("cnn"), text_encoder("bag"), 2, use=("text",)),
-])
-def test_the_file_runs_without_cmlib_for_any_batch(make, tmp_path):
+]
+
+
+def trained(make):
+    """(a model after one epoch, pixels, input_ids, attention_mask of other rows, its logits)"""
     torch.manual_seed(0)
     desk, model = RefundDesk(), make()
     rows = desk.sample(12, split="valid")
     fit(model, desk.sample(24), epochs=1, progress=False)
-    model.class_names, model.training = ("keep", "refund"), True
-    file = export_model(model, tmp_path / "model.pt2")
-    assert model.training  # as it was
+    model.class_names = ("keep", "refund")
     batch = collate(rows, model.tokenizer)
     inputs = batch.image.pixels, batch.text.input_ids, batch.text.attention_mask
-    torch.save((*inputs, predict(model, rows)), tmp_path / "inputs.pt")
+    return model, inputs, predict(model, rows)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("make", MODELS)
+def test_the_file_runs_without_cmlib_for_any_batch(make, tmp_path):
+    model, inputs, expected = trained(make)
+    model.training = True
+    file = export_model(model, tmp_path / "model.pt2")
+    assert model.training  # as it was
+    torch.save((*inputs, expected), tmp_path / "inputs.pt")
     call = [sys.executable, "-I", "-c", ELSEWHERE, file, tmp_path / "inputs.pt"]
     worst, card = json.loads(subprocess.run(call, cwd=tmp_path, capture_output=True, check=True).stdout)
     assert worst < 1e-5 and card["class_names"] == ["keep", "refund"] and card["max_tokens"] == 128
     assert card["inputs"]["pixels"] == "uint8 (batch, 3, 64, 64)"
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_onnxruntime_gives_the_same_logits_for_any_batch(make, tmp_path):
+    for package in ("onnxscript", "onnxruntime"):
+        need(f'{package} (pip install -e ".[more]")', find_spec(package))
+    import onnxruntime
+
+    model, (pixels, ids, mask), expected = trained(make)
+    file = export_model(model, tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]  # one file holds all of it
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    card = json.loads(session.get_modelmeta().custom_metadata_map["card.json"])
+    assert card["class_names"] == ["keep", "refund"]
+    pad = torch.nn.functional.pad
+    for rows, more in ((1, 0), (5, 0), (12, 0), (12, 9)):
+        inputs = {"pixels": pixels[:rows], "input_ids": pad(ids, (0, more))[:rows]}
+        inputs["attention_mask"] = pad(mask, (0, more))[:rows]
+        wanted = {one.name for one in session.get_inputs()}  # of a text model no pixels are asked for
+        assert wanted <= inputs.keys() and "input_ids" in wanted
+        (found,) = session.run(None, {name: inputs[name].numpy() for name in wanted})
+        assert (torch.from_numpy(found) - expected[:rows]).abs().max() < 1e-5
+
+
+def test_without_onnx_its_install_line_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else find_spec(name))
+    model = FusionModel(image_encoder("cnn"), text_encoder("bag"), 2)
+    with pytest.raises(ImportError) as caught:
+        export_model(model, tmp_path / "model.onnx")
+    assert str(caught.value) == ("A .onnx file is written by onnxscript, which is not installed here: "
+                                 'pip install -e ".[more]", or export to a .pt2 file.')
 
 
 @pytest.mark.parametrize("make, part", [

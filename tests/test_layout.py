@@ -12,8 +12,8 @@ import cmlib
 ROOT = Path(cmlib.__file__).parent
 LINE = (  # each part imports only itself and what stands in an earlier row
     ("data",),
-    ("worlds", "datasets"),
-    ("encoders", "layers"),
+    ("worlds", "datasets", "layers"),
+    ("encoders",),
     ("fusion",),
     ("models",),
     ("losses",),

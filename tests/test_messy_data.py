@@ -1,6 +1,7 @@
 """Messy tables and pictures, one a row: it works, or one sentence names the value, the place and the mend."""
 
 import json
+import re
 import unicodedata
 import warnings
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image, features
 
 from cmlib.data import doubts
-from cmlib.datasets import SkippedRows, decoding, folder, grouped_split, pair
+from cmlib.datasets import SkippedRows, folder, grouped_split, pair
 
 HEAD = "image,text,label\n"
 GOOD = HEAD + "a.png,red,cat\nb.png,blue,dog\nc.png,green,cat\nd.png,grey,dog\n"
@@ -28,12 +29,26 @@ FILES = {
     "page.png": b"%PDF-1.7\n",
     "pack.png": b"PK\x03\x04" + bytes(40),
     "array.png": b"\x93NUMPY\x01\0" + bytes(40),
+    "shop.png": b"8BPS\0\1" + bytes(40),
+    "small.png": b"\x1f\x8b\x08" + bytes(40),
+    "kept.png": b"SQLite format 3\0" + bytes(40),
+    "vector.png": b"%!PS-Adobe-3.0\n",
 }
+MEND = re.compile(
+    r"did you mean|\b(add|choose|copy|correct|delete|double it|fetch|give|leave|move|must|name|needs a header"
+    r"|open|pass|put|read it|rename|run|save|says|say|unpack|write)\b"
+)
+PLACE = re.compile(r"row \d|line \d|\w\.\w{2,7}\b|DataFrame|\b[a-z_]+=|\bmust be\b|^class_names|^'?sub\b")
 
 
 @pytest.fixture
 def at(tmp_path, monkeypatch):
     """A folder with four pictures of four colours, a file of each awkward kind, and nothing said before."""
+    (tmp_path / "sub").mkdir()
+    for name, size in (("dot", (1, 1)), ("strip", (600, 1)), ("my photo", (9, 9)), ("sub/e", (9, 9))):
+        Image.new("RGB", size, "red").save(tmp_path / f"{name}.png")
+    Image.new("RGB", (9, 9), "blue").save(tmp_path / "lies.jpg", format="PNG")
+    (tmp_path / "link.png").symlink_to(tmp_path / "dot.png")
     for i, name in enumerate("abcd"):
         Image.new("RGB", (20, 20), (60 * i, 0, 0)).save(tmp_path / f"{name}.png")
     Image.new("RGB", (20, 20), "blue").save(tmp_path / "up.JPG")
@@ -54,6 +69,7 @@ def said(table, **how):
     message = str(caught.value)
     assert type(caught.value) in (ValueError, FileNotFoundError)
     assert message[-1] in ".?" and ".." not in message.replace("../", "") and len(message) < 1200, message
+    assert PLACE.search(message) and MEND.search(message), message  # the value is among the parts
     assert caught.value.__cause__ is None
     return message
 
@@ -128,6 +144,61 @@ REFUSED = {  # table, settings, parts of the sentence: value, place, mend
         ["'rde', not a class", "did you mean 'red'?"],
     ),
     "no column of the tags": (GOOD, {"label": ("x", "y"), "kind": "tags"}, ["no column 'x'"]),
+    "no name of a column": (GOOD, {"image": 0}, ["image must be the name of one column", "got 0"]),
+    "names of columns": (GOOD, {"text": ["text", "label"]}, ["text must be the name", "['text', 'label']"]),
+    "groups of columns": (GOOD, {"group": ("text",)}, ["group must be the name of one column", "('text',)"]),
+    "number of a column": (GOOD, {"split_column": 3}, ["split_column must be the name", "got 3"]),
+    "label by number": (GOOD, {"label": 2}, ["label must be the name of a column", "got 2"]),
+    "labels by number": (GOOD, {"label": [1, 2], "kind": "tags"}, ["label must be the name", "[1, 2]"]),
+    "no label at all": (GOOD, {"label": ()}, ["label=()", "one column"]),
+    "misspelt label": (GOOD, {"label": "lable"}, ["no column 'lable'", "did you mean 'label'?"]),
+    "no column of groups": (GOOD, {"group": "who"}, ["no column 'who'", "name the right one"]),
+    "fractions in words": (GOOD, {"fractions": ("a", "b", "c")}, ["three numbers", "('a', 'b', 'c')"]),
+    "one fraction": (GOOD, {"fractions": 0.7}, ["fractions must be three numbers", "got 0.7"]),
+    "two fractions": (GOOD, {"fractions": (0.5, 0.5)}, ["fractions must be three numbers", "(0.5, 0.5)"]),
+    "fractions of more": (GOOD, {"split": "train", "fractions": (0.5,) * 3}, ["sum to 1", "sum to 1.5"]),
+    "less than nothing": (GOOD, {"split": "train", "fractions": (1.5, -0.5, 0)}, ["at least 0", "-0.5"]),
+    "class_names set": (GOOD, {"class_names": {"cat"}}, ["different names in their order", "{'cat'}"]),
+    "class_names dict": (GOOD, {"class_names": {"cat": 1}}, ["names in their order", "{'cat': 1}"]),
+    "class_names twice": (GOOD, {"class_names": ("cat", "cat")}, ["must be different", "('cat', 'cat')"]),
+    "class_names missing": (GOOD, {"class_names": ["cat", None]}, ["must be different", "['cat', None]"]),
+    "class_names drawn": (GOOD, {"class_names": iter(("cat",))}, ["names in their order", "iterator"]),
+    "size": (GOOD, {"size": 4.0}, ["size must be a whole number of pixels", "4.0"]),
+    "huge size": (GOOD, {"size": 100_000}, ["from 8 to 1024", "100000"]),
+    "root": (GOOD, {"root": "nowhere"}, ["root='nowhere'", "no such folder"]),
+    "root is a file": (GOOD, {"root": __file__}, ["no such folder", "count from"]),
+    "words above the header": ("# by hand\n" + GOOD, {}, ["no column 'image', but its row 2 has", "delete"]),
+    "no header": (ROW, {}, ["no column 'image', only 'a.png'", "name the right one"]),
+    "percent signs": (image("my%20photo.png"), {}, ["'my%20photo.png'", "did you mean 'my photo.png'?"]),
+    "quotes in quotes": (image("'a.png'"), {}, ["no such file", "did you mean 'a.png'?"]),
+    "above the folder": (image("../a.png"), {}, ["'../a.png', outside the folder", "root="]),
+    "in no folder": (image("sup/e.png"), {}, ["'sup/e.png'", "no such file", "root="]),
+    "in a folder": (image("sub/f.png"), {}, ["'sub/f.png'", "did you mean 'e.png'?"]),
+    "photoshop": (image("shop.png"), {}, ["'shop.png'", "a Photoshop file", "save it as PNG"]),
+    "gzip": (image("small.png"), {}, ["'small.png'", "compressed with gzip", "gunzip"]),
+    "sqlite": (image("kept.png"), {}, ["'kept.png'", "an SQLite database", "save it"]),
+    "postscript": (image("vector.png"), {}, ["'vector.png'", "PostScript", "save it as PNG"]),
+    "spaces": (HEAD + "a.png,   ,cat\nb.png,y,dog\n", {}, ['row 2, column "text" is empty', "write a text"]),
+    "no class": (HEAD + "a.png,x,\nb.png,y,dog\n", {}, ['row 2, column "label" is empty', "name a class"]),
+    "no tag anywhere": (HEAD + "a.png,x,\n", {"kind": "tags"}, ["row 2", "as in every row", "write tags"]),
+    "nan": (HEAD + "a.png,x,nan\nb.png,y,2\n", {"kind": "values"}, ["row 2", "'nan'", "write a number"]),
+    "thousands": (HEAD + 'a.png,x,"1,000.5"\n', {"kind": "values"}, ["'1,000.5'", "none between thousands"]),
+    "one row": (HEAD + "a.png,x,cat\n", {}, ["t.csv has only the class 'cat'", "add rows"]),
+    "another class": (
+        HEAD + "a.png,x,Cat\nb.png,y,dog\n",
+        {"class_names": ("cat", "dog")},
+        ["row 2", "'Cat', not a class", "did you mean 'cat'?"],
+    ),
+    "nobody's split": (
+        "image,text,label,part\na.png,x,cat,train\nb.png,y,dog,train\n",
+        {"split_column": "part", "split": "test"},
+        ["The 'test' split of t.csv has no rows", "the column 'part'", "write it there"],
+    ),
+    "misspelt split": (
+        "image,text,label,part\na.png,x,cat,trian\nb.png,y,dog,test\n",
+        {"split_column": "part"},
+        ["row 2", "'trian'", "did you mean 'train'?"],
+    ),
     "thousand columns": (
         ",".join(f"c{i}" for i in range(1000)) + "\n",
         {},
@@ -156,6 +227,21 @@ TABLES = {
     "w.jsonl": (b'{"image": "a.png"\n', ["w.jsonl, line 1", "no JSON", "one object a line"]),
     "x.jsonl": (b'{"image": "a.png"}\n[1, 2]\n', ["row 2", "[1, 2] and no object"]),
     "y.json": (b'{"a": {"image": "a.png"},\n "b": 2}', ["line 1", "one object a line"]),
+    "t.bz2": (b"BZh9" + bytes(40), ["compressed with bzip2", "unpack it"]),
+    "t.xz": (b"\xfd7zXZ\0" + bytes(40), ["compressed with xz", "unpack it"]),
+    "t.h5": (b"\x89HDF\r\n" + bytes(40), ["an HDF5 file", "save it as CSV"]),
+    "t.arrow": (b"ARROW1\0\0" + bytes(40), ["an Arrow file", "pass the DataFrame"]),
+    "t.npy": (b"\x93NUMPY\1\0" + bytes(40), ["a NumPy array"]),
+    "t.pdf": (b"%PDF-1.7\n", ["a PDF and no table of text"]),
+    "a.csv": (b"", ["a.csv is empty: it needs a header (image,text,label)"]),
+    "b.csv": (HEAD.encode(), ["a header but no rows", "add a row"]),
+    "c.csv": (GOOD.encode("utf-16-le"), ["in UTF-16", "save it again as \"CSV UTF-8\""]),
+    "d.csv": (GOOD.encode("utf-16"), ["in UTF-16", "save it again as \"CSV UTF-8\""]),
+    "e.csv": (bytes(400), ["no text at all", "save it again as \"CSV UTF-8\""]),
+    "f.csv": (HEAD.encode() + b"a.png,caf\xe9,cat\n", ["line 2", "0xe9", "is not UTF-8; save"]),
+    "a.json": (b"[]", ["a.json is empty: it needs a header"]),
+    "b.json": (b"[1, 2]", ["row 1, is 1 and no object", "write one object a line"]),
+    "c.jsonl": (b'{"image": "a.png", "text": null, "label": 1}', ['row 1, column "text" is empty', "write"]),
     "z.jsonl": (b'{"image": "a.png", "label": "x"}\n', ["no column 'text'"]),
     "big.json": (
         json.dumps({f"k{i}": i for i in range(9000)}).encode(),
@@ -181,6 +267,78 @@ WORKS = {  # table, settings, what comes out
         "sep=,\n" + GOOD,
         {},
         lambda p: len(p) == 4 and p.extras["row"].tolist() == [3, 4, 5, 6],
+    ),
+    "a newline in quotes": (
+        HEAD + 'a.png,"red\nround",x\nb.png,b,y\n', {}, lambda p: p.texts == ["red\nround", "b"]
+    ),
+    "quotes in quotes": (
+        HEAD + 'a.png,"a ""red"" one, big",x\nb.png,b,y\n', {}, lambda p: p.texts[0] == 'a "red" one, big'
+    ),
+    "commas at the ends": (
+        "image,text,label,\na.png,p,x,\nb.png,q,y,\n", {}, lambda p: p.texts == ["p", "q"]
+    ),
+    "spaces around names": (" image , text,label \n" + ROW, {}, lambda p: p.texts == ["red", "blue"]),
+    "a column more": ("id,image,text,label\n1,a.png,p,x\n2,b.png,q,y\n", {}, lambda p: "id" not in p.extras),
+    "another order": ("label,text,image\nx,p,a.png\ny,q,b.png\n", {}, lambda p: p.texts == ["p", "q"]),
+    "blank rows": (
+        HEAD + "\na.png,p,x\n , ,\nb.png,q,y\n\n", {}, lambda p: p.extras["row"].tolist() == [3, 5]
+    ),
+    "line ends of two systems": (GOOD.replace("\n", "\r\n", 2), {}, lambda p: len(p) == 4),
+    "a mark in front": ("\ufeff" + GOOD, {}, lambda p: len(p) == 4),
+    "other scripts": (
+        HEAD + "a.png,\u0645\u0631\u062d\u0628\u0627,\u732b\nb.png,\u5927\u304d\u3044,\u72ac\n",
+        {},
+        lambda p: set(p.class_names) == {"\u732b", "\u72ac"},
+    ),
+    "numbers with noughts": (
+        HEAD + "a.png,p,007\nb.png,q,07\n" * 2, {}, lambda p: set(p.class_names) == {"07", "007"}
+    ),
+    "numbers below nought": (
+        HEAD + "a.png,p,-1\nb.png,q,1\nc.png,r,0\n" * 3, {}, lambda p: p.class_names == ("-1", "0", "1")
+    ),
+    "a space in a name": (image("my photo.png"), {}, lambda p: p.extras["image"][0] == "my photo.png"),
+    "dots in a path": (image("./sub/../a.png"), {}, lambda p: p.images[0].max() == 0),
+    "another folder": (image(r"sub\e.png"), {}, lambda p: p.images[0, 0].min() == 255),
+    "a large ending": (image("up.JPG"), {}, lambda p: p.images[0, 2].float().mean() > 250),
+    "an ending that lies": (image("lies.jpg"), {}, lambda p: p.images[0, 2].min() == 255),
+    "one pixel": (image("dot.png"), {}, lambda p: p.images[0, 0].min() == 255),
+    "a strip": (image("strip.png"), {"size": 600}, lambda p: (p.images[0, 1] == 0).sum() == 600),
+    "a link": (image("link.png"), {}, lambda p: p.images[0, 0].min() == 255),
+    "spaces between tags": (
+        HEAD + "a.png,p, red | round |red\nb.png,q,\n",
+        {"kind": "tags"},
+        lambda p: p.labels.tolist() == [[1, 1], [0, 0]],
+    ),
+    "signs of values": (
+        HEAD + "a.png,p,+3\nb.png,q,-0\nc.png,r,1e3\n",
+        {"kind": "values"},
+        lambda p: p.labels.tolist() == [3, 0, 1000],
+    ),
+    "numpy's class_names": (
+        HEAD + "a.png,p,1\nb.png,q,0\n", {"class_names": np.arange(2)}, lambda p: p.labels.tolist() == [1, 0]
+    ),
+    "splits without labels": (
+        "image,text\n" + "".join(f"{name}.png,{name}\n" for name in "abcd"),
+        {"label": None, "split": ("train", "test"), "fractions": (0.5, 0, 0.5)},
+        lambda parts: [len(part) for part in parts] == [2, 2],
+    ),
+    "groups": (
+        "image,text,label,who\na.png,p,x,7\nb.png,q,y,8\nc.png,r,x,7\n",
+        {"group": "who"},
+        lambda p: p.extras["group"].tolist() == [0, 1, 0],
+    ),
+    "a row twice": (
+        HEAD + "a.png,p,x\na.png,p,x\nb.png,q,y\n", {}, lambda p: len(p) == 3 and len(p.images) == 2
+    ),
+    "yes and no of JSON": (
+        '{"image":"a.png","text":"p","label":true}\n{"image":"b.png","text":"q","label":false}',
+        {},
+        lambda p: p.class_names == ("False", "True"),
+    ),
+    "JSON with more": (
+        '[{"image":"a.png","text":"p","label":1,"box":{"x":1}},{"image":"b.png","text":"q","label":2}]',
+        {},
+        lambda p: p.class_names == ("1", "2"),
     ),
     "accents of a mac": (HEAD + f"{WORDS},a,x\na.png,b,y\n", {}, lambda p: len(p.images) == 2),
     "long text": (HEAD + f"a.png,{'word ' * 40_000},x\nb.png,b,y\n", {}, lambda p: len(p.texts[0]) > 131_072),
@@ -335,13 +493,6 @@ def test_a_doubt_is_said_once(at, name):
 # splits and leaks
 
 
-@pytest.fixture
-def decoded(monkeypatch):
-    names, read = [], decoding.read_picture
-    monkeypatch.setattr(decoding, "read_picture", lambda path: names.append(path.name) or read(path))
-    return names
-
-
 @pytest.mark.parametrize("fractions", [(0.7, 0.15, 0.15), (0.8, 0.1, 0.1), (0.5, 0.3, 0.2)])
 @pytest.mark.parametrize("each", [1, 2, 3, 5])
 def test_many_small_classes_starve_no_split(each, fractions):
@@ -433,13 +584,40 @@ def test_a_pair_is_read_as_a_row_is(at):
     assert pair(text="blue").images is None and pair(at / "a.png").texts is None
 
 
-@pytest.mark.parametrize("call, error, part", [
-    (("zero.jpg", "x"), ValueError, "is empty (0 bytes)"),
+SOURCES = {
+    "nothing": (None, "folder reads the path of a table or a DataFrame, and got None: give it one."),
+    "a number": (3, "and got 3: give"),
+    "rows": ([{"image": "a.png"}], "folder reads the path of a table"),
+    "an address": ("https://a.b/c.csv", "'https://a.b/c.csv' is an address: fetch the file"),
+    "a folder": ("sub", "sub is a folder: give the path of the CSV file in it."),
+    "a file that is not there": ("gone.csv", "There is no file gone.csv"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_is_no_table(at, monkeypatch, name):
+    monkeypatch.chdir(at)
+    source, part = SOURCES[name]
+    assert part in said(source)
+
+
+PAIRS = [
+    (("zero.jpg", "x"), ValueError, "The picture zero.jpg is empty (0 bytes), not a picture"),
     (("up.jpg", "x"), ValueError, "did you mean 'up.JPG'?"),
+    (("no/a.png", "x"), ValueError, "'a.png', but there is no such file in no: give its path, seen from the"),
     ((3, "x"), TypeError, "a path, a PIL image or a uint8 tensor; got int"),
     ((torch.zeros(3, 4, 4), "x"), TypeError, "uint8 (3, height, width)"),
     (("a.png", ["x"]), TypeError, "one string; got list"),
-])
+    (("a.png", " \u200b"), ValueError, "in which there is nothing to read: write one, or give None"),
+    ((None, None), TypeError, "Pairs need pictures, texts or both"),
+]
+
+
+def test_there_are_no_fewer_inputs_than_the_review_tried():
+    assert sum(map(len, (REFUSED, TABLES, WORKS, DOUBTS, SOURCES, PAIRS))) >= 141
+
+
+@pytest.mark.parametrize("call, error, part", PAIRS)
 def test_a_pair_that_cannot_be_read(at, monkeypatch, call, error, part):
     monkeypatch.chdir(at)
     with pytest.raises(error) as caught:

@@ -14,7 +14,8 @@ from cmlib import image_encoder
 from cmlib.data.batch import Batch, ImageBatch, TextBatch
 from cmlib.data.files import sha256
 from cmlib.data.pairs import Pairs
-from cmlib.encoders.attributes import ATTRIBUTES, Heads, Judge, judge
+from cmlib.encoders import judge
+from cmlib.encoders.attributes import ATTRIBUTES, Heads, Judge
 from cmlib.encoders.tokenizer import mini_tokenizer
 from cmlib.encoders.weights import DATA
 from cmlib.training.predict import predict, prepare

@@ -13,7 +13,7 @@ from PIL import Image
 from task import CHECK, CLASSES, Size, build
 
 from cmlib.datasets import folder as read
-from cmlib.datasets.decoding import cores
+from cmlib.datasets.threads import cores
 from cmlib.worlds import RefundDesk
 
 SIDES = 500, 375  # what most photographs of the usual data sets have

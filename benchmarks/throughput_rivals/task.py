@@ -22,7 +22,8 @@ from torch.nn.functional import cross_entropy
 from cmlib.data.batch import Batch, ImageBatch, TextBatch
 from cmlib.data.pairs import Pairs
 from cmlib.data.rows import Rows
-from cmlib.datasets.decoding import cores
+from cmlib.data.tokens import tokenise
+from cmlib.datasets.threads import cores
 from cmlib.encoders import image_encoder
 from cmlib.encoders.text import Bert
 from cmlib.encoders.tokenizer import mini_tokenizer
@@ -195,8 +196,7 @@ class Task:
             ]
 
     def token_ids(self) -> list[list[int]]:
-        texts = [text for _, text, _ in self.table()]
-        return self.tokenizer(texts, truncation=True, max_length=128)["input_ids"]
+        return tokenise([text for _, text, _ in self.table()], self.tokenizer)
 
     def order(self) -> Order:
         return Order(self, SEED)

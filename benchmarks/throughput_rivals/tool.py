@@ -7,7 +7,6 @@ import os
 import queue
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 from importlib.util import find_spec
@@ -15,6 +14,9 @@ from pathlib import Path
 
 DRIVERS = Path(__file__).resolve().parent
 ROOT = DRIVERS.parents[1]
+sys.path.insert(0, str(DRIVERS.parent / "shared"))
+from environment import install
+
 RIVALS = ROOT / ".venv-throughput"  # what the course does not need itself, on top of the course's torch
 NAMES = {"cmlib": "cmlib fit", "bare": "bare loop", "trainer": "HF Trainer", "lightning": "Lightning"}
 NEEDS = {"trainer": ("accelerate",), "lightning": ("lightning", "pytorch_lightning")}  # one of them
@@ -121,28 +123,11 @@ def pythons(rivals, may_install: bool) -> tuple[dict[str, Path], dict[str, str]]
         if any(find_spec(name) for name in NEEDS[rival]):
             found[rival] = Path(sys.executable)
             continue
-        problem = install() if may_install or (RIVALS / ".ready").exists() else "it is not installed here"
+        problem = "it is not installed here"
+        if may_install or (RIVALS / ".ready").exists():
+            problem = install(RIVALS, "--no-deps", "accelerate", "lightning")  # torch is the course's
         if problem:
             missing[NAMES[rival]] = f"{NEEDS[rival][0]}: {problem}"
         else:
             found[rival] = RIVALS / "bin" / "python"
     return found, missing
-
-
-def install() -> str:
-    """Make the rivals' environment, without dependencies: torch is the course's. Returns why not, or ""."""
-    if (RIVALS / ".ready").exists():
-        return ""
-    uv = [sys.executable, "-m", "uv"]
-    python = RIVALS / "bin" / "python"
-    for command in (
-        [*uv, "venv", "-q", "--clear", "--python", sys.executable, RIVALS],
-        [*uv, "pip", "install", "-q", "--no-deps", "--python", python, "accelerate", "lightning"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            return (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    (place,) = RIVALS.glob("lib/python*/site-packages")
-    (place / "course.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    (RIVALS / ".ready").touch()
-    return ""

@@ -41,9 +41,8 @@ class Augment:
         for name, most in (("area", 1.0), ("ratio", float("inf"))):
             if not 0 < getattr(self, name)[0] <= getattr(self, name)[1] <= most:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r} must be two numbers above 0, the smaller "
-                    "one first"
-                    f"{', at most 1: shares of the picture' if name == 'area' else ': width ÷ height'}."
+                    f"{name}={getattr(self, name)!r} must be two numbers above 0, the smaller one "
+                    f"first{', at most 1: shares of the picture' if name == 'area' else ': width ÷ height'}."
                 )
         for name in ("brightness", "contrast"):
             if not 0 <= getattr(self, name) < 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from cmlib.data.pairs import describe
-from cmlib.data.tree import leaves, map_tensors
+from cmlib.data.tree import leaves, map_tensors, take
 
 
 class _Movable:
@@ -16,8 +16,14 @@ class _Movable:
         """Where its tensors are: all of them are in one place."""
         return next(leaves(self)).device
 
-    def to(self, device, non_blocking: bool = True):
-        """The same batch with every tensor on ``device``."""
+    def to(self, device, non_blocking: bool | None = None):
+        """The same batch with every tensor on ``device``.
+
+        non_blocking : by default only towards a GPU: a copy to the CPU that does not wait would be read
+            before it has arrived
+        """
+        if non_blocking is None:
+            non_blocking = torch.device(device).type != "cpu"
         return map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking), self)
 
 
@@ -72,9 +78,9 @@ class TextBatch(_Movable):
             found = mask.any(1)
             if not found.all():
                 raise ValueError(
-                    f"{_rows((~found).nonzero().flatten().tolist())} of a TextBatch has no token: "
-                    "attention_mask "
-                    "is 0 everywhere, and there is nothing to read; leave the row out or give it a text."
+                    f"{row_list((~found).nonzero().flatten().tolist())} of a TextBatch has no token: "
+                    "attention_mask is 0 everywhere, and there is nothing to read; leave the row out or give "
+                    "it a text."
                 )
 
     def __len__(self):
@@ -142,10 +148,6 @@ class Features(_Movable):
         parts = (image, text, labels, *self.targets.values())
         _check_counts("Features need", ("image", "text", "labels", *self.targets), parts)
 
-    @property
-    def device(self) -> torch.device:
-        return self.image.device
-
     def __len__(self):
         return len(self.image)
 
@@ -158,13 +160,6 @@ class Features(_Movable):
         """Labels and targets of these rows, without their features."""
         targets = {name: take(values, rows) for name, values in self.targets.items()}
         return Batch(None, None, None if self.labels is None else self.labels[rows], targets)
-
-
-def take(values, rows):
-    """Those rows of a tensor, of texts or of a list with one entry a row; rows : as a tensor is indexed."""
-    if not isinstance(values, list | tuple):
-        return values[rows]
-    return [values[row] for row in torch.arange(len(values))[rows].reshape(-1).tolist()]
 
 
 def _check_counts(what: str, names: tuple[str, ...], parts: tuple) -> None:
@@ -189,7 +184,7 @@ def _check_rows(rows: torch.Tensor, pictures: int) -> None:
         )
 
 
-def _rows(rows: list[int]) -> str:
+def row_list(rows: list[int]) -> str:
     """Row 3 (and 5, 8, …): eight at most."""
     more = ", ".join(map(str, rows[1:8])) + (", …" if len(rows) > 8 else "")
     return f"Row {rows[0]}" + (f" (and {more})" if more else "")

@@ -41,7 +41,4 @@ def follow(batch, module: nn.Module):
     if torch.compiler.is_compiling():  # fit has put it there; the question would break the graph
         return batch
     device = device_of(module)
-    if batch.device == device:
-        return batch
-    # A copy to the CPU that does not block would be read before it has arrived.
-    return batch.to(device, non_blocking=device.type != "cpu")
+    return batch if batch.device == device else batch.to(device)

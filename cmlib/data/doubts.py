@@ -39,8 +39,7 @@ def _unknown(texts, ids, tokenizer) -> str | None:
     return (
         f"{sum(lost) / tokens:.0%} of the tokens of these {len(ids):,} texts are unknown to the tokenizer "
         f"(row {row}: {texts[row][:60]!r}), and to the model they are all one word: take a text encoder that "
-        "knows "
-        'the language, such as text_encoder("bert-base-multilingual-cased").'
+        'knows the language, such as text_encoder("bert-base-multilingual-cased").'
     )
 
 

@@ -6,6 +6,8 @@ import errno
 import hashlib
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # errno of a disk or a quota
+
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
@@ -18,7 +20,7 @@ def disk_is_full(error: BaseException | None) -> bool:
     twice.
     """
     while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if getattr(error, "errno", None) in FULL:
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
+
+from cmlib.data.tree import take
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,6 @@ class Pairs:
     def __getitem__(self, rows) -> Pairs:
         """The chosen rows (a slice, a list, a tensor of indices or a boolean mask) as new Pairs."""
         index = torch.arange(len(self))[rows].reshape(-1)
-        pick = index.tolist()
         images, picture = self.images, None
         if self.picture is not None:
             kept, picture = self.picture[index].unique(return_inverse=True)
@@ -63,9 +63,9 @@ class Pairs:
         return replace(
             self,
             images=images,
-            texts=None if self.texts is None else [self.texts[i] for i in pick],
+            texts=None if self.texts is None else take(self.texts, index),
             labels=None if self.labels is None else self.labels[index],
-            extras={name: _take(values, index, pick) for name, values in self.extras.items()},
+            extras={name: take(values, index) for name, values in self.extras.items()},
             picture=picture,
         )
 
@@ -78,7 +78,7 @@ class Pairs:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         partner = torch.empty_like(order)
         partner[order] = order.roll(1)
-        return replace(self, texts=[self.texts[i] for i in partner.tolist()])
+        return replace(self, texts=take(self.texts, partner))
 
 
 def describe(value) -> str:
@@ -86,12 +86,6 @@ def describe(value) -> str:
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     return type(value).__name__
-
-
-def _take(values, index, pick):
-    if isinstance(values, np.ndarray):
-        return values[index.numpy()]
-    return values[index] if isinstance(values, torch.Tensor) else [values[i] for i in pick]
 
 
 def _check_extras(extras):
@@ -124,8 +118,7 @@ def _check_images(images, picture):
     if len(picture) and not 0 <= int(picture.min()) <= int(picture.max()) < len(images):
         raise ValueError(
             f"Pairs.picture runs from {int(picture.min())} to {int(picture.max())}, but there are "
-            f"{len(images)} "
-            f"images: it must be 0 to {len(images) - 1}."
+            f"{len(images)} images: it must be 0 to {len(images) - 1}."
         )
 
 
@@ -150,6 +143,5 @@ def _check_labels(labels, class_names):
     if not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
         raise ValueError(
             f"Labels run from {int(labels.min())} to {int(labels.max())}, but there are {len(class_names)} "
-            "class "
-            f"names: labels must be 0 to {len(class_names) - 1}."
+            f"class names: labels must be 0 to {len(class_names) - 1}."
         )

@@ -8,9 +8,10 @@ from copy import copy
 import numpy as np
 import torch
 
-from cmlib.data.batch import Batch, ImageBatch, take
+from cmlib.data.batch import Batch, ImageBatch
 from cmlib.data.pairs import Pairs
 from cmlib.data.tokens import TokenRows
+from cmlib.data.tree import take
 
 
 class Rows:
@@ -36,8 +37,7 @@ class Rows:
                 there = ", ".join(pairs.extras) or "none"
                 raise ValueError(
                     f"The task reads the extra {name!r} of every row; this data has {there}: add it to the "
-                    "extras "
-                    "of the Pairs."
+                    "extras of the Pairs."
                 )
             self.targets[name] = _target(pairs.extras[name], tokenizer)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from cmlib.data.batch import Batch, ImageBatch, TextBatch, _rows
+from cmlib.data.batch import Batch, ImageBatch, TextBatch, row_list
 from cmlib.data.doubts import doubt_texts
 from cmlib.data.pairs import Pairs
 from cmlib.data.tree import map_tensors
@@ -61,9 +61,8 @@ def tokenise(texts: Sequence[str], tokenizer) -> list[list[int]]:
     empty = [row for row, found in enumerate(ids) if not found]
     if empty:
         raise ValueError(
-            f"{_rows(empty)} has no token: its text is {texts[empty[0]]!r}, of which the tokenizer leaves "
-            "nothing; "
-            "write a text or leave the row out."
+            f"{row_list(empty)} has no token: its text is {texts[empty[0]]!r}, of which the tokenizer leaves "
+            "nothing; write a text or leave the row out."
         )
     return ids
 

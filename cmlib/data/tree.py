@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 
+import numpy as np
 import torch
 
 
@@ -43,6 +44,15 @@ def leaves(value) -> Iterator[torch.Tensor]:
     elif isinstance(value, dict | tuple | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from leaves(item)
+
+
+def take(values, rows):
+    """Those rows of a tensor, an array, a batch or a list with one entry a row; rows : as a tensor is
+    indexed.
+    """
+    if isinstance(values, torch.Tensor | np.ndarray) or is_dataclass(values):
+        return values[rows]
+    return [values[row] for row in torch.arange(len(values))[rows].reshape(-1).tolist()]
 
 
 def combine(join: Callable, values: list):

@@ -22,10 +22,10 @@ import PIL
 import torch
 
 from .lock import lock
+from .threads import cores
 
 FORMAT, BLOCK = 1, 1 << 26  # another format as soon as pictures.py makes other pixels of the same file
 MOST_REMEMBERED = 1 << 30  # bytes; for more there is cache=
-THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 class InMemory:
@@ -90,20 +90,13 @@ class PictureCache(InMemory):
             facts = json.loads(self._at("json").read_text(encoding="utf-8"))
             if facts["about"] != self.about:
                 return
-            keys, marks, hashes = (
-                [tuple(key) for key in facts["keys"]],
-                facts["fingerprints"],
-                facts["sha256"],
-            )
+            keys, hashes = [tuple(key) for key in facts["keys"]], facts["sha256"]
+            marks = [bytes.fromhex(mark) for mark in facts["fingerprints"]]
             pixels = self._map(self._pixels(hashes), len(keys))
             if _hashes(pixels) != hashes:
                 return
             self.places = {key: place for place, key in enumerate(keys)}
-            self.pixels, self.marks, self.whole = (
-                pixels,
-                [bytes.fromhex(mark) for mark in marks],
-                keys == self.keys,
-            )
+            self.pixels, self.marks, self.whole = pixels, marks, keys == self.keys
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self.places = {}
 
@@ -143,16 +136,10 @@ class PictureCache(InMemory):
                 self.file.close()
                 path = self._at("part").replace(self._pixels(hashes))
                 keys, marks = zip(*entries, strict=True)
+                facts = {"about": self.about, "sha256": hashes, "keys": keys}
+                facts["fingerprints"] = [mark.hex() for mark in marks]
                 with self._at("part").open("w", encoding="utf-8") as file:
-                    json.dump(
-                        {
-                            "about": self.about,
-                            "sha256": hashes,
-                            "keys": keys,
-                            "fingerprints": [m.hex() for m in marks],
-                        },
-                        file,
-                    )
+                    json.dump(facts, file)
                     _flush(file)
                 self._at("part").replace(self._at("json"))
                 for old in self.folder.glob(f"{escape(self.name)}-*.pixels"):
@@ -178,21 +165,16 @@ class PictureCache(InMemory):
             yield
         except OSError as error:
             raise OSError(f"The picture cache could not be written to {self.folder} after "
-                          f"{self.written / 1e6:.1f} MB "
-                          f"({error.strerror or error}): free some space, choose another folder, or leave "
-                          "cache out.") from None
+                          f"{self.written / 1e6:.1f} MB ({error.strerror or error}): free some space, choose "
+                          "another folder, or leave cache out.") from None
 
 
 def _hashes(pixels: np.ndarray) -> list[str]:
     """The SHA-256 of each block of 64 MB, so that a large file is checked by all cores."""
     flat = pixels.reshape(-1)
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(
-            pool.map(
-                lambda start: hashlib.sha256(flat[start : start + BLOCK]).hexdigest(),
-                range(0, len(flat), BLOCK),
-            )
-        )
+    blocks = [flat[start : start + BLOCK] for start in range(0, len(flat), BLOCK)]
+    with ThreadPoolExecutor(min(8, cores())) as pool:
+        return list(pool.map(lambda block: hashlib.sha256(block).hexdigest(), blocks))
 
 
 def _flush(file) -> None:

@@ -4,13 +4,15 @@ empty.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .decoding import key_of
-from .emojis import SPLITS
+from .decoding import ADDRESS, key_of
 from .labels import NoLabels, check_labels
 from .pictures import require_size
+from .splits import SPLITS
+from .table import is_frame
 from .wording import SHOWN, meant, plain, short
 
 ALIASES = {
@@ -29,6 +31,26 @@ class SkippedRows(UserWarning):
         self.problems = problems
 
 
+def check_source(source, root) -> None:
+    """ValueError for what is no table, and for a folder of pictures that is not there."""
+    if not is_frame(source) and not isinstance(source, str | os.PathLike):
+        raise ValueError(f"folder reads the path of a table or a DataFrame, and got {short(source)}: "
+                         "give it one.")
+    if not is_frame(source) and ADDRESS.match(str(source)):
+        raise ValueError(f"{short(str(source))} is an address: fetch the file and give its path here.")
+    if root is not None and not Path(root).expanduser().is_dir():
+        raise ValueError(f"root={short(str(root))}: there is no such folder; give the one that the paths of "
+                         "the pictures count from.")
+
+
+def check_columns(**columns) -> None:
+    """ValueError for a column that is no name."""
+    wrong = [name for name, column in columns.items() if not isinstance(column, str | None)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} must be the name of one column, or None; got "
+                         f"{short(columns[wrong[0]])}.")
+
+
 def check_arguments(image, text, label, kind, names, size, split, fractions, overlap, on_error) -> list:
     """The splits that are wanted, by their names here; None: all rows."""
     require_size(size)
@@ -37,8 +59,10 @@ def check_arguments(image, text, label, kind, names, size, split, fractions, ove
     check_labels(label, kind, names)
     _one_of("overlap", overlap, "refuse", "warn")
     _one_of("on_error", on_error, "raise", "skip")
-    if len(fractions) != len(SPLITS):
-        raise ValueError(f"fractions must be three numbers, for train, valid and test; got {fractions!r}.")
+    numbers = isinstance(fractions, list | tuple) and all(isinstance(one, int | float) for one in fractions)
+    if not numbers or len(fractions) != len(SPLITS):
+        raise ValueError("fractions must be three numbers, for train, valid and test; got "
+                         f"{short(fractions)}.")
     wanted = list(split) if isinstance(split, list | tuple) else [split]
     for one in wanted:
         if one is not None and (not isinstance(one, str) or plain(one) not in SPLIT_OF):
@@ -95,11 +119,14 @@ def check_rows(
 
 
 def require_rows(name: str, split: str | None, chosen: list[int], rows: Sequence[dict], label: str | None,
-                 groups: list[int]) -> None:
+                 groups: list[int], split_column: str | None) -> None:
     """ValueError where a split has no rows, or only one class to tell apart. label : the column of classes,
-    None where one class is enough.
+    None where one class is enough; split_column : of the splits, None where they are cut here.
     """
     which = f"The {split!r} split of {name}" if split else name
+    if not chosen and split_column is not None:
+        raise ValueError(f"{which} has no rows: none of its {len(rows):,} rows says so in the column "
+                         f"{short(split_column)}; write it there, or leave split_column out.")
     if not chosen:
         units = len(set(groups))
         together = f" in {units:,} groups that stay together" if units < len(rows) else ""

@@ -8,9 +8,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -19,8 +17,10 @@ import torch
 
 from .cache import InMemory
 from .pictures import fit, quiet, read_picture
+from .threads import ahead
 from .wording import meant, plain, short
 
+FROM_CSV = ": paths count from the CSV's folder, or pass root="
 ADDRESS = re.compile(r"(https?|ftp|s3|gs|file|data):", re.IGNORECASE)
 
 
@@ -77,39 +77,12 @@ def _missing(base: Path, value: str, path: Path, hint: bool) -> str:
     beside = [file.name for file in path.parent.iterdir()] if hint and path.parent.is_dir() else []
     same = [name for name in beside if plain(name) == plain(path.name) or Path(name).stem == path.name]
     near = f"; did you mean {short(same[0])}?" if same else meant(path.name, beside)
-    return f"there is no such file in {base}" + (near or ": paths count from the CSV's folder, or pass root=")
+    return f"there is no such file in {base}" + (near or FROM_CSV)
 
 
 def key_of(base: Path, value: str, hint: bool = True) -> tuple:
     """The key of a picture, taken before it is decoded: what is written to meanwhile is decoded again."""
     return (value, *stamp(locate(base, value, hint)))
-
-
-def cores() -> int:
-    """How many cores this process may use. OMP_NUM_THREADS is no limit: it says how many of them multiply
-    matrices, and decoding, which keeps a fast GPU waiting, needs them all.
-    """
-    if hasattr(os, "process_cpu_count"):  # Python 3.13
-        return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def ahead(work: Callable, items: Iterable) -> Iterator[Future]:
-    """work(item) of each item, in order, as futures; as many threads as cores run a little ahead."""
-    waiting, threads = deque(), cores()
-    with ThreadPoolExecutor(threads, "pictures") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > 4 * threads:
-                    yield waiting.popleft()
-            while waiting:
-                yield waiting.popleft()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def load(base: Path, value: str, size: int, key: tuple, store: InMemory) -> tuple[np.ndarray, bytes]:

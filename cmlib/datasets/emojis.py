@@ -18,10 +18,9 @@ from .archive import VerifiedZip, load_manifest
 from .fetching import fetch
 from .pictures import fit, on_white, require_size
 from .sources import SOURCES
-from .splits import grouped_split
+from .splits import SPLITS, grouped_split
 
 ATTRIBUTION = SOURCES["noto-emoji"].attribution
-SPLITS = ("train", "valid", "test")
 NAMES, FOLDER = "emoji_15_1.json", "noto-emoji-72x72-color"
 _shown = False
 
@@ -31,42 +30,19 @@ _ADULTS = {"1f468", "1f469", "1f9d1", "1f471", "1f9d4"}
 _CHILDREN = {"1f466", "1f467", "1f9d2"}
 # Everything that a sequence adds to turn one emoji into another look of itself: skin, gender, hair, facing
 # right.
-_MODIFIERS = {
-    "1f3fb",
-    "1f3fc",
-    "1f3fd",
-    "1f3fe",
-    "1f3ff",
-    "2640",
-    "2642",
-    "1f9b0",
-    "1f9b1",
-    "1f9b2",
-    "1f9b3",
-    "27a1",
-}
+_MODIFIERS = {"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff", "2640", "2642", "1f9b0", "1f9b1", "1f9b2", "1f9b3",
+              "27a1"}
 # kiss, couple with heart, holding hands
 _COUPLES = {"1f48b": "1f48f", "2764": "1f491", "1f91d": "1f9d1_1f91d_1f9d1"}
 _SAME = {  # variants with a code of their own -> the emoji whose variant they are
     **dict.fromkeys(_CHILDREN, "1f9d2"),
     **dict.fromkeys(("1f46b", "1f46c", "1f46d"), _COUPLES["1f91d"]),
-    "1f474": "1f9d3",
-    "1f475": "1f9d3",
-    "1f478": "1f934",
-    "1f57a": "1f483",  # old man and woman, princess, man dancing
-    "1f936": "1f385",
-    "1f9d1_1f384": "1f385",
-    "1f930": "1fac4",
-    "1fac3": "1fac4",  # Santa and the pregnant
+    "1f474": "1f9d3", "1f475": "1f9d3", "1f478": "1f934", "1f57a": "1f483",  # old, princess, man dancing
+    "1f936": "1f385", "1f9d1_1f384": "1f385", "1f930": "1fac4", "1fac3": "1fac4",  # Santa and the pregnant
     # Territories that fly another flag: the two pictures are equal, pixel by pixel.
-    "1f1ed_1f1f2": "1f1e6_1f1fa",
-    "1f1e7_1f1fb": "1f1f3_1f1f4",
-    "1f1f8_1f1ef": "1f1f3_1f1f4",
-    "1f1e8_1f1f5": "1f1eb_1f1f7",
-    "1f1f2_1f1eb": "1f1eb_1f1f7",
-    "1f1e9_1f1ec": "1f1ee_1f1f4",
-    "1f1ea_1f1e6": "1f1ea_1f1f8",
-    "1f1fa_1f1f2": "1f1fa_1f1f8",
+    "1f1ed_1f1f2": "1f1e6_1f1fa", "1f1e7_1f1fb": "1f1f3_1f1f4", "1f1f8_1f1ef": "1f1f3_1f1f4",
+    "1f1e8_1f1f5": "1f1eb_1f1f7", "1f1f2_1f1eb": "1f1eb_1f1f7", "1f1e9_1f1ec": "1f1ee_1f1f4",
+    "1f1ea_1f1e6": "1f1ea_1f1f8", "1f1fa_1f1f2": "1f1fa_1f1f8",
 }
 
 
@@ -149,15 +125,13 @@ def _catalogue(archive: VerifiedZip) -> list[dict]:
         codepoints = _codepoints(entry["emoji"])
         if f"{FOLDER}/emoji_u{codepoints}.png" in archive.manifest:
             group = group_of(codepoints)
-            rows.append(
-                {
-                    "name": entry["description"],
-                    "category": entry["category"],
-                    "codepoints": codepoints,
-                    "group": group,
-                    "plainest": codepoints.replace(f"_{_JOINER}", "") == group,
-                }
-            )
+            rows.append({
+                "name": entry["description"],
+                "category": entry["category"],
+                "codepoints": codepoints,
+                "group": group,
+                "plainest": codepoints.replace(f"_{_JOINER}", "") == group,
+            })
     return rows
 
 

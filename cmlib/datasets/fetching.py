@@ -15,16 +15,17 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from difflib import get_close_matches
 from pathlib import Path
+
+from cmlib.data.files import FULL
 
 from .lock import lock
 from .sources import SOURCES, Source, cache_folder
+from .wording import meant
 
 BLOCK = 1 << 16
 TIMEOUT = 30.0  # seconds without one byte
 ATTEMPTS = 4  # in a row, each of which brought nothing new
-FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 PAUSE = 1.0  # seconds before the second attempt; doubled before each further one
 
@@ -37,9 +38,8 @@ def fetch(name: str) -> Path:
     network), OSError (disk full, cache not writable): each one sentence that says what to do.
     """
     if name not in SOURCES:
-        near = get_close_matches(str(name), SOURCES, 1)
-        raise ValueError(f"There is no file {name!r} to fetch" + (f"; did you mean {near[0]!r}?" if near else
-                         f"; there are {', '.join(SOURCES)}."))
+        near = meant(str(name), SOURCES) or f"; there are {', '.join(SOURCES)}."
+        raise ValueError(f"There is no file {name!r} to fetch{near}")
     source, folder = SOURCES[name], cache_folder()
     target = folder / source.file
     try:
@@ -53,12 +53,10 @@ def fetch(name: str) -> Path:
     except OSError as error:
         if error.errno in FULL:
             raise OSError(f"The disk under {folder} is full: {source.file} needs {source.bytes / 1e6:.1f} "
-                          "MB; free "
-                          "some space or set CMLIB_CACHE to a folder on another disk.") from None
+                          "MB; free some space or set CMLIB_CACHE to a folder on another disk.") from None
         if error.errno in CLOSED:
             raise PermissionError(f"The cache folder {folder} cannot be written; set CMLIB_CACHE to one that "
-                                  "can.") \
-                from None
+                                  "can.") from None
         raise
     return target
 
@@ -88,14 +86,10 @@ def _bring(source: Source, target: Path) -> None:
         # its first half may come from another version of the file: once more, from the first byte
         if resumed:
             return _bring(source, target)
-        where, mend = (
-            (f"the mirror {mirror}", "copy it there again, or unset CMLIB_MIRROR to download it")
-            if mirror
-            else (
-                urllib.parse.urlsplit(source.url).hostname,
-                "try again (a login page of your network may have answered instead)",
-            )
-        )
+        where = urllib.parse.urlsplit(source.url).hostname
+        mend = "try again (a login page of your network may have answered instead)"
+        if mirror:
+            where, mend = f"the mirror {mirror}", "copy it there again, or unset CMLIB_MIRROR to download it"
         raise ValueError(f"What {where} gave for {source.file} was refused and deleted, because "
                          f"{str(error).rstrip('.')}: "
                          f"{mend}, or fetch {source.url} by hand into {target}.") from None
@@ -107,8 +101,7 @@ def _copy(source: Source, part: Path, mirror: Path) -> None:
     original = mirror / url.hostname / url.path.lstrip("/")
     if not original.is_file():
         raise FileNotFoundError(f"CMLIB_MIRROR has no {url.hostname}{url.path}; put the file there "
-                                f"({source.proof}) or "
-                                "unset CMLIB_MIRROR to download it.")
+                                f"({source.proof}) or unset CMLIB_MIRROR to download it.")
     with original.open("rb") as reader, part.open("wb") as writer:
         shutil.copyfileobj(reader, writer, BLOCK)
 
@@ -134,23 +127,20 @@ def _download(source: Source, part: Path, target: Path) -> None:
             failures, have = (0 if grown > have else failures + 1), grown
             if final or failures >= ATTEMPTS:
                 raise ConnectionError(
-                    f"{source.file} could not be downloaded ({reason}): check the network and call again"
-                    f"{' to continue' if have else ''}, or set CMLIB_MIRROR to a folder that has it, or copy "
-                    f"{source.url} to {target} "
-                    f"({source.proof}).") from None
+                    f"{source.file} could not be downloaded ({reason}): check the network and call "
+                    f"again{' to continue' if have else ''}, or set CMLIB_MIRROR to a folder that has it, or "
+                    f"copy {source.url} to {target} ({source.proof}).") from None
             time.sleep(PAUSE * 2 ** max(failures - 1, 0))
 
 
 def _continue(source: Source, part: Path, bar) -> None:
     """One request; returns when the server has sent all it announced, or far too much."""
     have = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": "cmlib", "Accept-Encoding": "identity"} | (
-        {"Range": f"bytes={have}-"} if have else {}
-    )
+    headers = {"User-Agent": "cmlib", "Accept-Encoding": "identity"}
+    headers |= {"Range": f"bytes={have}-"} if have else {}
+    request = urllib.request.Request(source.url, headers=headers)
     try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(source.url, headers=headers), timeout=TIMEOUT
-        )
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         # nothing after what is there: it is whole, or it is not ours; the hash will tell
         if error.code == 416:

@@ -17,13 +17,12 @@ from cmlib.data.doubts import say_once
 from cmlib.data.pairs import Pairs
 
 from .cache import PictureCache, Remembered
-from .checking import SkippedRows, check_arguments, check_rows, require_rows
+from .checking import SkippedRows, check_arguments, check_columns, check_rows, check_source, require_rows
 from .decoding import decode
 from .doubts import doubts
-from .emojis import SPLITS
 from .labels import columns_of, labels_of
 from .leaks import join, leak_message, leaks
-from .splits import grouped_split
+from .splits import SPLITS, grouped_split
 from .table import is_frame, read_table
 from .wording import SHOWN, problems_of, sentence
 
@@ -76,6 +75,8 @@ def folder(
     Raises FileNotFoundError (no such CSV) or ValueError: up to five problems in one message, each with its
     row, column, value and mend; OSError if the cache cannot be written.
     """
+    check_source(csv_path, root)
+    check_columns(image=image, text=text, group=group, split_column=split_column)
     wanted = check_arguments(image, text, label, kind, class_names, size, split, fractions, overlap, on_error)
     frame = is_frame(csv_path)
     path = Path("DataFrame") if frame else Path(csv_path).expanduser()
@@ -117,7 +118,7 @@ def folder(
     parts = []
     for one in wanted:
         chosen = _chosen(one, rows, split_column, reader, groups, fractions, seed)
-        require_rows(name, one, chosen, rows, alone, groups)
+        require_rows(name, one, chosen, rows, alone, groups, split_column)
         parts.append(_take(everything, images, chosen, copy=cache is None))
     return tuple(parts) if isinstance(split, list | tuple) else parts[0]
 

@@ -61,6 +61,8 @@ class Tags(NoLabels):
         return [tag.strip() for tag in row[self.columns[0]].split("|") if tag.strip()]
 
     def wrong(self, row):
+        if not self.names:
+            return self.columns[0], "is empty, as in every row: write tags there, with | between them"
         for tag in self._tags(row):
             if tag not in self.names:
                 return _wrong_name(self.columns[0], tag, self.names)
@@ -124,14 +126,19 @@ def check_labels(label, kind: str, names) -> None:
     if kind not in KINDS:
         near = meant(str(kind), KINDS)
         raise ValueError(sentence(f"kind must be one of {listed(KINDS)}; got {short(kind)}{near}"))
-    if kind == "class" and not isinstance(label, str | None):
+    columns = label if isinstance(label, list | tuple) else (label,)
+    if not all(isinstance(column, str) for column in columns) and label is not None:
+        raise ValueError(f"label must be the name of a column, or several names; got {short(label)}.")
+    if not columns or (kind == "class" and not isinstance(label, str | None)):
         raise ValueError(f"label={short(label)}: a class stands in one column; of several columns say "
                          'kind="tags" (yes or no to each) or kind="values" (a number in each).')
     if names is None:
         return
-    words = not isinstance(names, str) and all(isinstance(name, str | int) for name in names)
-    if not words or len(set(map(str, names))) < len(names) or not len(names):
-        raise ValueError(f'class_names must be different names, such as ("cat", "dog"); got {short(names)}.')
+    found = names.tolist() if hasattr(names, "tolist") else names
+    words = isinstance(found, list | tuple) and all(isinstance(name, str | int) for name in found)
+    if not words or len(set(map(str, found))) < len(found) or not found:
+        raise ValueError("class_names must be different names in their order, such as "
+                         f'("cat", "dog"); got {short(names)}.')
     if kind == "values" or not isinstance(label, str | None):
         raise ValueError("class_names are for a column of names: leave them out, the columns are the names.")
 

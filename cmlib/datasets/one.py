@@ -10,10 +10,11 @@ from PIL import Image
 
 from cmlib.data.pairs import Pairs, describe
 
-from .decoding import locate
+from .decoding import FROM_CSV, locate
 from .folders import folder
 from .pictures import fit, on_white, quiet, read_picture, require_size
 from .table import TEXTS, is_frame
+from .wording import plain, sentence
 
 
 def pair(picture=None, text: str | None = None, *, size: int = 64) -> Pairs:
@@ -24,6 +25,8 @@ def pair(picture=None, text: str | None = None, *, size: int = 64) -> Pairs:
     require_size(size)
     if text is not None and not isinstance(text, str):
         raise TypeError(f"The text must be one string; got {describe(text)}. Are picture and text swapped?")
+    if text is not None and not plain(text):
+        raise ValueError(f"The text is {text!r}, in which there is nothing to read: write one, or give None.")
     images = None if picture is None else torch.from_numpy(_pixels(picture, size)[None].copy())
     return Pairs(images, None if text is None else [text])
 
@@ -58,7 +61,8 @@ def _pixels(picture, size: int) -> np.ndarray:
             with quiet():
                 picture = read_picture(locate(path.parent, path.name))
         except ValueError as error:
-            raise ValueError(f"The picture {path}: {error}.") from None
+            said = str(error).replace(FROM_CSV, ": give its path, seen from the folder this notebook runs in")
+            raise ValueError(sentence(f"The picture {path} {said}")) from None
     else:
         raise TypeError(f"A picture must be a path, a PIL image or a uint8 tensor; got {describe(picture)}.")
     return fit(picture, size).transpose(2, 0, 1)

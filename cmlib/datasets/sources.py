@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+
+from cmlib.data.files import sha256
 
 from .archive import VerifiedZip, load_manifest
 
@@ -33,7 +34,7 @@ class Source:
             with VerifiedZip(path, load_manifest(self.manifest)) as archive:
                 archive.verify()
             return
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = sha256(path)
         if found != self.sha256:
             raise ValueError(f"it has SHA-256 {found[:12]}… instead of {self.sha256[:12]}….")
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
+SPLITS = ("train", "valid", "test")
+
 
 def grouped_split(
     labels: Sequence,

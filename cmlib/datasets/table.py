@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from .sniffing import head_of, what
+from .sniffing import HEAD, head_of, what
 from .wording import listed, meant, plain, short
 
 TEXTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
@@ -35,7 +35,9 @@ def read_table(source, columns: Sequence[str]) -> list[tuple[int, dict[str, str]
                          "picture.")
     for column in columns:
         if column not in header:
-            raise ValueError(f"{name} has no column {short(column)}, {_mend(column, header)}")
+            below = [row for row, values in body[:20] if set(columns) <= set(values)]
+            mend = f"but its row {below[0]} has: delete the rows above it." if below else None
+            raise ValueError(f"{name} has no column {short(column)}, {mend or _mend(column, header)}")
         if header.count(column) > 1:
             raise ValueError(f"{name} has {header.count(column)} columns named {short(column)}: rename all "
                              "but one.")
@@ -64,8 +66,8 @@ def _text(path: Path) -> str:
     if kind and path.stat().st_size:
         raise ValueError(f"{path.name} is {kind[0]} and no table of text: {kind[1] or 'give the CSV'}.")
     data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError(f'{path.name} is in UTF-16: save it again as "CSV UTF-8".')
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or 4 * data[:HEAD].count(0) > len(data[:HEAD]):
+        raise ValueError(f'{path.name} is in UTF-16, or no text at all: save it again as "CSV UTF-8".')
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

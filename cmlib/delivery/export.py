@@ -1,9 +1,10 @@
-"""export_model: a trained model as one file of torch.export, which runs where there is no cmlib."""
+"""export_model: a trained model as one file, of torch.export or ONNX, which runs where there is no cmlib."""
 
 from __future__ import annotations
 
 import copy
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cmlib.data.batch import Features, ImageBatch, TextBatch
 from cmlib.data.device import device_of
+from cmlib.data.tokens import most_tokens
 from cmlib.encoders.text import Lstm
 from cmlib.models.fusion_model import FusionModel
 
@@ -18,23 +20,29 @@ CARD = "card.json"  # inside the file
 
 
 def export_model(model: FusionModel, path: str | Path, image_size: int | None = None) -> Path:
-    """Write ``path`` (.pt2); → the path. Of the model only tensors and operations are kept, no Python of
-    ours.
+    """Write ``path`` (.pt2, or .onnx); → the path. Of the model only tensors and operations are kept, no
+    Python of ours.
 
     model : FusionModel; TypeError for another, and for an LSTM, which stops at the last word of each row and
         so has no fixed list of operations
     image_size : of the pixels that it will be given; by default what its image encoder works at
-    Read it anywhere with ``torch.export.load(path, extra_files=…).module()``, and call it with pixels uint8
-    (batch, 3, size, size), input_ids and attention_mask int64 (batch, tokens): any batch, 2 to ``max_tokens``
-    tokens. The extra file "card.json" has the classes, the sizes and the names of the inputs.
+    Its inputs are pixels uint8 (batch, 3, size, size), input_ids and attention_mask int64 (batch, tokens):
+    any batch, 2 to ``max_tokens`` tokens. A card has the classes, the sizes and the names of the inputs.
+
+    Read a .pt2 anywhere with ``torch.export.load(path, extra_files=…).module()``, its card as the extra file
+    "card.json"; a .onnx with ``onnxruntime.InferenceSession(path)``, its card under the same name among
+    ``get_modelmeta().custom_metadata_map``. ImportError where what writes the latter is not installed.
     """
+    path = Path(path)
+    if path.suffix == ".onnx":
+        _require_onnx()
     if not isinstance(model, FusionModel):
         raise TypeError(f"export_model takes a FusionModel; got {type(model).__name__}: wrap it in one.")
     if isinstance(model.text_encoder, Lstm) and "text" in model.use:
         raise TypeError("An LSTM stops at the last word of each row, which no fixed list of operations does: "
                         "export a model with another text encoder, such as 'mini'.")
     size = image_size or model.image_encoder.image_size
-    most = getattr(model.tokenizer, "max_tokens", 128)
+    most = most_tokens(model.tokenizer)
     model = copy.deepcopy(model).eval()
     for tensor in (*model.parameters(), *model.buffers()):  # torch warns of any other layout
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
@@ -57,8 +65,21 @@ def export_model(model: FusionModel, path: str | Path, image_size: int | None = 
         "max_tokens": most,
         "pad_token_id": model.tokenizer.pad_token_id,
     }
-    torch.export.save(program, path, extra_files={CARD: json.dumps(card, ensure_ascii=False)})
-    return Path(path)
+    card = json.dumps(card, ensure_ascii=False)
+    if path.suffix == ".onnx":
+        made = torch.onnx.export(program, dynamo=True, verbose=False)
+        made.model.metadata_props[CARD] = card
+        made.save(path)
+    else:
+        torch.export.save(program, path, extra_files={CARD: card})
+    return path
+
+
+def _require_onnx() -> None:
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"A .onnx file is written by {missing[0]}, which is not installed here: "
+                          'pip install -e ".[more]", or export to a .pt2 file.')
 
 
 class _Plain(nn.Module):

@@ -44,6 +44,20 @@ def shortcut_a(x: torch.Tensor, channels: int, stride: int) -> torch.Tensor:
     return F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, missing // 2, missing - missing // 2))
 
 
+def basic_block(
+    x: torch.Tensor, shortcut: torch.Tensor, weights: dict[str, torch.Tensor], stride: int = 1
+) -> torch.Tensor:
+    """A block in eval mode with its weights handed over, conv1.weight, bn1.weight, bn1.running_mean, …, and
+    what must be added: x (batch, c, h, w), shortcut (batch, channels, h', w') → (batch, channels, h', w').
+    """
+    def norm(z, name):
+        parts = (weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(z, *parts)
+
+    inner = norm(F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1), "bn1").relu()
+    return (norm(F.conv2d(inner, weights["conv2.weight"], padding=1), "bn2") + shortcut).relu()
+
+
 class Block(nn.Module):
     """relu(BN(conv(relu(BN(conv(x))))) + shortcut(x)); the first convolution carries the stride."""
 

@@ -74,15 +74,13 @@ def _fetch_error(name: str, revision: str | None, error: Exception) -> Exception
                                "one that can.")
     if isinstance(error, errors.HFValidationError):
         return ValueError(f"{name!r} is neither a folder on this computer nor a name on the hub, such as "
-                          "'bert-base-uncased' or "
-                          "'group/model'.")
+                          "'bert-base-uncased' or 'group/model'.")
     if isinstance(error, errors.GatedRepoError):
         return PermissionError(f"The model {name!r} is gated: accept its terms on its page, then log in with "
                                "`hf auth login`.")
     if isinstance(error, errors.RevisionNotFoundError):
         return ValueError(f"The model {name!r} has no revision {revision!r}: give one of its branches or "
-                          "tags, a full commit hash, or "
-                          "leave revision out for 'main'.")
+                          "tags, a full commit hash, or leave revision out for 'main'.")
     if isinstance(error, errors.RepositoryNotFoundError):
         return ValueError(f"The hub has no public model {name!r}: check its spelling, or log in with `hf "
                           "auth login` if it is private.")
@@ -94,16 +92,10 @@ def _fetch_error(name: str, revision: str | None, error: Exception) -> Exception
         return PermissionError(f"The hub refused access to the model {name!r} ({said}): log in again with "
                                "`hf auth login`.")
     if isinstance(error, errors.LocalEntryNotFoundError):
-        why = (
-            "HF_HUB_OFFLINE is set"
-            if constants.HF_HUB_OFFLINE
-            else "the hub cannot be reached"
-            if said is None
-            else f"the hub answered {said}"
-        )
+        why = "the hub cannot be reached" if said is None else f"the hub answered {said}"
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else why
         return ConnectionError(f"The model {name!r}{at} is not (or not wholly) on this computer and {why}: "
-                               "connect once to fetch it, "
-                               "or use 'mini', which is shipped with the course.")
+                               "connect once to fetch it, or use 'mini', which is shipped with the course.")
     return ConnectionError(f"The model {name!r}{at} could not be fetched whole, because the link broke "
                            f"({type(error).__name__}): call again; no torn file is kept.")
 
@@ -118,17 +110,11 @@ def load_pretrained(name: str, revision: str | None = None, pretrained: bool = T
     local = Path(name).is_dir()
     if local and revision is not None:
         raise ValueError(f"The folder {name} has no revisions: leave out revision={revision!r}.")
-    what, folder = (
-        (f"The folder {name}", Path(name))
-        if local
-        else (f"The model {name!r}", snapshot(name, revision, pretrained))
-    )
+    what = f"The folder {name}" if local else f"The model {name!r}"
+    folder = Path(name) if local else snapshot(name, revision, pretrained)
     commit = None if local else folder.name
-    if (
-        pretrained
-        and (folder / "config.json").is_file()
-        and not any(file for form in WEIGHTS for file in folder.glob(form))
-    ):
+    weights = [file for form in WEIGHTS for file in folder.glob(form)]
+    if pretrained and not weights and (folder / "config.json").is_file():
         raise ValueError(f"{what} has no model.safetensors: it was copied or fetched in part, or has its "
                          "weights only in a format "
                          "that can run code when it is read, which the course refuses.")
@@ -156,8 +142,7 @@ def load_pretrained(name: str, revision: str | None = None, pretrained: bool = T
     _expect_fit(what, model.config, tokenizer)
     if missing:  # transformers would go on with random numbers in their place
         raise ValueError(f"The weights of {name!r} belong to another architecture than its config.json: they "
-                         "have no tensor "
-                         f"{missing[0]!r}.")
+                         f"have no tensor {missing[0]!r}.")
     return model, tokenizer, commit
 
 
@@ -168,14 +153,12 @@ def _load_error(what: str, local: bool, error: Exception) -> Exception:
                           "differ.")
     if "trust_remote_code" in said:
         return ValueError(f"{what} asks to run code of its own, which the course never does: choose one "
-                          "whose architecture is part "
-                          "of transformers.")
+                          "whose architecture is part of transformers.")
     if isinstance(error, ImportError):
         return ImportError(f"{what} needs a package that is not installed here: {said[:200]}")
     if local:
         return ValueError(f"{what} does not hold a whole model and its tokenizer, as save_pretrained writes "
-                          "them: copy or save it "
-                          "again.")
+                          "them: copy or save it again.")
     return ValueError(f"{what} cannot be read as a text model with its tokenizer ({type(error).__name__}): "
                       "choose another.")
 
@@ -198,5 +181,4 @@ def _expect_fit(what: str, config, tokenizer) -> None:
                          "or its files are missing; put there the tokenizer that the model was trained with.")
     if tokenizer.pad_token_id is None:
         raise ValueError(f"{what} has a tokenizer without a padding token, so rows of a batch cannot be "
-                         "filled up: choose an encoder "
-                         "like BERT.")
+                         "filled up: choose an encoder like BERT.")

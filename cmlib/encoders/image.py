@@ -4,7 +4,7 @@ ResNets.
 
 from __future__ import annotations
 
-import inspect
+from functools import partial
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from cmlib.data.batch import ImageBatch
 from cmlib.data.device import follow, settle
 from cmlib.data.pairs import describe
 from cmlib.encoders import zoo
-from cmlib.encoders.stand_ins import maker
+from cmlib.encoders.stand_ins import build
 from cmlib.encoders.weights import load_shipped, unknown
 
 MINI_SIZE, MINI_WIDTH = 64, 16
@@ -165,19 +165,10 @@ def image_encoder(name: str, **settings) -> ImageEncoder:
     """
     if name not in KNOWN:
         raise unknown("image", name, KNOWN)
-    make = _MADE_HERE.get(name, _torchvision)
-    allowed = [key for key in inspect.signature(make).parameters if key != "name"]
-    if wrong := [key for key in settings if key not in allowed]:
-        raise TypeError(f"The image encoder {name!r} has no setting {wrong[0]!r}; it has "
-                        f"{', '.join(allowed)}.")
     size = settings.get("image_size")
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise ValueError(f"image_size={size!r} must be one whole number of pixels, such as 224: pictures "
                          "become squares of it.")
-    substitute = maker(name, settings)
-    if substitute is not None:
-        encoder = substitute(**settings)
-    else:
-        encoder = make(**settings) if make is not _torchvision else make(name, **settings)
+    encoder = build("image", name, _MADE_HERE.get(name) or partial(_torchvision, name), settings)
     encoder.made = name, settings
     return settle(encoder)

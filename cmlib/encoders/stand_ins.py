@@ -6,6 +6,7 @@ nothing, and ``encoder.pretrained`` says so.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 from torch import nn
@@ -24,6 +25,20 @@ def stand_in(name: str, make: Callable[..., nn.Module] | None) -> None:
         _makers.pop(name, None)
     else:
         _makers[name] = make
+
+
+def build(kind: str, name: str, make: Callable[..., nn.Module], settings: dict, *more: str) -> nn.Module:
+    """``make(**settings)``, or what stands in for it; TypeError for a setting that ``make`` does not have.
+
+    kind : "image" or "text", for the sentence; more : settings that the caller sees to itself
+    """
+    allowed = [*inspect.signature(make).parameters, *more]
+    wrong = [key for key in settings if key not in allowed]
+    if wrong:
+        raise TypeError(
+            f"The {kind} encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}."
+        )
+    return (maker(name, settings) or make)(**settings)
 
 
 def maker(name: str, settings: dict) -> Callable[..., nn.Module] | None:

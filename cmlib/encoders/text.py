@@ -4,7 +4,7 @@ the hub.
 
 from __future__ import annotations
 
-import inspect
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,9 +15,10 @@ from cmlib.data.batch import TextBatch
 from cmlib.data.device import follow, settle
 from cmlib.data.pairs import describe
 from cmlib.encoders.hub import load_pretrained
-from cmlib.encoders.stand_ins import maker
+from cmlib.encoders.stand_ins import build
 from cmlib.encoders.tokenizer import mini_tokenizer
 from cmlib.encoders.weights import load_shipped, unknown
+from cmlib.layers import masked_mean
 
 MINI_BERT = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 512,
              "max_position_embeddings": 128, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -42,9 +43,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, batch: TextBatch) -> torch.Tensor:
         batch = _read(batch, self)
-        states = self.states(batch)  # (batch, tokens, hidden_size)
-        mask = batch.attention_mask[:, :, None].to(states.dtype)  # (batch, tokens, 1)
-        return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return masked_mean(self.states(batch), batch.attention_mask)  # (batch, hidden_size)
 
 
 class BagOfWords(TextEncoder):
@@ -160,17 +159,8 @@ def text_encoder(name: str, **settings) -> TextEncoder:
     if name not in _MADE_HERE and not on_hub:
         raise unknown("text", name, KNOWN)
     max_tokens = settings.pop("max_tokens", None)
-    make = _MADE_HERE.get(name, _hub)
-    allowed = [key for key in inspect.signature(make).parameters if key != "name"] + ["max_tokens"]
-    if wrong := [key for key in settings if key not in allowed]:
-        raise TypeError(
-            f"The text encoder {name!r} has no setting {wrong[0]!r}; it has {', '.join(allowed)}."
-        )
-    substitute = maker(str(name), settings)
-    if substitute is not None:
-        encoder = substitute(**settings)
-    else:
-        encoder = make(**settings) if make is not _hub else make(str(name), **settings)
+    make = _MADE_HERE.get(name) or partial(_hub, str(name))
+    encoder = build("text", str(name), make, settings, "max_tokens")
     if max_tokens is not None:
         encoder.tokenizer.max_tokens = _checked(max_tokens, encoder)
     return settle(encoder)

@@ -18,13 +18,11 @@ def load_shipped(module: nn.Module, name: str) -> nn.Module:
     path, card = DATA / f"{name}.safetensors", DATA / "weights.json"
     if not path.is_file() or not card.is_file():
         raise FileNotFoundError(f"The shipped weights {path.name} are not in {DATA}: run `make weights`, or "
-                                "clone the course "
-                                "whole instead of installing the package alone.")
+                                "clone the course whole instead of installing the package alone.")
     expected = json.loads(card.read_text())[path.name]["sha256"]
     if (found := sha256(path)) != expected:
         raise ValueError(
-            f"{path} has SHA-256 {found[:12]}… instead of {expected[:12]}…: it is damaged or "
-            "was changed; "
+            f"{path} has SHA-256 {found[:12]}… instead of {expected[:12]}…: it is damaged or was changed; "
             f"restore it with `git checkout data/{path.name}` or rebuild it with `make weights`."
         )
     return load(module, path)
@@ -49,8 +47,7 @@ def load(module: nn.Module, path: str | Path) -> nn.Module:
                              f"{tuple(tensor.shape)}.")
         if found[name].shape != tensor.shape:
             raise ValueError(f"{path} belongs to another architecture: {name!r} is "
-                             f"{tuple(found[name].shape)} there and "
-                             f"{tuple(tensor.shape)} in this model.")
+                             f"{tuple(found[name].shape)} there and {tuple(tensor.shape)} in this model.")
     if extra := [name for name in found if name not in expected]:
         raise ValueError(f"{path} belongs to another architecture: this model has no tensor {extra[0]!r}.")
     module.load_state_dict(found)

@@ -29,8 +29,7 @@ def entry(name: str, weights):
     member = enum.__members__.get(str(weights).removeprefix(f"{enum.__name__}."))
     if member is None:
         raise ValueError(f"torchvision has no weights {str(weights)!r} for {name!r}; it has "
-                         f"{', '.join(enum.__members__)}, and "
-                         "pretrained=False gives fresh ones.")
+                         f"{', '.join(enum.__members__)}, and pretrained=False gives fresh ones.")
     return member
 
 
@@ -52,17 +51,14 @@ def load(model: nn.Module, name: str, member) -> nn.Module:
     except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
         if not cached and "invalid hash" in str(error):
             raise ValueError(f"What {urlsplit(member.url).hostname} gave as the weights of {name!r} is torn "
-                             "or was changed on its way, "
-                             "and was not kept: call again (a login page of your network may have answered "
-                             "instead).") from None
+                             "or was changed on its way, and was not kept: call again (a login page of your "
+                             "network may have answered instead).") from None
         raise ValueError(f"The weights of {name!r} in {path} are damaged or belong to another architecture: "
-                         "delete that file, if it "
-                         "is there, and call again.") from None
+                         "delete that file, if it is there, and call again.") from None
     except (OSError, http.client.HTTPException) as error:  # urllib's URLError and HTTPError are OSErrors
         if disk_is_full(error):
             raise OSError(f"The disk under {torch.hub.get_dir()} is full: free some space for the weights of "
-                          f"{name!r}, or set "
-                          "TORCH_HOME to a folder on another disk.") from None
+                          f"{name!r}, or set TORCH_HOME to a folder on another disk.") from None
         raise ConnectionError(f"The weights of {name!r} are not on this computer and cannot be fetched: "
                               "connect once, use "
                               "pretrained=False, or 'mini', which is shipped with the course.") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from cmlib.datasets.wording import listed
+
 
 def require_same_classes(what: str, names, other: str, others) -> None:
     """ValueError where one number means two classes. names : in the order of the labels, of ``what``; others
@@ -16,7 +18,7 @@ def require_same_classes(what: str, names, other: str, others) -> None:
     i = torn[0]
     raise ValueError(
         f"{what} and {other} number their classes differently: {i} is {names[i]!r} in {what} "
-        f"({_listed(names)}) and {others[i]!r} in {other} ({_listed(others)}); read both with the same "
+        f"({listed(names, 6)}) and {others[i]!r} in {other} ({listed(others, 6)}); read both with the same "
         "class_names, or correct the one that is meant otherwise."
     )
 
@@ -34,8 +36,3 @@ def learn_classes(model: nn.Module, train, valid=None) -> None:
     require_same_classes("the model", known, "the training data", names)
     if len(names) > len(known or ()):
         model.class_names = names
-
-
-def _listed(names: tuple[str, ...], most: int = 6) -> str:
-    shown = ", ".join(repr(name[:40]) for name in names[:most])
-    return shown + (f", … {len(names):,} in all" if len(names) > most else "")

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import cmlib
+from cmlib.data.device import settle
 from cmlib.data.files import sha256
 from cmlib.encoders import text
 from cmlib.encoders.image import image_encoder
@@ -127,15 +128,13 @@ def _describe_text(encoder) -> dict:
 
 def _build(card: dict, folder: Path) -> FusionModel:
     try:
-        image = dict(card["image"])
-        name = image.pop("name")
+        settings = dict(card["image"])
+        name = settings.pop("name")
         fresh = {} if name == "cnn" else {"pretrained": False}
-        made = FusionModel(image_encoder(name, **image, **fresh), _build_text(card["text"], folder / WORDS),
-                           card["n_classes"], nn.Identity())
-        sizes = made.image_encoder.hidden_size, made.text_encoder.hidden_size
-        head = dict(card["head"]) | {"use": tuple(card["head"]["use"])}
-        model = FusionModel(made.image_encoder, made.text_encoder, card["n_classes"],
-                            Concat(*sizes, card["n_classes"], **head))
+        image = image_encoder(name, **settings, **fresh)
+        words = settle(_build_text(card["text"], folder / WORDS))
+        head = Concat(image.hidden_size, words.hidden_size, card["n_classes"], **card["head"])
+        model = FusionModel(image, words, card["n_classes"], head)
     except (KeyError, TypeError, AttributeError):
         raise ValueError(
             f"{folder / CARD} lacks a part of the model: it was changed; copy the folder again."

@@ -46,8 +46,7 @@ class Classify(Task):
         if labels is None:
             raise ValueError(
                 f"The rows of {name} have no labels, and to classify needs one for each: add them, or give "
-                "fit a task "
-                "that learns without."
+                "fit a task that learns without."
             )
         if name == "train" and labels.dtype == torch.int64 and len(labels.unique()) == 1:
             raise ValueError(
@@ -64,8 +63,7 @@ class Classify(Task):
         if labels.dtype != torch.int64:
             raise ValueError(
                 f"The labels of {name} are {str(labels.dtype).removeprefix('torch.')} and not class numbers "
-                "(int64): "
-                "give fit task=Tag() for several yes-or-no questions, or task=Regress() for values."
+                "(int64): give fit task=Tag() for several yes-or-no questions, or task=Regress() for values."
             )
         low, high, classes = int(labels.min()), int(labels.max()), outputs.shape[1]
         if not 0 <= low <= high < classes:

@@ -38,18 +38,15 @@ class Regress(Task):
             found = "none" if labels is None else f"{labels.dtype}".removeprefix("torch.")
             raise ValueError(f"Regress wants the labels of {name} as float values; they are {found}: "
                              "labels.float().")
-        if not labels.isfinite().all():
-            row = int((~labels.isfinite()).flatten(1).any(1).nonzero()[0]) if labels.ndim > 1 else int(
-                (~labels.isfinite()).nonzero()[0]
-            )
-            raise ValueError(f"The label of row {row} of {name} is not a finite number: mend it or leave the "
-                             "row out.")
+        finite = labels.isfinite().reshape(len(labels), -1).all(1)  # (rows,)
+        if not finite.all():
+            raise ValueError(f"The label of row {int((~finite).nonzero()[0])} of {name} is not a finite "
+                             "number: mend it or leave the row out.")
         if not isinstance(outputs, Tensor) or not outputs.ndim:
             raise ValueError(f"Regress wants values (batch, n) of the model; it gave {describe(outputs)}.")
         each = labels[0].numel()
         if outputs[0].numel() != each:
             raise ValueError(
                 f"The labels of {name} have {each} values a row, but the model gives {outputs[0].numel()}: "
-                "build it "
-                "with as many."
+                "build it with as many."
             )

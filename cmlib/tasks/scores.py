@@ -67,8 +67,9 @@ def of_tags(name: str, logits: Tensor, truth: Tensor) -> float:
 def check_scores(scores: Sequence[str], known: Sequence[str] = KNOWN) -> tuple[str, ...]:
     """The names as a tuple; ValueError for one that is none."""
     scores = (scores,) if isinstance(scores, str) else tuple(scores)
+    allowed = "|".join(known).replace("top_k", r"top_[1-9]\d*")
     for name in scores:
-        if name not in known[:2] and not ("top_k" in known and re.fullmatch(r"top_[1-9]\d*", str(name))):
+        if not re.fullmatch(allowed, str(name)):
             shown = ", ".join(known).replace("top_k", "top_5 (or another number)")
             raise ValueError(f"There is no score {name!r}; there are {shown}.")
     return scores

@@ -42,20 +42,18 @@ class Tag(Task):
     def check(self, name: str, rows, outputs) -> None:
         labels = rows.labels
         if labels is None or labels.ndim != 2 or not labels.is_floating_point():
-            found = (
-                "none" if labels is None else f"{labels.dtype} {tuple(labels.shape)}".removeprefix("torch.")
-            )
+            found = "none" if labels is None else describe(labels)
             raise ValueError(
                 f"Tag wants the labels of {name} as float (rows, questions) of 0 and 1; they are {found}."
             )
         if not isinstance(outputs, Tensor) or outputs.ndim != 2:
-            found = describe(outputs)
-            raise ValueError(f"Tag wants logits (batch, questions) of the model; it gave {found}.")
+            raise ValueError(
+                f"Tag wants logits (batch, questions) of the model; it gave {describe(outputs)}."
+            )
         if labels.shape[1] != outputs.shape[1]:
             raise ValueError(
                 f"The labels of {name} answer {labels.shape[1]} questions, but the model has "
-                f"{outputs.shape[1]} "
-                "logits: build it with as many as there are questions."
+                f"{outputs.shape[1]} logits: build it with as many as there are questions."
             )
         if not 0 <= labels.min() <= labels.max() <= 1:  # neither is true of nan
             raise ValueError(

@@ -51,7 +51,8 @@ class Pretended(TorchFunctionMode):
             return self.has(where)
         if isinstance(where, str | torch.device):
             with contextlib.suppress(RuntimeError):
-                return torch.device(where).type == self.device.type
+                kind = torch.device(where).type
+                return None if kind == "meta" else kind == self.device.type  # a plan is nowhere
         return None
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
