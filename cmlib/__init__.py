@@ -23,10 +23,12 @@ _HOMES = {  # what a lesson needs
     "evaluate": "cmlib.evaluation",
     "progress": "cmlib.check",
     "report": "cmlib.check.page",
+    "quiz": "cmlib.check.quiz",
     "submit": "cmlib.grade.submit",
 }
 _PARTS = {
     "check": "cmlib.check",
+    "course": "cmlib.course",
     "data": "cmlib.data",
     "datasets": "cmlib.datasets",
     "encoders": "cmlib.encoders",

@@ -17,8 +17,8 @@ from cmlib.authoring.source import Cell, parse
 
 CELLS, FEWEST = (30, 55), 15  # DESIGN: 40 ± 10, and up to five of a stretch exercise; lesson 00 is an opening
 COLUMNS = 88  # what JupyterLab shows of code at 1,280 pixels
-# The lessons of version 0.1 may have a stretch exercise; every other must.
-STRETCH_LATER = ("00", "01", "02", "03", "04", "05", "06", "07", "13")
+# Lessons that are being mended need no schematic, no stretch exercise, no word on cmlib.report() yet.
+MENDING = ("00", "01", "02", "03", "04", "05", "06", "07", "13")
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,14 @@ def begins_and_ends_as_every_lesson(lesson: Lesson) -> Iterator[str]:
 def has_its_exercises(lesson: Lesson) -> Iterator[str]:
     number = lesson.number
     asked = [cell.argument for cell in lesson.cells if cell.kind == "exercise"]
-    wanted = [f"{number}.{k}" for k in range(1, 2 if number == "00" else 5)]
     stretch = f"{number}.5"
-    if number not in STRETCH_LATER or stretch in asked:
-        wanted.append(stretch)
-    rule = (f"a lesson has the exercises {', '.join(wanted)}, in this order"
-            + (f", and {stretch} is its stretch exercise" if stretch in wanted else ""))
-    if asked != wanted:
-        yield f"{lesson.name}: {rule}; found {', '.join(asked) or 'none'}."
+    demanded = number not in MENDING or stretch in asked
+    others = [id for id in asked if id != stretch]
+    rule, right = ("one to four exercises", 1 <= len(others) <= 4) if number == "00" else \
+        ("four exercises", len(others) == 4)
+    if not right or len(set(asked)) < len(asked) or (demanded and asked[-1] != stretch):
+        yield (f"{lesson.name}: a lesson has {rule}, and last its stretch exercise {stretch}; found "
+               f"{', '.join(asked) or 'none'}.")
     known = [e.id for e in lesson.exercises]
     if asked != known:
         yield (f"{lesson.name}: the exercises asked are those that cmlib/check/lesson{number}.py checks, "
@@ -157,6 +157,24 @@ def _parts_of_exercises(lesson) -> list[tuple[Cell, list[str]]]:
         elif cell.kind in notebooks.OF_AN_EXERCISE:
             found[-1][1].append(cell.kind)
     return found
+
+
+def is_drawn(lesson: Lesson) -> Iterator[str]:
+    if lesson.number in MENDING:
+        return
+    drawn = [cell for cell in lesson.code if "schematic" in cell.text.lower() and "hide-input" in cell.tags]
+    if not drawn:
+        yield (f'{lesson.name}: a lesson draws its mechanism in a folded cell, # %% tags=["hide-input"], '
+               "with cmlib.course.schematic; found none.")
+
+
+def names_the_page_of_progress(lesson: Lesson) -> Iterator[str]:
+    if lesson.number in MENDING:
+        return
+    recap = lesson.text.rpartition("\n## ")[2]
+    if "cmlib.report()" not in recap:
+        yield (f"{lesson.name}: the recap, a lesson's last section, names `cmlib.report()`, the page of what "
+               "is done; found no word of it.")
 
 
 def has_hints_that_lead_to_code(lesson: Lesson) -> Iterator[str]:
@@ -256,6 +274,7 @@ def _ends_with_a_bare_object(text) -> bool:
 
 RULES = (
     is_in_the_curriculum, is_finished, is_one_sitting, begins_and_ends_as_every_lesson, has_its_exercises,
-    has_hints_that_lead_to_code, has_a_quiz_of_four, has_numbered_headings, has_links_that_lead_somewhere,
-    is_plain_python, is_narrow, stores_only_what_can_be_repeated,
+    is_drawn, names_the_page_of_progress, has_hints_that_lead_to_code, has_a_quiz_of_four,
+    has_numbered_headings, has_links_that_lead_somewhere, is_plain_python, is_narrow,
+    stores_only_what_can_be_repeated,
 )

@@ -48,7 +48,8 @@ def points(exercise, answer, seed: int) -> float:
     """
     cases, counts = _drawn(exercise.id, seed)
     found = []
-    for one in properties(replace(exercise, mistakes=[], make_cases=lambda _: cases), answer, seed):
+    plain = replace(exercise, mistakes=[], detective=False, make_cases=lambda _: cases)
+    for one in properties(plain, answer, seed):
         if one[1] and counts[len(found)] and not any(counts[:len(found)]):
             return 0.0  # as `scored` says, sooner
         found.append(one)

@@ -7,14 +7,17 @@ import os
 import re
 import stat
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from lesson_rules import MENDING
 
 from cmlib import check as checks
 from cmlib.check import records
 from cmlib.check.engine import Exercise, Verdict, case, judge
+from cmlib.check.retired import RETIRED, Retired
 
 
 def scale_rows(x, w):
@@ -64,11 +67,11 @@ def misspelt(x, w):
 BAD = {
     "shape": (
         lambda x, w: ((x - 1) * w)[:, :2],
-        "The shape is wrong: yours is (4, 2), and (4, 3) is wanted.",
+        "yours is (4, 2), and (4, 3) is wanted: the last place of dimension 1 is missing.",
     ),
     "flat": (
         lambda x, w: ((x - 1) * w).flatten(),
-        "The shape is wrong: yours is (12,), and (4, 3) is wanted.",
+        "The shape is wrong: yours is (12,), and (4, 3) is wanted (the values are right).",
     ),
     "transposed": (
         lambda x, w: ((x - 1) * w).T,
@@ -76,19 +79,19 @@ BAD = {
     ),
     "dtype": (
         lambda x, w: ((x - 1) * w).float(),
-        "The dtype is wrong: yours is float32, and float64 is wanted.",
+        "The dtype is wrong: yours is float32, and float64 is wanted (the values are right).",
     ),
-    "nothing": (lambda x, w: None, "Return a tensor of shape (4, 3); you return a None."),
+    "nothing": (lambda x, w: None, "Return a tensor of shape (4, 3); you return None."),
     "text": (lambda x, w: "done", "you return a text."),
     "number": (lambda x, w: 3.0, "you return a float."),
-    "array": (lambda x, w: scale_rows(x, w).detach().numpy(), "you return a ndarray."),
-    "list": (lambda x, w: scale_rows(x, w).tolist(), "you return a list."),
+    "array": (lambda x, w: scale_rows(x, w).detach().numpy(), "you return a ndarray (the values are right)."),
+    "list": (lambda x, w: scale_rows(x, w).tolist(), "you return a list (the values are right)."),
     "nan": (lambda x, w: (x - 1) * w / 0 * 0, "nan appears in the result."),
     "inf": (lambda x, w: (x.abs() + 1) * float("inf"), "inf appears in the result."),
     "sign": (lambda x, w: (1 - x) * w, "The sign is wrong: every value is the negative of the right one."),
     "scale": (lambda x, w: 2 * (x - 1) * w, "Every value is 2 times what it should be."),
     "offset": (lambda x, w: (x - 1) * w + 3, "Every value is off by the same constant."),
-    "in place": (in_place, "Your function changes argument 1 in place; work on a new tensor instead."),
+    "in place": (in_place, "Your function changes `x` in place; work on a new tensor instead."),
     "recursion": (forever, "Your function calls itself without end."),
     "exception": (misspelt, "Your code raises NameError in line"),
     "arity": (lambda x: x, "Your code raises TypeError"),
@@ -139,9 +142,35 @@ def test_a_right_answer_passes_however_it_is_written(answer):
     assert judge(SCALE, answer) == Verdict("99.1", "passed", "right", 1)
 
 
-@pytest.mark.parametrize("answer", [None, ..., lambda x, w: (_ for _ in ()).throw(NotImplementedError)])
+def stub(x, w):
+    raise NotImplementedError
+
+
+def half_a_stub(x, w):
+    def inner():
+        raise NotImplementedError("still to be written")
+    return inner() * w
+
+
+@pytest.mark.parametrize("answer", [None, ..., stub, half_a_stub])
 def test_no_answer_yet_is_open_not_wrong(answer):
     assert judge(SCALE, answer).state == "open"
+
+
+class Misspelt(torch.nn.Module):
+    def foward(self, x, w):
+        return (x - 1) * w
+
+
+@pytest.mark.parametrize(("answer", "says"), [
+    (lambda x, w: (x > 1).mean(), "a mean needs decimal numbers, so turn them into .double() first"),
+    (lambda x, w: x.long().softmax(1), "are no decimal numbers: turn them into .double() first"),
+    (lambda x, w: (x > 1) - (x > 2), "True and False cannot be subtracted: .double() first, or ~"),
+    (Misspelt(), "the module has no method called forward; is it misspelt?"),
+    (lambda x, w: x @ x, "the shapes do not fit: print them"),
+])
+def test_what_torch_does_not_implement_is_an_answer_that_fails(answer, says):
+    assert says in sentence(answer)
 
 
 def test_the_same_seed_draws_the_same_cases_and_another_seed_others():
@@ -157,6 +186,7 @@ def test_the_same_seed_draws_the_same_cases_and_another_seed_others():
         (4, "Every value is 4 times"),
         (0.25, "Every value is 0.25 times"),
         (1.37, "it is off by up to"),
+        (9, "Every value is 9 times"),
         (0, "it is off by up to"),
     ],
 )
@@ -188,7 +218,19 @@ def test_parts_are_named():
         sentence(lambda x: (x, x + 1, x), two)
         == "The result is wrong for a row: it has 3 parts where 2 are wanted."
     )
-    assert "part 1: it is off by" in sentence(lambda x: (x, x * 3), two)
+    assert sentence(lambda x: (x, x + 2), two).startswith("In the second of 2 values, every value is off by")
+    assert sentence(lambda x: (x, 3 * x), two).startswith(
+        "The result is wrong for a row: in the second of 2 values, it is off by up to"
+    )
+    named = replace(two, names=("the place", "`next_place`"))
+    assert "in `next_place`, it is off by" in sentence(lambda x: (x, 3 * x), named)
+    assert sentence(lambda x: (2 * x, 2 * x + 2), named) == "Every value is 2 times what it should be."
+    assert sentence(lambda x: (2 * x, x + 1), named) == \
+        "In the place, every value is 2 times what it should be."
+    assert sentence(lambda x: (x + 1, x), named) == "The 2 values are in the wrong order."
+    assert sentence(lambda x: (x, (x + 1).float()), named).startswith(
+        "The result is wrong for a row: in `next_place`, the dtype is wrong"
+    )
     assert sentence(lambda x: x, two).startswith("Return 2 values as a tuple; you return a float64 tensor")
 
 
@@ -197,7 +239,8 @@ def test_entries_are_named():
                        make_cases=lambda draw: [case(draw.normal(3), about="a row")])
     assert judge(entries, lambda x: {"b": 2, "a": x}).state == "passed"
     assert sentence(lambda x: {"a": x}, entries) == "Return a dict with the keys a, b; yours has a."
-    assert "entry 'a': it is off" in sentence(lambda x: {"a": x**2, "b": 2}, entries)
+    assert "In entry 'a', the result is squared." in sentence(lambda x: {"a": x**2, "b": 2}, entries)
+    assert "in entry 'a', it is off by" in sentence(lambda x: {"a": x**3 + x, "b": 2}, entries)
     assert sentence(lambda x: x, entries).startswith("Return a dict")
 
 
@@ -272,6 +315,58 @@ def test_an_unknown_lesson_is_named():
         checks.progress("77")
 
 
+def test_a_slip_is_seen_before_the_form():
+    """A count instead of a share, as whole numbers, as a number of Python, or as a sum of Python."""
+    for count in (
+        lambda logits, labels: (logits.argmax(1) == labels).sum(),
+        lambda logits, labels: sum(logits.argmax(1) == labels),
+        lambda logits, labels: (logits.argmax(1) == labels).sum().item(),
+        lambda logits, labels: (logits.argmax(1) == labels).sum().numpy(),
+    ):
+        assert "how many answers are right" in checks.run("00.1", count).message
+
+
+@pytest.mark.parametrize(("given", "change", "says"), [
+    ([1.0, 2.0], lambda x: x.append(3.0), "changes `x` in place; work on a new list instead."),
+    ({"a": 1.0}, lambda x: x.update(b=2.0), "changes `x` in place; work on a new dict instead."),
+    ({"a": [1]}, lambda x: x["a"].clear(), "work on a new dict"),
+    ({1.0, 2.0}, lambda x: x.add(3.0), "work on a new set"),
+    ({"w": torch.ones(2)}, lambda x: x["w"].zero_(), "work on a new dict"),
+    ([[1], [2]], lambda x: [row.append(0) for row in x], "work on a new list"),
+])
+def test_whatever_is_changed_in_place_is_seen(given, change, says):
+    length = Exercise("99.8", "Length", lambda x: len(x), 1, 1, 1,
+                      make_cases=lambda draw: [case(given, about="something")])
+
+    def answer(x):
+        size = len(x)
+        change(x)
+        return size
+    assert judge(length, len).state == "passed"
+    assert says in sentence(answer, length)
+
+
+def test_a_replaced_exercise_says_where_it_went(monkeypatch, home, capsys):
+    monkeypatch.setitem(RETIRED, "02.7", "02.4")
+    title = checks.find("02.4").title
+    with pytest.raises(Retired, match=f"Exercise 02.7 was replaced by 02.4, {title}: answer that one"):
+        checks.find("02.7")
+    checks.check("02.7", scale_rows)
+    out = " ".join(capsys.readouterr().out.split())
+    assert out == f"○ Exercise 02.7 was replaced by 02.4, {title}: answer that one, in the lesson as it is " \
+                  "today."
+    assert not home.exists()
+
+
+def test_no_id_is_used_twice():
+    for old, new in RETIRED.items():
+        if old[:2] in MENDING:
+            continue
+        ids = [exercise.id for exercise in checks.exercises(old[:2])]
+        assert old not in ids and new in ids, f"{old} was replaced by {new}, and lesson {old[:2]} has {ids}"
+        assert int(new[3:]) > 5, f"{new}: ids up to .5 are those of a lesson's first exercises"
+
+
 # Progress
 
 PASSED, FAILED, OPEN = (Verdict("02.1", state, "…", 2) for state in ("passed", "failed", "open"))
@@ -294,7 +389,8 @@ def test_progress_prints_what_is_done(home, capsys):
     records.record(Verdict("02.2", "failed", "…", 2))
     checks.progress("02")
     lines = capsys.readouterr().out.splitlines()
-    assert [line[0] for line in lines[:-1]] == ["✓", "✗", "○", "○"]
+    assert [line[0] for line in lines[:-2]] == ["✓", "✗", *"○" * (len(checks.exercises("02")) - 2)]
+    assert lines[-2] == "○ quiz: 0 of 4 questions answered rightly"
     total = sum(e.points for e in checks.exercises("02"))
     assert lines[-1] == f"lesson 02: {checks.find('02.1').points} of {total} points"
     checks.progress()

@@ -26,9 +26,9 @@ PLANTS = {
         "02_joint_loss.py: the first code cell, and no other, is a [setup] cell; found 1."),
     "an exercise less": (
         "# %% [exercise] 02.4", "# %% [exercise] 02.3",
-        "a lesson has the exercises 02.1, 02.2, 02.3, 02.4, in this order; found 02.1, 02.2, 02.3, 02.3."),
+        "a lesson has four exercises, and last its stretch exercise 02.5; found 02.1, 02.2, 02.3, 02.3"),
     "a stretch that is not checked": (
-        "# %% [exercise] 02.4", "# %% [exercise] 02.5", "There is no exercise '02.5'; did you mean '02."),
+        "# %% [exercise] 02.4", "# %% [exercise] 02.9", "There is no exercise '02.9'; did you mean '02."),
     "an exercise without its hints": (
         "# %% [hints]", "# %% [stub]\nx = 1\n\n# %% [hints]",
         "of the cells [exercise], [stub], [solution], [hints], in this order; found [exercise], [stub], "),
@@ -91,8 +91,14 @@ def test_a_lesson_that_is_not_planned_is_said(tmp_path):
                         "'other'; found 'joint_loss'.")
 
 
-def test_from_lesson_08_on_a_stretch_exercise_is_demanded(tmp_path, monkeypatch):
-    monkeypatch.setattr(rules, "STRETCH_LATER", ())
-    (sentence,) = rules.broken(EXAMPLE)
-    assert sentence == ("02_joint_loss.py: a lesson has the exercises 02.1, 02.2, 02.3, 02.4, 02.5, in this "
-                        "order, and 02.5 is its stretch exercise; found 02.1, 02.2, 02.3, 02.4.")
+def test_a_lesson_that_is_mended_keeps_three_rules_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(rules, "MENDING", ())
+    text = EXAMPLE.read_text("utf-8").replace("chematic", "rawing").replace("cmlib.report()", "a page")
+    for exercise in re.findall(r"# %% \[exercise\] 02\.5.*?(?=# %% \[markdown\])", text, flags=re.DOTALL):
+        text = text.replace(exercise, "")
+    source = tmp_path / EXAMPLE.name
+    source.write_text(text, "utf-8")
+    found = "\n".join(rules.broken(source))
+    assert "and last its stretch exercise 02.5; found 02.1, 02.2, 02.3, 02.4." in found
+    assert "a lesson draws its mechanism in a folded cell, # %% tags=[\"hide-input\"]" in found
+    assert "the recap, a lesson's last section, names `cmlib.report()`" in found

@@ -77,6 +77,26 @@ def test_a_slider_redraws_the_picture(box, shown):
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == box[0].model_id
 
 
+def test_tracks_stand_below_each_other_and_names_take_one_width(box, shown):
+    track = (0, 1, 1, 0)
+    plots.explore(lambda **_: drawing(), "Two.", a=track, much_longer=track, menu=[1])
+    *controls, _, _ = box[0].children
+    assert {c.style.description_width for c in controls} == {"12ch"}
+    assert len({c.layout.width for c in controls}) == 1
+
+
+@pytest.mark.parametrize(("seconds", "follows"), [(0.0, True), (0.2, False)])
+def test_a_quick_picture_follows_while_the_slider_moves(box, shown, seconds, follows, monkeypatch):
+    clock = iter(k * seconds for k in range(100))
+    monkeypatch.setattr(plots.time, "perf_counter", lambda: next(clock))
+    plots.explore(drawing, "A line.", height=(0.0, 9.0, 1.0, 2.0))
+    slider = box[0].children[0]
+    assert slider.continuous_update is follows
+    clock = iter([0.0, 0.2 - seconds])  # the machine is quicker, or slower, than before
+    slider.value = 7
+    assert slider.continuous_update is not follows
+
+
 def test_a_menu_redraws_the_picture(box, shown):
     plots.explore(drawing, "Three heights.", height=[1, 4, 9])
     menu, picture, _ = box[0].children

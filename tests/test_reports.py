@@ -228,6 +228,15 @@ def test_grades_hold_every_learner_and_point(out):
     assert by_name["Blaise Pascal"]["state"] == "no submission" and by_name["Blaise Pascal"]["final"] == ""
 
 
+def test_exercises_stand_in_the_order_of_the_lesson(out):
+    """A replaced exercise has a new number, and its old place."""
+    ids = [e.id for e in wanted()]
+    assert ids != sorted(ids), "lesson 01 has 01.6 in the place of 01.3"
+    page = next(iter(sorted((out / "reports").glob("*.html")))).read_text("utf-8")
+    places = [page.index(f"{id} ") for id in ids if f"{id} " in page]
+    assert len(places) > 5 and places == sorted(places)
+
+
 def test_canvas_can_import_it(out):
     table = rows(read(out, "canvas.csv"))
     assert table[0] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Lessons 01-03"]

@@ -53,3 +53,10 @@ def test_it_is_shown_with_its_alt_text(sketch, capsys, monkeypatch):
     monkeypatch.setattr(plots, "_display", lambda: None)
     sketch.show("Nothing yet.")
     assert capsys.readouterr().out == "[figure] Nothing yet.\n"
+
+
+def test_a_path_goes_through_its_corners(sketch):
+    sketch.path([(1, 0.5), (2, 0.5), (2, 1.5)])
+    assert arrow_ends(sketch) == pytest.approx((1, 2), abs=0.1)
+    with pytest.raises(ValueError):
+        sketch.path([1, 2, 3])

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmlib.authoring import notebooks as author
+from cmlib.check.retired import RETIRED
 from cmlib.grade import reading, submissions
 from cmlib.grade.submissions import Submission, collect
 
@@ -389,6 +390,29 @@ def test_the_newest_file_that_mentions_the_exercise_counts(tmp_path):
     [submission] = collect(tmp_path)
     assert cells_of(submission)[0] == "new" and submission.modified == 1_900_000_000
     assert submission.cells("03.1", "f")[0] == 'check("03.1", f)' and submission.cells("04.1", NAME) == []
+
+
+ANSWERED, UNTOUCHED = "def old(x):\n    return x", "def old(x):\n    raise NotImplementedError"
+
+
+@pytest.mark.parametrize(("cells", "found"), [
+    ([ANSWERED, "check('02.9', old)"], "02.9"),
+    ([ANSWERED + "\ncheck('02.9', old)"], "02.9"),
+    (["check('02.9', lambda x: x)"], "02.9"),
+    ([UNTOUCHED, "check('02.9', old)"], ""),
+    ([ANSWERED], ""),
+    ([ANSWERED, "check('02.9', old)", "check('02.1', old)"], ""),  # the lesson of today is there, too
+])
+def test_an_answer_to_a_replaced_exercise_is_found(tmp_path, monkeypatch, cells, found):
+    monkeypatch.setitem(RETIRED, "02.9", "02.1")
+    submission = one(tmp_path, notebook(cells))
+    assert submission.before("02.1") == found and submission.before("02.2") == ""
+
+
+def test_an_answer_to_a_replaced_exercise_is_found_in_the_first_form_of_a_submission(tmp_path, monkeypatch):
+    monkeypatch.setitem(RETIRED, "02.9", "02.1")
+    old = {"format": "cmlib-submission-1", "answers": {"02.9": {"cells": [ANSWERED]}}}
+    assert one(tmp_path, json.dumps(old).encode(), "old.json").before("02.1") == "02.9"
 
 
 def test_of_equally_old_files_the_submission_counts_then_the_later_name(tmp_path):

@@ -21,6 +21,9 @@ NOTEBOOKS = ROOT / "notebooks"
 HINTS = ("the idea", "the formula", "the code, with one blank")
 PROGRESS = """cmlib.progress("{}")  # all lessons on one page: cmlib.report()
 # cmlib.submit()  # in a class: take the first # away, and hand in the file it writes"""
+CLICKS = """#@title The same quiz, to click on
+cmlib.quiz("{}")"""
+FOLDED = ("setup", "clicks")  # in JupyterLab, on Colab and in the book
 OF_AN_EXERCISE = ("stub", "solution", "hints", "answer")
 
 
@@ -55,6 +58,8 @@ def build(source: Path, solved: bool = False, took: dict | None = None) -> dict:
         if position == 0:
             text = _under_the_title(where, number, text, links)
         cells.append(_written(cell.kind, text, cell.tags, f"l{number}-{len(cells):02d}"))
+        if cell.kind == "quiz":
+            cells.append(_written("clicks", CLICKS.format(number), (), f"l{number}-{len(cells):02d}"))
     if links:
         cells.append(_written("markdown", links, (), f"l{number}-{len(cells):02d}"))
     return {
@@ -102,8 +107,8 @@ def _project() -> dict:
 
 
 def _written(kind, text, tags, id) -> dict:
-    code, metadata = kind in CODE, {}
-    if kind == "setup":  # folded in JupyterLab, on Colab and in the book
+    code, metadata = kind in CODE or kind == "clicks", {}
+    if kind in FOLDED:
         metadata = {"cellView": "form", "jupyter": {"source_hidden": True}}
         tags = ("hide-input", *tags)
     if tags:
@@ -169,18 +174,15 @@ def _answer(where, exercise, text) -> str:
 
 
 def _quiz(where, text) -> str:
-    lines = []
-    for number, block in enumerate(re.split(r"^\? ", text, flags=re.MULTILINE)[1:], 1):
-        question, *options = re.split(r"^(?=[-+] )", block.strip(), flags=re.MULTILINE)
-        lines.append(f"**{number}. {' '.join(question.split())}**")
-        for option in options:
-            answer, marker, why = option[2:].partition("::")
-            if not (marker and why.strip()):
-                raise ValueError(f"{where}: the quiz option {option.strip()!r} has no explanation "
-                                 "after '::'.")
-            verdict = "Right." if option[0] == "+" else "No."
-            lines.append(_folded(" ".join(answer.split()), f"{verdict} {' '.join(why.split())}"))
-    return "\n\n".join(lines)
+    """The folded form, for readers without a kernel; a rule keeps a question off the options above it."""
+    from cmlib.check import quiz
+
+    found = []
+    for number, question in enumerate(quiz.questions(text, where), 1):
+        options = [_folded(option.text, f"{'Right.' if option.is_right else 'No.'} {option.why}")
+                   for option in question.options]
+        found.append("\n\n".join([f"**{number}. {question.text}**", *options]))
+    return "\n\n---\n\n".join(found)
 
 
 def _bootstrap() -> str:

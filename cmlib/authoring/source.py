@@ -9,7 +9,8 @@
     # %% [solution]           what the solved notebook has in its place
     # %% [hints]              three hints between lines ``---``: idea, formula with shapes, code with one ____
     # %% [answer]             after a stretch exercise: the model answer to its written part, folded
-    # %% [quiz]               ``? question`` lines; ``- wrong :: why``; ``+ right :: why``
+    # %% [quiz]               ``? question`` lines; ``- wrong :: why``; ``+ right :: why``; the notebook has
+    #                         it twice: folded text, and a folded cell that shows it to click on
     # %% [progress]           the generated last cell: the points so far, and how to hand in
 
 Prose may say ``{{measured}}``, the seconds and the memory that the lesson took when it was built, and

@@ -14,18 +14,22 @@ An exercise is declared beside its reference, which carries the name that the le
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
+import itertools
 import math
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from cmlib.check.compare import difference, kind_of
+from cmlib.check import gradients, raised
+from cmlib.check.compare import alike, difference, kind_of, numbers
 from cmlib.check.formula import Formula
+from cmlib.check.inplace import is_changed, remembered
+from cmlib.check.raised import AnswerRaised, Failed
 
 __all__ = [
     "EXERCISES",
@@ -34,6 +38,7 @@ __all__ = [
     "Draw",
     "Exercise",
     "Formula",
+    "NotAnswered",
     "Verdict",
     "case",
     "exercise",
@@ -91,6 +96,9 @@ class Exercise:
     example.
 
     grad : positions of the arguments whose gradients are compared as well
+    names : of the parts of a result that is a tuple or a list, as they stand in a sentence: "the weight"
+    detective : whether general slips are looked for as well (`cmlib.check.detective`)
+    long_form : a second right solution, written out as a learner would; see `worked`
     call : how the learner's object meets a case, ``call(answer, *args)``; by default ``answer(*args)``
     """
 
@@ -105,6 +113,9 @@ class Exercise:
     call: Callable = lambda answer, *args: answer(*args)
     rtol: float = 1e-6
     atol: float = 1e-9
+    names: tuple[str, ...] = ()
+    detective: bool = True
+    long_form: Callable | None = None
     make_cases: Callable[[Draw], Iterable[Case]] = field(default=lambda draw: [case(about="your answer")])
     mistakes: list[tuple[str, Callable]] = field(default_factory=list)
     more_cases: list[Callable[[Draw], Iterable[Case]]] = field(default_factory=list)
@@ -127,6 +138,22 @@ class Exercise:
         self.more_cases.append(function)
         return self
 
+    def worked(self, function):
+        """``function`` is the reference written out, where that is one call of a library: general slips are
+        looked for in it.
+        """
+        self.long_form = function
+        return self
+
+    def argument_names(self, count: int) -> list[str]:
+        """What the arguments of a case are called in a sentence."""
+        own = inspect.signature(Exercise.__dataclass_fields__["call"].default).parameters
+        signature = inspect.signature(self.call)
+        names = list(signature.parameters)[1:]
+        if signature.parameters.keys() == own.keys():
+            names = list(inspect.signature(self.reference).parameters)
+        return [f"`{names[k]}`" if k < len(names) else f"argument {k + 1}" for k in range(count)]
+
     def mistake(self, sentence: str):
         def add(function):
             self.mistakes.append((sentence, function))
@@ -144,123 +171,164 @@ def exercise(id: str, title: str, **settings) -> Callable[[Callable], Exercise]:
     return register
 
 
-class _Failed(Exception):
-    """The check stops here; the text is the learner's sentence."""
-
-
-class AnswerRaised(Exception):
-    """The learner's code raised elsewhere (in the box of a grader), or could not be asked at all; the text
-    completes "Your code …".
+class NotAnswered(NotImplementedError):
+    """The learner's own code says that it is not written yet. A NotImplementedError of torch, or of the
+    course itself, is another thing.
     """
 
 
 def judge(exercise: Exercise, answer: Any, seed: int = 0) -> Verdict:
     """Compare ``answer`` with the reference on every case; stop at the first difference."""
     try:
-        for _, sentence in properties(exercise, answer, seed):
+        for _, sentence in properties(exercise, answer, seed, again=True):
             if sentence:
                 return Verdict(exercise.id, "failed", sentence, exercise.points)
-    except NotImplementedError:
+    except NotAnswered:
         return Verdict(exercise.id, "open", "not answered yet", exercise.points)
     return Verdict(exercise.id, "passed", "right", exercise.points)
 
 
-def properties(exercise: Exercise, answer: Any, seed: int = 0) -> Iterator[tuple[str, str | None]]:
+def properties(
+    exercise: Exercise, answer: Any, seed: int = 0, again: bool = False
+) -> Iterator[tuple[str, str | None]]:
     """(name of a property, None or the sentence that says what is wrong) for every case, and for its
-    gradients where they count.
+    gradients where they count. Only the first that fails is looked into; of the others nobody reads.
 
-    Raises ``NotImplementedError`` when the exercise is not answered yet.
+    again : whether the answer may be called once more to decide between two explanations
+    Raises ``NotAnswered`` when the exercise is not answered yet.
     """
     try:
         _contract(exercise, answer)
-    except _Failed as failed:
-        yield "a value of the right kind", str(failed)
+    except Failed as failed:
+        yield "a value of the right kind", failed.sentence
         return
+    looks, cases = True, []
     for make_cases in (exercise.make_cases, *exercise.more_cases):
         for one in make_cases(Draw(seed)):
-            sentence, found = _sentence(_compare_values, exercise, answer, one)
+            cases.append(one)
+            others = _others(exercise, seed, len(cases)) if again else ()
+            sentence, found = _sentence(_compare_values, exercise, answer, one, looks, others)
+            looks = looks and not sentence
             yield one.about, sentence
             if exercise.grad:
-                sentence = sentence or _sentence(_compare_gradients, exercise, one, *found)[0]
+                sentence = sentence or _sentence(gradients.compare, exercise, one, *found)[0]
+                looks = looks and not sentence
                 yield f"the gradient for {one.about}", sentence
+
+
+def _others(exercise, seed, place) -> Iterator[Case]:
+    """The cases after the one at ``place``, then those before it."""
+    drawn = [one for make in (exercise.make_cases, *exercise.more_cases) for one in make(Draw(seed))]
+    yield from (*drawn[place:], *drawn[: place - 1])
 
 
 def _sentence(compare, *args) -> tuple[str | None, Any]:
     """(None, what ``compare`` returns), or (the sentence with which it fails, None)."""
     try:
         return None, compare(*args)
-    except _Failed as failed:
-        return str(failed), None
+    except Failed as failed:
+        return failed.sentence, None
 
 
 def _contract(exercise, answer):
     if answer is None or answer is Ellipsis:
-        raise NotImplementedError
+        raise NotAnswered
     wants_call = exercise.kind in ("function", "module", "training")
     if wants_call and not callable(answer):
-        raise _Failed(f'Give the function itself, check("{exercise.id}", {exercise.name}), not its result '
-                      f"(you gave a {kind_of(answer)}).")
+        raise Failed(f'Give the function itself, check("{exercise.id}", {exercise.name}), not its result '
+                     f"(you gave a {kind_of(answer)}).")
     if not wants_call and callable(answer):
-        raise _Failed(f"This exercise wants a {exercise.kind}, and you gave a function: pass its result.")
+        raise Failed(f"This exercise wants a {exercise.kind}, and you gave a function: pass its result.")
 
 
-def _compare_values(exercise, answer, one: Case) -> tuple:
-    """(got, want, arguments of the reference, arguments of the answer); raises _Failed where they differ."""
+def _compare_values(exercise, answer, one: Case, looks=True, others=()) -> tuple:
+    """(got, want, arguments of the reference, arguments of the answer); raises Failed where they differ."""
     if exercise.kind in ("number", "choice"):
         got, want = _plain(answer), _plain(exercise.reference())
         if isinstance(want, float):
             got = _number(got)
-        _compare(exercise, one, got, want, lambda wrong: _plain(wrong()), _too_far)
+        if difference(got, want, exercise.rtol, exercise.atol) is not None:
+            _meet_a_mistake(exercise, got, want, lambda wrong: _plain(wrong()))
+            raise Failed(_too_far(got, want))
         return got, want, (), ()
     args, theirs = _fresh(one.args, exercise.grad), _fresh(one.args, exercise.grad)
     want = exercise.call(exercise.reference, *args)
-    before = copy.deepcopy([a.detach() if isinstance(a, torch.Tensor) else None for a in theirs])
+    before = [remembered(a) for a in theirs]
     got = _run(exercise, answer, theirs, one)
-    for position, (old, new) in enumerate(zip(before, theirs, strict=True)):
-        if old is not None and not torch.equal(old.nan_to_num(), new.detach().nan_to_num()):
-            raise _Failed(f"Your function changes argument {position + 1} in place; work on a new tensor "
-                          "instead.")
-    _compare(exercise, one, got, want, lambda wrong: exercise.call(wrong, *_fresh(one.args, exercise.grad)))
-    return got, want, args, theirs
+    for name, old, new in zip(exercise.argument_names(len(theirs)), before, theirs, strict=True):
+        if is_changed(old, new):
+            kind = "tensor" if isinstance(new, torch.Tensor) else type(new).__name__
+            raise Failed(f"Your function changes {name} in place; work on a new {kind} instead.")
+    problem = difference(got, want, exercise.rtol, exercise.atol, exercise.names)
+    if problem is None:
+        return got, want, args, theirs
+    if looks:
+        def rerun(function, case=one):
+            return exercise.call(function, *_fresh(case.args, exercise.grad))
+
+        others, more = itertools.tee(_asking(exercise, answer, others))
+        _meet_a_mistake(exercise, got, want, rerun, others)
+        if exercise.detective and not alike(got, want, exercise.rtol, exercise.atol):
+            from cmlib.check import detective  # it needs this module
+
+            slip = detective.slip(exercise, one, got, want, more)
+            if slip:
+                raise Failed(slip)
+    raise Failed(problem if problem[0].isupper() else f"The result is wrong for {one.about}: {problem}")
+
+
+def _asking(exercise, answer, others):
+    """(case, what the answer returns for it) for cases that it can take."""
+    for other in others:
+        with contextlib.suppress(Exception):
+            yield other, exercise.call(answer, *_fresh(other.args, exercise.grad))
 
 
 def _run(exercise, answer, args, one):
     try:
         return exercise.call(answer, *args)
-    except NotImplementedError:
+    except NotAnswered:  # said by a box
         raise
-    except AnswerRaised as raised:
-        raise _Failed(f"Your code {raised} for {one.about}.") from None
+    except NotImplementedError as error:
+        if raised.by_a_stub(error):
+            raise NotAnswered from None
+        raise Failed(raised.told(error, answer, one.about)) from None
+    except AnswerRaised as error:
+        raise Failed(f"Your code {error} for {one.about}.") from None
     except RecursionError:
-        raise _Failed("Your function calls itself without end.") from None
+        raise Failed("Your function calls itself without end.") from None
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [
-            f.lineno
-            for f in frames
-            if f.name == getattr(answer, "__name__", "")
-            or f.filename.startswith("<")
-            or "ipykernel" in f.filename
-        ]
-        where = f" in line {lines[-1]} of your cell" if lines else ""
-        text = str(error).strip().split("\n")[0][:160]
-        raise _Failed(f"Your code raises {type(error).__name__}{where} for {one.about}: {text}") from None
+        raise Failed(raised.told(error, answer, one.about)) from None
 
 
-def _compare(exercise, one, got, want, rerun, describe=None):
-    problem = difference(got, want, exercise.rtol, exercise.atol)
-    if problem is None:
-        return
+def _meet_a_mistake(exercise, got, want, rerun, others=()):
+    """Raise the sentence of a known mistake that gives ``got``, before anything is said of its form. Of
+    several that do, the one that explains most of the other cases; none where the result is one number, which
+    two mistakes easily share, and most other cases contradict.
+
+    others : (case, what the answer returns for it)
+    """
+    tolerances = exercise.rtol, exercise.atol
+    known = []
     for sentence, wrong in exercise.mistakes:
         try:
             predicted = rerun(wrong)
         except Exception:
             continue
-        if difference(got, predicted, exercise.rtol, exercise.atol) is None \
-                and difference(predicted, want, exercise.rtol, exercise.atol) is not None:
-            raise _Failed(sentence)
-    problem = describe(got, want) if describe else problem
-    raise _Failed(problem if problem[0].isupper() else f"The result is wrong for {one.about}: {problem}")
+        same = difference(got, predicted, *tolerances) is None
+        tells = same and difference(predicted, want, *tolerances) is not None
+        if tells or (alike(got, predicted, *tolerances) and not alike(predicted, want, *tolerances)):
+            known.append((sentence, wrong))
+    if not known:
+        return
+    ahead = [0] * len(known)  # cases that each explains, less those that it does not
+    for other, result in itertools.islice(others, 6):
+        for k, (_, wrong) in enumerate(known):
+            with contextlib.suppress(Exception):
+                ahead[k] += 1 if alike(result, rerun(wrong, other), *tolerances) else -1
+    found = numbers(got)
+    if max(ahead) >= 0 or found is None or found.numel() > 1:
+        raise Failed(known[ahead.index(max(ahead))][0])
 
 
 def _too_far(got, want) -> str:
@@ -282,41 +350,7 @@ def _number(value) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise _Failed(f"Give one number; you gave a {kind_of(value)}.") from None
-
-
-def _compare_gradients(exercise, one, got, want, args, theirs):
-    names = list(inspect.signature(exercise.reference).parameters)
-    if not isinstance(got, torch.Tensor) or not got.requires_grad:
-        raise _Failed("The values are right, but no gradient flows through them: did you use .item(), "
-                      ".detach() or float()?")
-    weight = torch.linspace(1, 2, want.numel(), dtype=want.dtype).reshape(want.shape)
-    for position in exercise.grad:
-        expected = torch.autograd.grad(
-            (want * weight).sum(), args[position], retain_graph=True, allow_unused=True
-        )[0]
-        try:
-            found = torch.autograd.grad(
-                (got * weight).sum(), theirs[position], retain_graph=True, allow_unused=True
-            )[0]
-        except AnswerRaised as raised:
-            raise _Failed(
-                f"The values are right, but going backwards your code {raised} for {one.about}."
-            ) from None
-        except Exception as error:
-            raise _Failed(f"The values are right, but going backwards raises {type(error).__name__} for "
-                          f"{one.about}: is a tensor "
-                          "changed in place after it was used?") from None
-        name = names[position] if position < len(names) else f"argument {position + 1}"
-        expected = torch.zeros_like(args[position]) if expected is None else expected
-        found = torch.zeros_like(args[position]) if found is None else found
-        if not found.isfinite().all():
-            raise _Failed(f"The values are right, but the gradient with respect to {name} is not finite for "
-                          f"{one.about}.")
-        if not torch.allclose(found, expected, rtol=1e-5, atol=1e-8):
-            raise _Failed(f"The values are right, but the gradient with respect to {name} is wrong for "
-                          f"{one.about}: "
-                          "is a part of the computation detached or done in NumPy?")
+        raise Failed(f"Give one number; you gave a {kind_of(value)}.") from None
 
 
 def _fresh(args, grad):

@@ -1,5 +1,7 @@
 """Exercises of lesson 03: two kinds of input."""
 
+import math
+
 import torch
 
 from cmlib.check.engine import case, exercise
@@ -45,6 +47,8 @@ def _(draw):
     }
     yield case("toy", vocab, about="a word that is in the vocabulary")
     yield case("toys", vocab, about="a word of two pieces")
+    two_ways = {"[UNK]", "ab", "a", "##b", "##c", "##bc"}
+    yield case("abc", two_ways, about="a word that could be cut in several ways")
     yield case("unable", vocab, about="a word whose first letters have a short and a long entry")
     yield case("uncracked", vocab, about="a word with a long piece at its start and one in its middle")
     yield case("toytoy", vocab, about="a word whose second half is in the vocabulary only as a beginning")
@@ -52,7 +56,10 @@ def _(draw):
     yield case("toyzs", vocab, about="a word whose middle is not in the vocabulary")
     yield case("unbreakable", vocab, about="a word whose longest first piece leads into a dead end")
     yield case("s", vocab, about="a letter that is in the vocabulary only as a continuation")
-    unknown = ("keep the pieces found before", "replace single letters", "only the pieces found before")
+    unknown = (
+        "keep the pieces found before", "replace single letters", "only the pieces found before",
+        "return the word itself", "return nothing", "yours is the bare text",
+    )
     for about in (
         "a random word of three pieces",
         "a random word of two pieces",
@@ -67,7 +74,10 @@ def _(draw):
         yield telling(
             wordpiece,
             lambda: _over_abc(draw),
-            hides=("shortest piece", "with ## in front", "without their ##", "never goes back"),
+            hides=(
+                "shortest piece", "with ## in front", "without their ##", "never goes back", "from the right",
+                "reversed order", "Only the first piece",
+            ),
         )
 
 
@@ -112,8 +122,10 @@ def _over_abc(draw):
     return case(text(12), pieces, about="a random word over the letters a, b and c")
 
 
-@wordpiece.mistake("You take the shortest piece that fits; WordPiece tries the longest first and then "
-                   "shortens it from the right.")
+@wordpiece.mistake(
+    "You take the shortest piece that fits; WordPiece tries the longest first and then shortens it from the "
+    "right."
+)
 def _(word, vocab):
     pieces, start = [], 0
     while start < len(word):
@@ -125,6 +137,44 @@ def _(word, vocab):
         pieces.append(("##" if start else "") + word[start:ends[0]])
         start = ends[0]
     return pieces
+
+
+@wordpiece.mistake("The pieces are in reversed order: the beginning of the word comes first.")
+def _(word, vocab):
+    return wordpiece.reference(word, vocab)[::-1]
+
+
+@wordpiece.mistake(
+    "Only the first piece of the word is returned; go on from where it ends, until the word is used up."
+)
+def _(word, vocab):
+    return wordpiece.reference(word, vocab)[:1]
+
+
+@wordpiece.mistake(
+    "A word that cannot be cut becomes a list with one entry, [\"[UNK]\"]; yours is the bare text."
+)
+def _(word, vocab):
+    pieces = wordpiece.reference(word, vocab)
+    return "[UNK]" if pieces == ["[UNK]"] else pieces
+
+
+
+@wordpiece.mistake("The pieces are one text; return a list with one string per piece.")
+def _(word, vocab):
+    return " ".join(wordpiece.reference(word, vocab))
+
+
+@wordpiece.mistake("A word that cannot be cut becomes the list [\"[UNK]\"]; you return the word itself.")
+def _(word, vocab):
+    pieces = wordpiece.reference(word, vocab)
+    return [word] if pieces == ["[UNK]"] else pieces
+
+
+@wordpiece.mistake("A word that cannot be cut becomes the list [\"[UNK]\"]; you return nothing.")
+def _(word, vocab):
+    pieces = wordpiece.reference(word, vocab)
+    return [] if pieces == ["[UNK]"] else pieces
 
 
 def _greedy(word, vocab, look="##", stuck="give up"):
@@ -150,9 +200,10 @@ def _(word, vocab):
     return [piece.removeprefix("##") for piece in pieces]
 
 
-@wordpiece.mistake("The continuing pieces are looked up without their ##: “toy” begins a word, “##toy” goes "
-                   "on with one, and they are "
-                   "two different entries.")
+@wordpiece.mistake(
+    "The continuing pieces are looked up without their ##: “toy” begins a word, “##toy” goes on with one, "
+    "and they are two different entries."
+)
 def _(word, vocab):
     pieces = _greedy(word, vocab, look="")
     return ["[UNK]"] if "[UNK]" in pieces else pieces
@@ -163,21 +214,24 @@ def _(word, vocab):
     return _greedy(word, vocab)
 
 
-@wordpiece.mistake("Where no piece fits, the whole word becomes one [UNK]; you replace single letters and go "
-                   "on.")
+@wordpiece.mistake(
+    "Where no piece fits, the whole word becomes one [UNK]; you replace single letters and go on."
+)
 def _(word, vocab):
     return _greedy(word, vocab, stuck="next letter")
 
 
-@wordpiece.mistake("Where no piece fits, you return only the pieces found before; the whole word becomes "
-                   "[\"[UNK]\"].")
+@wordpiece.mistake(
+    "Where no piece fits, you return only the pieces found before; the whole word becomes [\"[UNK]\"]."
+)
 def _(word, vocab):
     return [piece for piece in _greedy(word, vocab) if piece != "[UNK]"]
 
 
-@wordpiece.mistake("You go back and try a shorter piece when the rest does not fit; WordPiece is greedy and "
-                   "never goes back: a dead end "
-                   "makes the word [UNK].")
+@wordpiece.mistake(
+    "You go back and try a shorter piece when the rest does not fit; WordPiece is greedy and never goes "
+    "back: a dead end makes the word [UNK]."
+)
 def _(word, vocab):
     def cut(start):
         if start == len(word):
@@ -190,12 +244,29 @@ def _(word, vocab):
     return cut(0) or ["[UNK]"]
 
 
+@wordpiece.mistake(
+    "You cut from the right end; WordPiece begins at the left, and takes the longest piece there."
+)
+def _(word, vocab):
+    pieces, end = [], len(word)
+    while end:
+        for start in range(end):
+            if ("##" if start else "") + word[start:end] in vocab:
+                break
+        else:
+            return ["[UNK]"]
+        pieces.insert(0, ("##" if start else "") + word[start:end])
+        end = start
+    return pieces
+
+
 @wordpiece.mistake("The ## belongs only to pieces that do not begin the word; yours begins with it.")
 def _(word, vocab):
     return ["##" + piece.removeprefix("##") for piece in wordpiece.reference(word, vocab)]
 
 
-@exercise("03.2", "Pad with a mask", minutes=8, points=2, difficulty=2)
+@exercise("03.2", "Pad with a mask", minutes=8, points=2, difficulty=2,
+          names=("`input_ids`", "`attention_mask`"))
 def pad_with_mask(token_ids, pad_id):
     longest = max(len(row) for row in token_ids)
     ids = torch.tensor([row + [pad_id] * (longest - len(row)) for row in token_ids], dtype=torch.int64)
@@ -233,9 +304,10 @@ def _(rows, pad_id):
     return pad_with_mask.reference(rows, 0)
 
 
-@pad_with_mask.mistake("The mask is read off the ids (ids != pad_id), so a real token that happens to equal "
-                       "pad_id vanishes: build it "
-                       "from the lengths.")
+@pad_with_mask.mistake(
+    "The mask is read off the ids (ids != pad_id), so a real token that happens to equal pad_id vanishes: "
+    "build it from the lengths."
+)
 def _(rows, pad_id):
     ids, _ = pad_with_mask.reference(rows, pad_id)
     return ids, (ids != pad_id).long()
@@ -258,6 +330,54 @@ def _(rows, pad_id):
 def _(rows, pad_id):
     ids, mask = pad_with_mask.reference(rows, pad_id)
     return ids, mask.bool()
+
+
+@pad_with_mask.mistake("The two tensors are in the wrong order: input_ids first, then attention_mask.")
+def _(rows, pad_id):
+    return pad_with_mask.reference(rows, pad_id)[::-1]
+
+
+@pad_with_mask.mistake("One column too many: the batch is as long as its longest row.")
+def _(rows, pad_id):
+    ids, mask = pad_with_mask.reference([*rows, [0] * (max(map(len, rows)) + 1)], pad_id)
+    return ids[:-1], mask[:-1]
+
+
+@pad_with_mask.mistake("Rows and positions are exchanged: the shape is (batch, tokens).")
+def _(rows, pad_id):
+    ids, mask = pad_with_mask.reference(rows, pad_id)
+    return ids.T, mask.T
+
+
+@pad_with_mask.mistake(
+    "The mask holds the padding id or the ids themselves; it is 1 on a token and 0 on padding."
+)
+def _(rows, pad_id):
+    ids, mask = pad_with_mask.reference(rows, pad_id)
+    return ids, ids * mask
+
+
+@pad_with_mask.mistake(
+    "The mask is the length of each row; make a 1 for every token and a 0 for every padding."
+)
+def _(rows, pad_id):
+    ids, mask = pad_with_mask.reference(rows, pad_id)
+    return ids, mask.sum(1)
+
+
+@pad_with_mask.mistake("The mask is one too short: the last token of every row has a 0.")
+def _(rows, pad_id):
+    ids, mask = pad_with_mask.reference(rows, pad_id)
+    places = torch.arange(mask.shape[1])
+    return ids, (places < mask.sum(1, keepdim=True) - 1).long()
+
+
+
+@pad_with_mask.mistake(
+    "The tokens of every row are in reversed order; padding stands behind them, and nothing moves."
+)
+def _(rows, pad_id):
+    return pad_with_mask.reference([row[::-1] for row in rows], pad_id)
 
 
 @exercise("03.3", "The masked mean", minutes=12, points=3, difficulty=2, grad=(0,))
@@ -286,9 +406,10 @@ def _(states, mask):
     return states.mean(1)
 
 
-@masked_mean.mistake("The padding is left out of the sum but still counted: divide by the number of tokens "
-                     "of each row, not by the "
-                     "length of the batch.")
+@masked_mean.mistake(
+    "The padding is left out of the sum but still counted: divide by the number of tokens of each row, not "
+    "by the length of the batch."
+)
 def _(states, mask):
     return (states * mask[..., None]).mean(1)
 
@@ -303,8 +424,9 @@ def _(states, mask):
     return masked_mean.reference(states, 1 - mask)
 
 
-@masked_mean.mistake("A row of padding alone divides 0 by 0: its mean is defined as zero, so keep the "
-                     "divisor at 1 or more.")
+@masked_mean.mistake(
+    "A row of padding alone divides 0 by 0: its mean is defined as zero, so keep the divisor at 1 or more."
+)
 def _(states, mask):
     return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
@@ -331,6 +453,42 @@ def _(states, mask):
     return (states * mask[..., None]).sum(0) / mask.sum(0).clamp(min=1)[:, None]
 
 
+@masked_mean.mistake(
+    "This is the mean over everything, hidden units too; the tokens alone go, and hidden stays."
+)
+def _(states, mask):
+    return (states * mask[..., None]).mean((1, 2))
+
+
+@masked_mean.mistake("You take the largest value over the tokens (max pooling); the mean is wanted.")
+def _(states, mask):
+    return states.masked_fill(mask[..., None] == 0, -torch.inf).amax(1)
+
+
+@masked_mean.mistake("You divide by the square root of the count; a mean divides by the count.")
+def _(states, mask):
+    return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
+
+
+@masked_mean.mistake("The mean of each row is averaged over the batch as well; every row keeps its own.")
+def _(states, mask):
+    return masked_mean.reference(states, mask).mean(0, keepdim=True)
+
+
+@masked_mean.mistake("The last token's state is taken, not the mean over the tokens.")
+def _(states, mask):
+    return states[torch.arange(len(states)), mask.sum(1) - 1]
+
+
+@masked_mean.mistake(
+    "The mask is read as a length, so a row with holes takes the first positions; multiply by the mask."
+)
+def _(states, mask):
+    lengths = mask.sum(1, keepdim=True)
+    return masked_mean.reference(states, (torch.arange(mask.shape[1]) < lengths).long())
+
+
+
 def _judge_split(answer, groups, test_share, seed):
     """"right", or the name of the first property that a split lacks: any right split passes, whatever its
     random order.
@@ -346,10 +504,12 @@ def _judge_split(answer, groups, test_share, seed):
         return "cover"
     if torch.isin(groups[train], groups[test]).any():
         return "leak"
-    count, in_test, in_train = (len(groups.unique()), len(groups[test].unique()), len(groups[train].unique()))
-    expected = max(1, round(test_share * count))
+    count, in_test = len(groups.unique()), len(groups[test].unique())
+    exact = test_share * count
+    expected = max(1, round(exact))
     if in_test != expected:
-        return "swapped" if in_train == expected else "share"
+        named = {math.ceil(exact): "up", int(exact): "down", count - expected: "swapped"}
+        return named.get(in_test, "many" if in_test > 2 * expected else "share")
     if not all(torch.equal(a.sort().values, b.sort().values) for a, b in zip(first, again, strict=True)):
         return "repeat"
     others = [answer(groups, test_share, seed + k)[1].sort().values for k in range(1, 7)]
@@ -367,9 +527,8 @@ def split_by_group(groups, test_share, seed):
 
 @split_by_group.cases
 def _(draw):
-    yield case(
-        torch.arange(20).repeat(5)[draw.uniform(100).argsort()], 0.25, 0, about="100 rows of 20 groups"
-    )
+    mixed = torch.arange(30).repeat(4)[draw.uniform(120).argsort()]
+    yield case(mixed, 0.1, 0, about="120 rows of 30 groups")
     yield case(torch.arange(10).repeat_interleave(3) * 7 + 100, 0.2, 3, about="groups with numbers that do "
                                                                               "not begin at 0")
     yield case(
@@ -378,21 +537,33 @@ def _(draw):
         1,
         about="one group that holds more than half of the rows",
     )
+    yield case(mixed, 0.18, 4, about="a test share of 5.4 groups, which rounds down to 5")
+    yield case(mixed, 0.19, 4, about="a test share of 5.7 groups, which rounds up to 6")
     yield case(torch.arange(30), 0.1, 5, about="groups of one row each")
     yield case(torch.arange(15).repeat(4), 0.02, 2, about="a test share of less than one group")
 
 
-@split_by_group.mistake("Some groups are on both sides of the split: choose whole groups, then take all "
-                        "their rows.")
+def _draw_groups(groups, seed, how_many):
+    """A split whose test part has ``how_many(number of groups)`` groups."""
+    names = groups.unique()
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    in_test = torch.isin(groups, names[order[: how_many(len(names))]])
+    return torch.where(~in_test)[0], torch.where(in_test)[0]
+
+
+@split_by_group.mistake(
+    "Some groups are on both sides of the split: choose whole groups, then take all their rows."
+)
 def _(groups, test_share, seed):
     order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
     cut = round(test_share * len(groups))
     return order[cut:], order[:cut]
 
 
-@split_by_group.mistake("Every row number from 0 to rows − 1 must stand in exactly one of the two parts: "
-                        "return numbers of rows (not of "
-                        "groups), and do not assume that groups are called 0, 1, 2, …")
+@split_by_group.mistake(
+    "Every row number from 0 to rows − 1 must stand in exactly one of the two parts: return numbers of rows "
+    "(not of groups), and do not assume that groups are called 0, 1, 2, …"
+)
 def _(groups, test_share, seed):
     return groups.unique(), groups.unique()
 
@@ -407,21 +578,125 @@ def _(groups, test_share, seed):
     return split_by_group.reference(groups, test_share, seed)[::-1]
 
 
-@split_by_group.mistake("The number of groups in the test part is wrong: test_share counts groups, rounded "
-                        "to the nearest, and at least "
-                        "one.")
+@split_by_group.mistake(
+    "The number of groups in the test part is wrong: test_share counts groups, rounded to the nearest, and "
+    "at least one."
+)
 def _(groups, test_share, seed):
-    rows = torch.arange(len(groups))
-    return rows, rows[:0]
+    return _draw_groups(groups, seed, lambda count: max(1, round(test_share * count)) + 2)
 
 
-@split_by_group.mistake("Two calls with the same seed give different splits: let a generator that is seeded "
-                        "with seed draw the order.")
+@split_by_group.mistake(
+    "You round the number of test groups up; it is rounded to the nearest, as Python's round does."
+)
+def _(groups, test_share, seed):
+    return _draw_groups(groups, seed, lambda count: math.ceil(test_share * count))
+
+
+@split_by_group.mistake(
+    "You round the number of test groups down; it is rounded to the nearest, and at least one."
+)
+def _(groups, test_share, seed):
+    return _draw_groups(groups, seed, lambda count: int(test_share * count))
+
+
+@split_by_group.mistake(
+    "Far too many groups are in the test part: did you draw rows, or from set(groups)? A set keeps the "
+    "entries of a tensor apart even where they are equal; draw from groups.unique()."
+)
+def _(groups, test_share, seed):
+    return _draw_groups(groups, seed, lambda count: 2 * max(1, round(test_share * count)) + 1)
+
+
+@split_by_group.mistake(
+    "Two calls with the same seed give different splits: let a generator that is seeded with seed draw the "
+    "order."
+)
 def _(groups, test_share, seed):
     return split_by_group.reference(groups, test_share, int(torch.randint(2**31, ())))
 
 
-@split_by_group.mistake("The seed changes nothing: shuffle the groups before you choose some for the test "
-                        "part.")
+@split_by_group.mistake(
+    "The seed changes nothing: shuffle the groups before you choose some for the test part."
+)
 def _(groups, test_share, seed):
     return split_by_group.reference(groups, test_share, 0)
+
+
+@exercise("03.5", "How leaky is a random split?", minutes=20, points=3, difficulty=4)
+def leak_share(sizes, test_rows):
+    total = int(sizes.sum())
+    share = torch.zeros((), dtype=torch.float64)
+    for size in sizes.tolist():
+        all_in_test = 1.0
+        for k in range(1, size):
+            all_in_test = all_in_test * (test_rows - k) / (total - k)
+        share = share + size / total * (1 - all_in_test)
+    return share
+
+
+@leak_share.cases
+def _(draw):
+    yield case(draw.integers(6, 5, low=2) + torch.arange(5), 9, about="five groups of different sizes")
+    yield case(torch.full((150,), 4), 150, about="150 toys of four photos, a quarter of them for the test")
+    yield case(torch.tensor([2, 2, 2, 3]), int(draw.integers(8, 1, low=5)), about="pairs and a triple")
+    yield case(torch.tensor([1, 1, 4, 1]), 5, about="three rows that are alone in their group")
+    yield case(torch.tensor([9, 2, 3]), 4, about="a group larger than the test part")
+
+
+def _leak(all_in_test, weigh=None):
+    """The share with another chance that all mates are test rows, or other weights of the groups."""
+    def wrong(sizes, test_rows):
+        total, share = int(sizes.sum()), torch.zeros((), dtype=torch.float64)
+        for size in sizes.tolist():
+            weight = size / total if weigh is None else weigh(size, total, len(sizes))
+            share = share + weight * (1 - all_in_test(size, total, test_rows))
+        return share
+    return wrong
+
+
+def _all_in_test(size, total, test_rows):
+    return math.prod((test_rows - k) / (total - k) for k in range(1, size))
+
+
+def _all_in_training(size, total, test_rows):
+    return math.prod((total - test_rows - k) / (total - 1 - k) for k in range(size - 1))
+
+
+LEAKS = {  # what is said of a wrong leak: the chance that no mate is in training, the weights of the groups
+    "You draw with replacement: each mate that is a test row leaves one place less, so the factors are "
+    "(T − k)/(N − k).": (lambda s, n, t: (t / n) ** (s - 1), None),
+    "The row itself has a place already: the first mate has T − 1 of N − 1 places, not T of N.":
+        (lambda s, n, t: math.prod((t - k) / (n - k) for k in range(s - 1)), None),
+    "All s rows of the group are drawn here; the row itself has its place, and s − 1 mates are left.":
+        (lambda s, n, t: math.prod((t - k) / (n - k) for k in range(s)), None),
+    "You count only rows whose mates are all in the training part; one mate there is a leak.":
+        (lambda s, n, t: 1 - _all_in_training(s, n, t) * (s > 1), None),
+    "You count a single mate; a row of a group of s has s − 1 of them, and any one leaks.":
+        (lambda s, n, t: (t - 1) / (n - 1) if s > 1 else 1, None),
+    "The exponent counts the row itself; it has s − 1 mates, and they are drawn without replacement.":
+        (lambda s, n, t: (t / n) ** s, None),
+    "This is the training share alone; a row with several mates leaks more often, a row without any never.":
+        (lambda s, n, t: t / n, None),
+    "This is how many mates a test row has in training, on average; a row leaks once, however many.":
+        (lambda s, n, t: 1 - (s - 1) * (n - t) / (n - 1), None),
+    "You ask for mates that are all in training, and count the row's own test place as one of theirs.":
+        (lambda s, n, t: 1 - math.prod((n - t - k) / (n - k) for k in range(1, s)), None),
+    "Every group counts alike; test rows are rows, so a group counts with its size.":
+        (_all_in_test, lambda s, n, g: 1 / g),
+    "This is the expected number of test rows divided by nothing: a share divides by all rows.":
+        (_all_in_test, lambda s, n, g: s),
+    "This is the share that does not leak: one minus it is wanted.":
+        (lambda s, n, t: 1 - _all_in_test(s, n, t), None),
+    "The mate has to be in the training part, and you ask for one in the test part.":
+        (_all_in_training, None),
+    "A row without mates cannot leak: for s = 1 the empty product is 1.":
+        (lambda s, n, t: _all_in_test(s, n, t) if s > 1 else 0, None),
+}
+for _sentence, _how in LEAKS.items():
+    leak_share.mistake(_sentence)(_leak(*_how))
+
+
+@leak_share.mistake("You multiply by the number of test rows: their share is wanted, not their number.")
+def _(sizes, test_rows):
+    return leak_share.reference(sizes, test_rows) * test_rows

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from cmlib import layers
 from cmlib.check.engine import case, exercise
+from cmlib.check.telling import telling
 
 
 def _padded(draw, batch, tokens):
@@ -16,93 +17,132 @@ def _padded(draw, batch, tokens):
     return (torch.arange(tokens) < lengths[:, None]).long()
 
 
-# 04.1 -------------------------------------------------------------------------------------------------------
+# 04.6 -------------------------------------------------------------------------------------------------------
 
-@exercise("04.1", "A bag of words with a mask", minutes=8, points=2, difficulty=2, grad=(2,))
-def bag_of_words(input_ids, mask, table):
-    return layers.bag_of_words(input_ids, mask, table)
+@exercise("04.6", "The luckiest bag", minutes=12, points=2, difficulty=2)
+def luckiest_bag(texts, labels):
+    found = {}
+    for text, label in zip(texts, labels.tolist(), strict=True):
+        bag = tuple(sorted(text.split()))
+        found.setdefault(bag, []).append(label)
+    right = 0
+    for answers in found.values():
+        right += max(answers.count(0), answers.count(1))
+    return right / len(texts)
 
 
-@bag_of_words.cases
+@luckiest_bag.cases
 def _(draw):
-    ids = draw.integers(11, 3, 6, low=1)
-    ids[:, 1] = ids[:, 0]  # a word that stands twice
-    mask = _padded(draw, 3, 6)
-    mask[1, 4:] = 0
-    yield case(ids * mask, mask, draw.normal(11, 4), about="messages of different lengths")
-    yield case(
-        draw.integers(5, 4, 7),
-        torch.ones(4, 7, dtype=torch.long),
-        draw.normal(5, 3),
-        about="messages without padding",
-    )
-    odd = _padded(draw, 4, 5)
-    odd[1, 2:] = 0
-    yield case(draw.integers(6, 4, 5), odd, draw.normal(6, 2),
-               about="a batch whose padding has other ids than 0 (trust the mask, not the ids)")
-    yield case(draw.integers(6, 2, 5), torch.tensor([[1, 1, 1, 1, 0], [0] * 5]), draw.normal(6, 3),
-               about="an empty message, whose bag is all zeros")
-    yield case(
-        draw.integers(6, 1, 1),
-        torch.ones(1, 1, dtype=torch.long),
-        draw.normal(6, 1),
-        about="one message of one token",
-    )
+    def messages(n, words):
+        texts = []
+        for length in (2 + draw.integers(2, n)).tolist():
+            texts.append(" ".join(words[k] for k in draw.integers(len(words), length).tolist()))
+        return texts
+
+    def apart(n, words, about):
+        """Messages on which every known mistake has a result of its own."""
+        for _ in range(100):
+            one = telling(
+                luckiest_bag, lambda: case(messages(n, words), draw.integers(2, n), about=about)
+            )
+            found = {round(float(wrong(*one.args)), 9) for _, wrong in luckiest_bag.mistakes}
+            if len(found) == len(luckiest_bag.mistakes):
+                break
+        return one
+
+    yield apart(50, ("on", "no", "fine", "it"), "fifty short messages")
+    yield apart(40, ("on", "no", "is"), "forty short messages")
+    pair = ["it is not broken , it is fine .", "it is not fine , it is broken ."]
+    yield case(pair, torch.tensor([0, 1]), about="a pair of twins, where every bag is right on one")
+    yield case([*pair, pair[1]], torch.tensor([0, 1, 1]), about="twins that are not equally frequent")
+    yield case(["a a b", "a b b"], torch.tensor([0, 1]), about="the same words, not equally often")
 
 
-@bag_of_words.mistake("Padding is in the bag: the mean runs over all positions, real or not.")
-def _(ids, mask, table):
-    return table[ids].mean(1)
+def _by_key(texts, labels, key, pick=lambda answers: max(answers.count(0), answers.count(1))):
+    found = {}
+    for text, label in zip(texts, labels.tolist(), strict=True):
+        found.setdefault(key(text), []).append(label)
+    return [(pick(answers), len(answers)) for answers in found.values()]
 
 
-@bag_of_words.mistake("Padding is not in your sum, but it is in your count: divide by the number of real "
-                      "tokens, row by row.")
-def _(ids, mask, table):
-    return (table[ids] * mask[..., None]).mean(1)
+def _bag(text):
+    return tuple(sorted(text.split()))
 
 
-@bag_of_words.mistake("Padding is in your sum: you divide by the right count, but the padded positions are "
-                      "still added.")
-def _(ids, mask, table):
-    return table[ids].sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+def _share(groups):
+    return sum(right for right, _ in groups) / sum(rows for _, rows in groups)
 
 
-@bag_of_words.mistake("This is the sum, and the mean is wanted: a long message must not shout louder than a "
-                      "short one.")
-def _(ids, mask, table):
-    return (table[ids] * mask[..., None]).sum(1)
+@luckiest_bag.mistake(
+    "The order of the words is still in your key: a bag has no order, so twins must fall into one."
+)
+def _(texts, labels):
+    return _share(_by_key(texts, labels, str))
 
 
-@bag_of_words.mistake("A word that stands twice is counted once: that is a set of words; a bag keeps the "
-                      "counts.")
-def _(ids, mask, table):
-    present = torch.zeros(len(ids), len(table), dtype=table.dtype).scatter_reduce(
-        1, ids, mask.to(table.dtype), "amax"
-    )
-    return present @ table / present.sum(1, keepdim=True).clamp(min=1)
+@luckiest_bag.mistake(
+    "Your key is the set of words: a bag counts them, so \"a a b\" and \"a b b\" are two bags."
+)
+def _(texts, labels):
+    return _share(_by_key(texts, labels, lambda text: frozenset(text.split())))
 
 
-@bag_of_words.mistake("This is the largest value per dimension (max pooling); the mean is wanted.")
-def _(ids, mask, table):
-    return table[ids].masked_fill(mask[..., None] == 0, -torch.inf).amax(1)
+@luckiest_bag.mistake("Your key holds the letters, not the words: split the text first.")
+def _(texts, labels):
+    return _share(_by_key(texts, labels, lambda text: tuple(sorted(text))))
 
 
-@bag_of_words.mistake("Your padding is found from the ids (id 0); use the mask: 0 may be a real word, and "
-                      "padding may have any id.")
-def _(ids, mask, table):
-    return bag_of_words(ids, (ids != 0).long(), table)
+@luckiest_bag.mistake("You average over the bags: a bag that stands for ten messages counts ten times.")
+def _(texts, labels):
+    groups = _by_key(texts, labels, _bag)
+    return sum(right / rows for right, rows in groups) / len(groups)
 
 
-@bag_of_words.mistake("An empty message gives nan: 0/0. Its bag must be all zeros.")
-def _(ids, mask, table):
-    return (table[ids] * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+@luckiest_bag.mistake("Each bag gets the label that it met first; the luckiest gives the more frequent one.")
+def _(texts, labels):
+    return _share(_by_key(texts, labels, _bag, lambda answers: answers.count(answers[0])))
+
+
+@luckiest_bag.mistake("Each bag gets the label that it met last; the luckiest gives the more frequent one.")
+def _(texts, labels):
+    return _share(_by_key(texts, labels, _bag, lambda answers: answers.count(answers[-1])))
+
+
+@luckiest_bag.mistake(
+    "This is the share of the more frequent label over all messages: a bag may give every bag an answer of "
+    "its own."
+)
+def _(texts, labels):
+    return max(labels.tolist().count(0), labels.tolist().count(1)) / len(texts)
+
+
+@luckiest_bag.mistake(
+    "Only bags whose messages all agree count in your sum; of the others the more frequent label is right "
+    "as well."
+)
+def _(texts, labels):
+    return _share(_by_key(texts, labels, _bag, lambda a: len(a) if len(set(a)) == 1 else 0))
+
+
+@luckiest_bag.mistake("This is a number of messages; divide by how many there are.")
+def _(texts, labels):
+    return float(sum(right for right, _ in _by_key(texts, labels, _bag)))
+
+
+@luckiest_bag.mistake("This is how often the luckiest bag is wrong.")
+def _(texts, labels):
+    return 1 - luckiest_bag.reference(texts, labels)
 
 
 # 04.2 -------------------------------------------------------------------------------------------------------
 
 @exercise("04.2", "Attention by hand", minutes=12, points=3, difficulty=3, grad=(0, 1, 2))
 def attention(q, k, v, mask):
-    return layers.attention(q, k, v, mask)
+    d = q.shape[-1]
+    scores = q @ k.transpose(1, 2) / math.sqrt(d)
+    hidden = scores.masked_fill(mask[:, None, :] == 0, -torch.inf)
+    weights = hidden.softmax(dim=-1)
+    return weights @ v
 
 
 def _attend(q, k, v, mask, scale=None, hide=-torch.inf, axis=-1):
@@ -113,6 +153,14 @@ def _attend(q, k, v, mask, scale=None, hide=-torch.inf, axis=-1):
 
 @attention.cases
 def _(draw):
+    left = torch.tensor([[0, 0, 1, 1], [1, 0, 1, 0]])
+    yield case(
+        draw.normal(2, 4, 3),
+        draw.normal(2, 4, 3),
+        draw.normal(2, 4, 5),
+        left,
+        about="padding at the front and in the middle",
+    )
     mask = _padded(draw, 3, 6)
     mask[1, 3:] = 0
     yield case(
@@ -124,14 +172,6 @@ def _(draw):
         draw.normal(2, 4, 9),
         torch.ones(2, 4, dtype=torch.long),
         about="a batch without padding",
-    )
-    left = torch.tensor([[0, 0, 1, 1], [1, 0, 1, 0]])
-    yield case(
-        draw.normal(2, 4, 3),
-        draw.normal(2, 4, 3),
-        draw.normal(2, 4, 5),
-        left,
-        about="padding at the front and in the middle",
     )
     q, k = draw.normal(1, 3, 4), draw.normal(1, 5, 4)
     # ±1800 for every key, so that the weights are no zeros and ones
@@ -156,16 +196,34 @@ def _(q, k, v, mask):
     return _attend(q, k, v, 1 - mask[:, None], hide=-1e9)
 
 
-@attention.mistake("Rows of nan: the mask is upside down, and a message without padding has all its words "
-                   "hidden.")
-def _(q, k, v, mask):
-    return _attend(q, k, v, 1 - mask[:, None])
-
-
 @attention.mistake("Padded scores are set to 0, and exp(0) = 1 is still a weight: what number has "
                    "exponential zero?")
 def _(q, k, v, mask):
     return _attend(q, k, v, mask[:, None], hide=0.0)
+
+
+@attention.mistake(
+    "Padded scores are set to −10, and exp(−10) is still a weight: only −∞ has exponential zero, whatever "
+    "the other scores are."
+)
+def _(q, k, v, mask):
+    return _attend(q, k, v, mask[:, None], hide=-10.0)
+
+
+@attention.mistake(
+    "The mask lies on the queries: it says which *keys* may be heard, so its axis is the last one of the "
+    "scores."
+)
+def _(q, k, v, mask):
+    return _attend(q, k, v, mask[:, :, None])
+
+
+@attention.mistake(
+    "The mask lies on the queries: what a padded position hears matters to nobody, what it says must not "
+    "be heard."
+)
+def _(q, k, v, mask):
+    return _attend(q, k, v, mask[:, :, None], hide=-1e9)
 
 
 @attention.mistake("Padding is removed after the softmax, so the weights of a row no longer add up to one: "
@@ -215,7 +273,15 @@ def _(q, k, v, mask):
 
 @exercise("04.3", "Many heads", minutes=12, points=3, difficulty=3, grad=(0, 1, 2))
 def multi_head(q, k, v, mask, n_heads):
-    return layers.multi_head(q, k, v, mask, n_heads)
+    batch, tokens, hidden = q.shape
+    size = hidden // n_heads
+    q = q.view(batch, tokens, n_heads, size).transpose(1, 2)
+    k = k.view(batch, tokens, n_heads, size).transpose(1, 2)
+    v = v.view(batch, tokens, n_heads, size).transpose(1, 2)
+    scores = q @ k.transpose(2, 3) / math.sqrt(size)
+    scores = scores.masked_fill(mask[:, None, None, :] == 0, -torch.inf)
+    heard = scores.softmax(dim=-1) @ v
+    return heard.transpose(1, 2).reshape(batch, tokens, hidden)
 
 
 def _split(x, n_heads):
@@ -313,6 +379,34 @@ def _(q, k, v, mask, n_heads):
     return _merge(_attend(*heads, mask[:, None, None], scale=q.shape[-1] ** -0.5))
 
 
+@multi_head.mistake(
+    "The mask lies on the queries: it says which *keys* may be heard, so it needs the axes (batch, 1, 1, "
+    "tokens)."
+)
+def _(q, k, v, mask, n_heads):
+    return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), mask[:, None, :, None]))
+
+
+@multi_head.mistake(
+    "The mask lies on the queries: what a padded position hears matters to nobody, what it says must not "
+    "be heard."
+)
+def _(q, k, v, mask, n_heads):
+    return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), mask[:, None, :, None], hide=-1e9))
+
+
+@multi_head.mistake("The scores are not scaled: each head divides by the root of its own size.")
+def _(q, k, v, mask, n_heads):
+    return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), mask[:, None, None], scale=1.0))
+
+
+@multi_head.mistake(
+    "The softmax runs over the heads: each query of each head shares out one unit of weight over the keys."
+)
+def _(q, k, v, mask, n_heads):
+    return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), mask[:, None, None], hide=-1e9, axis=1))
+
+
 @multi_head.mistake("The padding is not masked: give the mask to every head.")
 def _(q, k, v, mask, n_heads):
     return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), torch.ones_like(mask)[:, None, None]))
@@ -321,8 +415,21 @@ def _(q, k, v, mask, n_heads):
 # 04.4 -------------------------------------------------------------------------------------------------------
 
 @exercise("04.4", "A layer of BERT by hand", minutes=18, points=4, difficulty=4, grad=(0,))
-def bert_layer(hidden, mask, state, n_heads):
-    return layers.bert_layer(hidden, mask, state, n_heads)
+def bert_layer(x, mask, state, n_heads):
+    def dense(name, x):
+        return x @ state[name + ".weight"].T + state[name + ".bias"]
+
+    def norm(name, x):
+        weight, shift = state[name + ".LayerNorm.weight"], state[name + ".LayerNorm.bias"]
+        return F.layer_norm(x, x.shape[-1:], weight, shift, eps=1e-12)
+
+    q = dense("attention.self.query", x)
+    k = dense("attention.self.key", x)
+    v = dense("attention.self.value", x)
+    heard = layers.multi_head(q, k, v, mask, n_heads)
+    x = norm("attention.output", x + dense("attention.output.dense", heard))
+    thought = F.gelu(dense("intermediate.dense", x))
+    return norm("output", x + dense("output.dense", thought))
 
 
 def _layer(
@@ -449,3 +556,93 @@ def _(x, mask, state, n_heads):
 @bert_layer.mistake("There is only one head in your layer: split query, key and value into n_heads blocks.")
 def _(x, mask, state, n_heads):
     return _layer(x, mask, state, 1)
+
+
+# 04.5 -------------------------------------------------------------------------------------------------------
+
+@exercise("04.5", "A shift is a rotation", minutes=30, points=4, difficulty=4)
+def look_back(frequencies, steps):
+    d = 2 * len(frequencies)
+    matrix = torch.zeros(d, d, dtype=frequencies.dtype)
+    for i in range(len(frequencies)):
+        angle = frequencies[i] * steps
+        matrix[2 * i, 2 * i] = angle.cos()
+        matrix[2 * i, 2 * i + 1] = -angle.sin()
+        matrix[2 * i + 1, 2 * i] = angle.sin()
+        matrix[2 * i + 1, 2 * i + 1] = angle.cos()
+    return matrix
+
+
+@look_back.cases
+def _(draw):
+    for n, steps in ((3, 2), (1, 1), (4, 5), (2, 0)):
+        about = f"{n} {'frequency' if n == 1 else 'frequencies'}, {steps} {'step' if steps == 1 else 'steps'}"
+        yield case(draw.uniform(n, low=0.1, high=0.9), steps, about=about)
+
+
+def _rotations(angles, turn=lambda c, s: ((c, -s), (s, c))):
+    """A matrix with one 2 × 2 block per angle on its diagonal."""
+    blocks = [torch.tensor(turn(math.cos(a), math.sin(a)), dtype=angles.dtype) for a in angles.tolist()]
+    return torch.block_diag(*blocks)
+
+
+@look_back.mistake(
+    "This looks ahead: it turns P[t] into P[t + steps]. (Or it is the transpose: the rows P[t] stand on "
+    "the left of the matrix.)"
+)
+def _(frequencies, steps):
+    return _rotations(-frequencies * steps)
+
+
+@look_back.mistake(
+    "Your matrix turns by one step, whatever `steps` is: the angle is the frequency times steps."
+)
+def _(frequencies, steps):
+    return _rotations(frequencies)
+
+
+@look_back.mistake("All blocks turn by the same angle: each pair of columns has a frequency of its own.")
+def _(frequencies, steps):
+    return _rotations(frequencies[:1].expand_as(frequencies) * steps)
+
+
+@look_back.mistake(
+    "Your columns are all cosines first, then all sines; in P[t] the cosine and the sine of one frequency "
+    "stand side by side."
+)
+def _(frequencies, steps):
+    angles = frequencies * steps
+    c, s = angles.cos().diag(), angles.sin().diag()
+    return torch.cat([torch.cat([c, -s], 1), torch.cat([s, c], 1)])
+
+
+@look_back.mistake("Both sines have the same sign: one of the two addition theorems has a minus.")
+def _(frequencies, steps):
+    return _rotations(frequencies * steps, lambda c, s: ((c, s), (s, c)))
+
+
+@look_back.mistake("Sine and cosine are exchanged in your blocks: with steps = 0 nothing may turn.")
+def _(frequencies, steps):
+    return _rotations(frequencies * steps, lambda c, s: ((s, -c), (c, s)))
+
+
+@look_back.mistake(
+    "Only the cosines of the angles are in your matrix; a rotation also mixes the pair, by the sine."
+)
+def _(frequencies, steps):
+    return _rotations(frequencies * steps, lambda c, s: ((c, 0.0), (0.0, c)))
+
+
+@look_back.mistake("Your angles are taken in degrees; frequencies are in radians per step.")
+def _(frequencies, steps):
+    return _rotations(torch.deg2rad(frequencies * steps))
+
+
+@look_back.mistake("You divide by the steps: two steps turn twice as far as one.")
+def _(frequencies, steps):
+    return _rotations(frequencies / max(steps, 1))
+
+
+@look_back.mistake("Your angles carry a factor 2π: frequencies are in radians per step already.")
+def _(frequencies, steps):
+    return _rotations(2 * math.pi * frequencies * steps)

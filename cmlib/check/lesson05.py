@@ -17,6 +17,23 @@ def conv2d(x, kernel, stride=1, padding=0):
     return F.conv2d(x, kernel, stride=stride, padding=padding)
 
 
+@conv2d.worked
+def _(x, kernel, stride=1, padding=0):
+    h, w = x.shape[2:]
+    kh, kw = kernel.shape[2:]
+    framed = F.pad(x, (padding, padding, padding, padding))
+    rows = (h + 2 * padding - kh) // stride + 1
+    columns = (w + 2 * padding - kw) // stride + 1
+    out = []
+    for i in range(rows):
+        line = []
+        for j in range(columns):
+            window = framed[:, :, i * stride : i * stride + kh, j * stride : j * stride + kw]
+            line.append(torch.einsum("ncab,ocab->no", window, kernel))
+        out.append(torch.stack(line, dim=2))
+    return torch.stack(out, dim=2)
+
+
 @conv2d.cases
 def _(draw):
     yield case(draw.normal(2, 3, 6, 6), draw.normal(4, 3, 3, 3), 1, 0, about="3 × 3 kernels, stride 1, no "
@@ -78,7 +95,8 @@ def _(x, kernel, stride, padding):
 
 
 # 05.2 -------------------------------------------------------------------------------------------------------
-@exercise("05.2", "Output size and receptive field", minutes=8, points=2, difficulty=2)
+@exercise("05.2", "Output size and receptive field", minutes=8, points=2, difficulty=2,
+          names=("`output_size`", "`receptive_field`"))
 def geometry(size, layers):
     field, jump = 1, 1
     for kernel, stride, padding in layers:
@@ -174,8 +192,17 @@ def _bn(x, w, name, eps=1e-5):
 
 @exercise("05.3", "A residual block", minutes=10, points=3, difficulty=3, grad=(0, 1))
 def basic_block(x, shortcut, weights, stride=1):
-    inner = _bn(F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1), weights, "bn1").relu()
-    return (_bn(F.conv2d(inner, weights["conv2.weight"], padding=1), weights, "bn2") + shortcut).relu()
+    def batch_norm(z, name):
+        mean, var = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
+        gamma, beta = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        unit = (z - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
+        return gamma[:, None, None] * unit + beta[:, None, None]
+
+    inner = F.conv2d(x, weights["conv1.weight"], stride=stride, padding=1)
+    inner = batch_norm(inner, "bn1").relu()
+    branch = F.conv2d(inner, weights["conv2.weight"], padding=1)
+    branch = batch_norm(branch, "bn2")
+    return (branch + shortcut).relu()
 
 
 def _bn_weights(draw, name, channels, low=0.01):
@@ -231,6 +258,23 @@ def _variance_bn(z, w, n):
     return (z - wide("running_mean")) / (wide("running_var") + 1e-5) * wide("weight") + wide("bias")
 
 
+def _rooted_bn(z, w, n):
+    def wide(part):
+        return w[f"{n}.{part}"].view(-1, 1, 1)
+    return (z - wide("running_mean")) / (wide("running_var").sqrt() + 1e-5) * wide("weight") + wide("bias")
+
+
+def _swapped_bn(z, w, n):
+    own = {"weight": "bias", "bias": "weight", "running_mean": "running_mean", "running_var": "running_var"}
+    return _bn(z, {f"{n}.{part}": w[f"{n}.{other}"] for part, other in own.items()}, n)
+
+
+def _early(x, shortcut, w, stride):
+    """The shortcut added before the second batch norm."""
+    z = _bn(F.conv2d(x, w["conv1.weight"], stride=stride, padding=1), w, "bn1").relu()
+    return _bn(F.conv2d(z, w["conv2.weight"], padding=1) + shortcut, w, "bn2").relu()
+
+
 def _block(
     x, shortcut, w, stride, bn=_bn, strides=None, add=lambda branch, s: (branch + s).relu(), inner=torch.relu
 ):
@@ -263,6 +307,16 @@ for _sentence, _slip in {
     "The stride sits in the second convolution: it belongs to the first.": lambda x, s, w, t: _block(
         x, s, w, t, strides=(1, t)
     ),
+    "The shortcut is added before the second batch norm, which then rescales it: add it after BN₂.": _early,
+    "The 1e-5 stands outside the root: it is added to the variance, before the root is taken.": (
+        lambda x, s, w, t: _block(x, s, w, t, bn=_rooted_bn)
+    ),
+    "γ and β are exchanged: `.weight` (γ) multiplies, `.bias` (β) is added.": (
+        lambda x, s, w, t: _block(x, s, w, t, bn=_swapped_bn)
+    ),
+    "bn1's numbers are used in both places: the second convolution has bn2.": (
+        lambda x, s, w, t: _block(x, s, w, t, bn=lambda z, weights, n: _bn(z, weights, "bn1"))
+    ),
     "You add x itself: add the shortcut that was handed over, since x may have another "
     "shape.": lambda x, s, w, t: _block(x, x, w, t),
 }.items():
@@ -291,9 +345,22 @@ def _forward(
     return features, F.linear(features, weights["linear.weight"], weights["linear.bias"] if bias else None)
 
 
-@exercise("05.4", "ResNet-20 from its weights", minutes=18, points=4, difficulty=4)
+@exercise("05.4", "ResNet-20 from its weights", minutes=18, points=4, difficulty=4,
+          names=("the features", "the logits"))
 def resnet20(x, weights):
-    return _forward(x, weights)
+    x = F.conv2d(x, weights["conv1.weight"], padding=1)
+    x = _bn(x, weights, "bn1").relu()
+    for stage, channels in ((1, 16), (2, 32), (3, 64)):
+        for i in range(3):
+            stride = 2 if stage > 1 and i == 0 else 1
+            prefix = f"layer{stage}.{i}."
+            part = {n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)}
+            zeros = (channels - x.shape[1]) // 2
+            shortcut = F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, zeros, zeros))
+            x = basic_block.reference(x, shortcut, part, stride)
+    features = x.mean(dim=(2, 3))
+    logits = features @ weights["linear.weight"].T + weights["linear.bias"]
+    return features, logits
 
 
 def random_weights(draw) -> dict[str, torch.Tensor]:
@@ -361,3 +428,125 @@ for _sentence, _slip in {
                   "(batch, 10).")
 def _(x, weights):
     return _forward(x, weights)[::-1]
+
+
+@resnet20.mistake("The second result went through a softmax: the logits are wanted, before any softmax.")
+def _(x, weights):
+    features, logits = _forward(x, weights)
+    return features, logits.softmax(1)
+
+
+@resnet20.mistake("The second result went through a log-softmax: the logits are wanted as they are.")
+def _(x, weights):
+    features, logits = _forward(x, weights)
+    return features, logits.log_softmax(1)
+
+
+# 05.5 -------------------------------------------------------------------------------------------------------
+@exercise("05.5", "What a ResNet-50 is made of", minutes=30, points=4, difficulty=4, rtol=0.0, atol=0.1)
+def resnet_parameters(blocks, classes):
+    total = 7 * 7 * 3 * 64 + 2 * 64
+    before = 64
+    for stage in range(4):
+        width = 64 * 2**stage
+        for i in range(blocks[stage]):
+            total += before * width + 2 * width
+            total += 9 * width * width + 2 * width
+            total += width * 4 * width + 2 * 4 * width
+            if i == 0:
+                total += before * 4 * width + 2 * 4 * width
+            before = 4 * width
+    return total + before * classes + classes
+
+
+@resnet_parameters.cases
+def _(draw):
+    yield case((3, 4, 6, 3), 1000, about="ResNet-50")
+    yield case((1, 1, 1, 1), 10, about="one block a stage")
+    for _ in range(3):
+        blocks = tuple(int(draw.integers(30, low=2)) for _ in range(4))
+        yield case(blocks, int(draw.integers(2000, low=20)), about=f"blocks {blocks}")
+
+
+def _resnet(
+    blocks,
+    classes,
+    stem=7 * 7 * 3 * 64 + 2 * 64,
+    per_channel=2,
+    projected=lambda stage, i: i == 0,
+    projection_norm=True,
+    middle=lambda width: 9 * width * width,
+    wide=4,
+    widths=(64, 128, 256, 512),
+    own_input=False,
+    last=lambda channels, classes: channels * classes + classes,
+):
+    """The count with every part that a learner may get wrong as an argument."""
+    total, before = stem, 64
+    for stage, (width, n) in enumerate(zip(widths, blocks, strict=True)):
+        for i in range(n):
+            enters = width if own_input else before
+            total += enters * width + middle(width) + width * wide * width + per_channel * (2 + wide) * width
+            if projected(stage, i):
+                total += before * wide * width + (per_channel * wide * width if projection_norm else 0)
+            before = wide * width
+    return total + last(before, classes)
+
+
+for _sentence, _slip in {
+    "Batch norm is not counted: it learns two numbers for every channel, γ and β.": {
+        "per_channel": 0, "stem": 7 * 7 * 3 * 64
+    },
+    "Batch norm is counted with four numbers a channel: running mean and variance are averages that are "
+    "kept, not learned.": {"per_channel": 4, "stem": 7 * 7 * 3 * 64 + 4 * 64},
+    "Convolutions are counted with a bias: before a batch norm they have none.": {
+        "per_channel": 3, "stem": 7 * 7 * 3 * 64 + 3 * 64
+    },
+    "The projections are missing: the first block of every stage changes the number of channels, so its "
+    "shortcut is a 1 × 1 convolution with a batch norm.": {"projected": lambda stage, i: False},
+    "Every block has a projection in your count; only the first of a stage changes the shape.": {
+        "projected": lambda stage, i: True
+    },
+    "The first stage has no projection in your count: its stride is 1, but 64 channels become 256.": {
+        "projected": lambda stage, i: stage > 0 and i == 0
+    },
+    "The projections are counted without their batch norm, or the stem as a 3 × 3 convolution: both leave "
+    "out the same number.": {"projection_norm": False},
+    "The 3 × 3 convolution works on the narrow width, on both sides: 9 · width · width.": {
+        "middle": lambda width: 9 * width * 4 * width
+    },
+    "The 3 × 3 convolution has nine numbers for every pair of channels.": {
+        "middle": lambda width: width * width
+    },
+    "The last 1 × 1 convolution widens: a block gives back four times its width.": {"wide": 1},
+    "A block gives back four times its width; you have twice.": {"wide": 2},
+    "All your stages have the same width; it doubles from stage to stage: 64, 128, 256, 512.": {
+        "widths": (64,) * 4
+    },
+    "The first 1 × 1 convolution reads what comes in: 64 channels at first, four times the width "
+    "afterwards.": {"own_input": True},
+    "The last layer has a bias as well, one number a class.": {
+        "last": lambda channels, classes: channels * classes
+    },
+    "The last layer is missing.": {"last": lambda channels, classes: 0},
+    "The last layer reads 2,048 features, four times the last width.": {
+        "last": lambda channels, classes: 512 * classes + classes
+    },
+    "The stem's batch norm is missing.": {"stem": 7 * 7 * 3 * 64},
+    "The stem is missing: a 7 × 7 convolution from 3 to 64 channels, with its batch norm.": {"stem": 0},
+}.items():
+    resnet_parameters.mistake(_sentence)(lambda blocks, classes, slip=_slip: _resnet(blocks, classes, **slip))
+
+
+@resnet_parameters.mistake(
+    "These are basic blocks, two 3 × 3 convolutions; a bottleneck is 1 × 1, 3 × 3, 1 × 1."
+)
+def _(blocks, classes):
+    total, before = 7 * 7 * 3 * 64 + 2 * 64, 64
+    for stage, n in enumerate(blocks):
+        width = 64 * 2**stage
+        for _ in range(n):
+            total += 9 * before * width + 9 * width * width + 4 * width
+            total += before * width + 2 * width if before != width else 0
+            before = width
+    return total + before * classes + classes

@@ -1,6 +1,5 @@
 """Exercises of lesson 07: real pictures, real words."""
 
-import math
 from collections import Counter, defaultdict
 
 import torch
@@ -97,60 +96,121 @@ def _(emoji):
     return _key(emoji, same="")
 
 
-@exercise("07.2", "Wilson's interval", minutes=12, points=2, difficulty=3)
-def wilson(right, n, z=1.96):
-    p, z2 = right / n, z * z
-    root = z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return (p + z2 / (2 * n) - root) / (1 + z2 / n), (p + z2 / (2 * n) + root) / (1 + z2 / n)
+@exercise("07.6", "Does the interval keep its promise?", minutes=15, points=3, difficulty=3,
+          names=("the coverage of the usual interval", "the coverage of Wilson's"))
+def coverage(right, n, p, z=1.96):
+    share = right.double() / n
+    half = z * (share * (1 - share) / n).sqrt()
+    usual = (share - half <= p) & (p <= share + half)
+    centre = share + z**2 / (2 * n)
+    half = z * (share * (1 - share) / n + z**2 / (4 * n**2)).sqrt()
+    scale = 1 + z**2 / n
+    wilson = ((centre - half) / scale <= p) & (p <= (centre + half) / scale)
+    return float(usual.double().mean()), float(wilson.double().mean())
 
 
-@wilson.cases
+@coverage.cases
 def _(draw):
-    for _ in range(3):
-        n = int(draw.integers(400, low=20))
-        yield case(int(draw.integers(n, low=1)), n, 1.96, about="a random count")
-    yield case(7, 10, 1.96, about="7 of 10")
-    yield case(0, 12, 1.96, about="0 of 12, where the interval must not be a point")
-    yield case(12, 12, 1.96, about="12 of 12, where the interval must not be a point")
-    yield case(1, 1, 1.0, about="a single row and z = 1")
-    yield case(30, 80, 2.576, about="z = 2.576")
+    def test_sets(n, p, z, about):
+        right = (draw.uniform(3000, n) < p).sum(1)
+        return case(right, n, p, z, about=about)
+
+    yield telling(coverage, lambda: test_sets(22, 0.88, 1.6, "22 rows and p = 0.88, z = 1.6"))
+    yield telling(coverage, lambda: test_sets(40, 0.8, 2.1, "40 rows and p = 0.8, z = 2.1"))
+    yield test_sets(12, 0.97, 1.96, "12 rows and p = 0.97")
+    yield test_sets(247, 0.5, 1.96, "247 rows and p = 0.5")
+    yield case(torch.tensor([12, 12, 11]), 12, 0.95, 1.96, about="three test sets, two of them all right")
 
 
-@wilson.mistake("This is p ± z·√(p(1−p)/n), which shrinks to a point at 0 of n and n of n; the terms with z² "
-                "are missing.")
-def _(right, n, z):
-    p = right / n
-    half = z * math.sqrt(p * (1 - p) / n)
-    return p - half, p + half
+def _holds(low, high, p):
+    return float(((low <= p) & (p <= high)).double().mean())
 
 
-@wilson.mistake("The centre is not moved: z²/(2n) has to be added to p before you go up and down.")
-def _(right, n, z):
-    low, high = wilson.reference(right, n, z)
-    shift = z * z / (2 * n) / (1 + z * z / n)
-    return low - shift, high - shift
+def _usual(share, n, z):
+    half = z * (share * (1 - share) / n).sqrt()
+    return share - half, share + half
 
 
-@wilson.mistake("Everything has to be divided by 1 + z²/n at the end.")
-def _(right, n, z):
-    return tuple((1 + z * z / n) * end for end in wilson.reference(right, n, z))
+def _wilson(share, n, z, inner=1.0, square=2, move=1.0, divide=True):
+    half = z * (share * (1 - share) / n + inner * z**2 / (4 * n**square)).sqrt()
+    centre, scale = share + move * z**2 / (2 * n), 1 + z**2 / n if divide else 1.0
+    return (centre - half) / scale, (centre + half) / scale
 
 
-@wilson.mistake("The term z²/(4n²) is missing under the root.")
-def _(right, n, z):
-    p = right / n
-    half = z * math.sqrt(p * (1 - p) / n)
-    return (p + z * z / (2 * n) - half) / (1 + z * z / n), (p + z * z / (2 * n) + half) / (1 + z * z / n)
+def _both(right, n, p, z, usual=_usual, wilson=_wilson):
+    share = right.double() / n
+    return _holds(*usual(share, n, z), p), _holds(*wilson(share, n, z), p)
 
 
-@wilson.mistake("z is fixed in your code; use the argument.")
-def _(right, n, z):
-    return wilson.reference(right, n, 1.96)
+for _sentence, _slip in {
+    "In Wilson's root n is not squared: it is z²/(4n²).": {
+        "wilson": lambda share, n, z: _wilson(share, n, z, square=1)
+    },
+    "The term z²/(4n²) is missing under Wilson's root.": {
+        "wilson": lambda share, n, z: _wilson(share, n, z, inner=0.0)
+    },
+    "Wilson's ends are not divided by 1 + z²/n.": {
+        "wilson": lambda share, n, z: _wilson(share, n, z, divide=False)
+    },
+    "Wilson's centre is not moved: z²/(2n) is added to the share before you go up and down.": {
+        "wilson": lambda share, n, z: _wilson(share, n, z, move=0.0)
+    },
+    "Both numbers are of the usual interval; the second is Wilson's.": {"wilson": _usual},
+    "The usual interval has the root of p̂(1 − p̂)/n; yours has no root.": {
+        "usual": lambda share, n, z: (
+            share - z * share * (1 - share) / n,
+            share + z * share * (1 - share) / n,
+        )
+    },
+    "The usual interval divides by n, not by n − 1: p̂(1 − p̂) is the variance of a row as it stands.": {
+        "usual": lambda share, n, z: _usual(share, n - 1, z)
+    },
+    "The usual interval divides by n under its root: yours is the scatter of one row.": {
+        "usual": lambda share, n, z: _usual(share, 1, z)
+    },
+}.items():
+    coverage.mistake(_sentence)(lambda right, n, p, z, slip=_slip: _both(right, n, p, z, **slip))
 
 
-@wilson.mistake("The ends are in the wrong order: first the lower, then the upper one.")
-def _(right, n, z):
-    return wilson.reference(right, n, z)[::-1]
+@coverage.mistake(
+    "The true p stands under the root of your usual interval. Nobody knows it: the usual interval puts the "
+    "observed share there (and what you have is Wilson's idea)."
+)
+def _(right, n, p, z):
+    right_one = coverage.reference(right, n, p, z)[1]
+    return right_one, right_one
+
+
+@coverage.mistake("You check the lower end only: p must also lie below the upper one.")
+def _(right, n, p, z):
+    share = right.double() / n
+    return tuple(float((ends(share, n, z)[0] <= p).double().mean()) for ends in (_usual, _wilson))
+
+
+@coverage.mistake("You check the upper end only: p must also lie above the lower one.")
+def _(right, n, p, z):
+    share = right.double() / n
+    return tuple(float((p <= ends(share, n, z)[1]).double().mean()) for ends in (_usual, _wilson))
+
+
+@coverage.mistake("z is fixed in your code; use the argument.")
+def _(right, n, p, z):
+    return coverage.reference(right, n, p, 1.96 if z != 1.96 else z)
+
+
+@coverage.mistake("These are the shares of test sets whose interval misses p; coverage is how many hold it.")
+def _(right, n, p, z):
+    return tuple(1 - share for share in coverage.reference(right, n, p, z))
+
+
+@coverage.mistake("Coverage is a share, between 0 and 1; yours is a hundred times that.")
+def _(right, n, p, z):
+    return tuple(100 * share for share in coverage.reference(right, n, p, z))
+
+
+@coverage.mistake("The two are in the wrong order: first the usual interval, then Wilson's.")
+def _(right, n, p, z):
+    return coverage.reference(right, n, p, z)[::-1]
 
 
 def _homes(groups, splits):
@@ -331,7 +391,83 @@ def _(labels, guesses, n_classes):
     return (2 * hits / (guessed + true).clamp(min=1)).sum() / n_classes
 
 
+@macro_f1.mistake(
+    "This is the F1 of the mean precision and the mean recall; macro F1 is the mean of the classes' own F1."
+)
+def _(labels, guesses, n_classes):
+    hits, guessed, true = _counts(labels, guesses, n_classes)
+    precision, recall = (hits / guessed)[guessed > 0].mean(), (hits / true)[true > 0].mean()
+    return 2 * precision * recall / (precision + recall)
+
+
 @macro_f1.mistake("You weight each class by its rows; in the macro mean every class counts the same.")
 def _(labels, guesses, n_classes):
     hits, guessed, true = _counts(labels, guesses, n_classes)
     return (2 * hits / (guessed + true).clamp(min=1) * true).sum() / true.sum()
+
+
+@exercise("07.5", "What a group is worth", minutes=25, points=4, difficulty=4, rtol=1e-5)
+def effective_rows(sizes, rho):
+    sizes = sizes.double()
+    n = sizes.sum()
+    pairs = sizes * (sizes - 1)
+    inflation = (sizes + rho * pairs).sum() / n
+    return float(n / inflation)
+
+
+@effective_rows.cases
+def _(draw):
+    for groups, rho, about in (
+        (6, 0.5, "six groups and ρ = 0.5"),
+        (20, 0.2, "twenty groups and ρ = 0.2"),
+        (9, 0.9, "nine groups and ρ = 0.9"),
+    ):
+        yield telling(
+            effective_rows,
+            lambda groups=groups, rho=rho, about=about: case(
+                1 + draw.integers(9, groups), rho, about=about
+            ),
+        )
+    sizes = 1 + draw.integers(9, 7)
+    yield case(sizes, 0.0, about="ρ = 0, where every row counts in full")
+    yield case(sizes, 1.0, about="ρ = 1, where a group is one row that was copied")
+
+
+def _of_sizes(find):
+    def answer(sizes, rho):
+        sizes = sizes.double()
+        return float(find(sizes, sizes.sum(), rho))
+    return answer
+
+
+for _sentence, _slip in {
+    "This is the number of rows: it would be right for ρ = 0 only.": lambda m, n, rho: n,
+    "This is the number of groups: it would be right for ρ = 1 and equal sizes only.": (
+        lambda m, n, rho: len(m)
+    ),
+    "You use the mean size of a group: large groups weigh more than that, so add up m(m − 1) group by "
+    "group.": (
+        lambda m, n, rho: n / (1 + rho * (m.mean() - 1))
+    ),
+    "You use the largest group for all of them.": lambda m, n, rho: n / (1 + rho * (m.max() - 1)),
+    "This is how many times larger the variance is; how many independent rows would have that variance?": (
+        lambda m, n, rho: (m + rho * m * (m - 1)).sum() / n
+    ),
+    "You count every pair once: in the variance of a sum each covariance stands twice, for (i, j) and "
+    "(j, i).": (
+        lambda m, n, rho: n**2 / (m + rho * m * (m - 1) / 2).sum()
+    ),
+    "A row makes no pair with itself: m(m − 1) pairs, not m².": (
+        lambda m, n, rho: n**2 / (m + rho * m**2).sum()
+    ),
+    "You divide n by a root: the effective rows are n over the factor itself.": (
+        lambda m, n, rho: n / ((m + rho * m * (m - 1)).sum() / n) ** 0.5
+    ),
+    "ρ is squared in your formula: a covariance is ρ times the variance.": (
+        lambda m, n, rho: n**2 / (m + rho**2 * m * (m - 1)).sum()
+    ),
+    "This is the answer for ρ = 1, whatever ρ is.": lambda m, n, rho: n**2 / (m * m).sum(),
+    "You add up the groups' own effective rows, m/(1 + (m − 1)ρ); in the plain mean a large group weighs "
+    "more than that.": lambda m, n, rho: (m / (1 + rho * (m - 1))).sum(),
+}.items():
+    effective_rows.mistake(_sentence)(_of_sizes(_slip))

@@ -1,102 +1,142 @@
-"""Exercises of lesson 13: fine-tuning."""
+"""Exercises of lesson 13: a plan of memory, a step in parts, a schedule, who learns how fast, broken logs."""
 
 import math
-from dataclasses import replace
-from itertools import pairwise
+from itertools import product
 
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from cmlib.check.engine import case, exercise
 from cmlib.check.telling import telling
 
-
-@exercise("13.1", "Who decays", minutes=8, points=2, difficulty=2)
-def decay_groups(shapes):
-    return [n for n, s in shapes.items() if len(s) > 1], [n for n, s in shapes.items() if len(s) <= 1]
+# Bytes of a step
 
 
-@decay_groups.cases
+@exercise("13.6", "The memory plan of a chain", minutes=15, points=3, difficulty=3, rtol=0.05)
+def memory_plan(layers, rows, frozen):
+    numbers, learning, kept, needed = 0, 0, set(), False
+    for place, (kind, inputs, outputs) in enumerate(layers):
+        own = {"linear": inputs * outputs + outputs, "norm": 2 * inputs}.get(kind, 0)
+        learns = own > 0 and place >= frozen
+        numbers = numbers + own
+        learning = learning + own * learns
+        needed = needed or learns
+        if needed:  # tensor k goes into layer k, and k + 1 comes out of it
+            kept.add(place + 1 if kind == "relu" else place)
+    widths = [layers[0][1], *(outputs for _, _, outputs in layers)]
+    activations = rows * sum(widths[k] for k in kept)
+    return {"weights": 4 * numbers, "gradients": 4 * learning, "moments": 8 * learning,
+            "activations": 4 * activations}
+
+
+@memory_plan.cases
 def _(draw):
-    # no list of names covers these
-    h, layer, k = 8 + int(draw.integers(5000)), int(draw.integers(1000)), int(draw.integers(1000))
-    yield case(
-        {
-            "text_encoder.embeddings.word_embeddings.weight": (99, h),
-            "text_encoder.embeddings.LayerNorm.weight": (h,),
-            "text_encoder.embeddings.LayerNorm.bias": (h,),
-            f"text_encoder.layer.{layer}.output.dense.weight": (h, 4 * h),
-            f"text_encoder.layer.{layer}.output.dense.bias": (h,),
-            f"image_encoder.trunk.{k}.weight": (16, 3, 5, 5),
-            f"image_encoder.trunk.{k + 1}.weight": (16,),
-            f"image_encoder.trunk.{k + 1}.bias": (16,),
-            "temperature": (),
-            "head.0.weight": (2, h),
-            "head.0.bias": (2,),
-        },
-        about="BERT, ResNet, a temperature and a head",
-    )
-    yield case({f"norm.{k}.weight": (h,), f"norm.{k}.bias": (h,)}, about="a layer norm alone (one list is "
-                                                                         "empty)")
-    yield case(
-        {f"attention.{k}.relative_attention_bias.weight": (32, h), f"scale.{k}": (1,)},
-        about="a table of biases with two dimensions",
-    )
+    def width(least=128):
+        return least + int(draw.integers(least))
+
+    def rows():
+        return 40 + int(draw.integers(400))
+
+    def mixed():
+        a, b, c = width(600), width(300), width(130)
+        layers = [("linear", 9, a), ("relu", a, a), ("linear", a, b), ("norm", b, b), ("gelu", b, b),
+                  ("linear", b, c), ("relu", c, c), ("linear", c, 11)]
+        return case(layers, rows(), 3 + int(draw.integers(2)), about="a chain whose lower layers are frozen")
+
+    def learns():
+        a, b = width(), width()
+        layers = [("norm", 500, 500), ("linear", 500, a), ("gelu", a, a), ("linear", a, b), ("relu", b, b)]
+        return case(layers, rows(), 0, about="a chain that learns from its first layer on")
+
+    yield case([("linear", 5, 7)], 6, 0, about="one linear layer")
+    yield case([("linear", 40, 64), ("relu", 64, 64), ("linear", 64, 30)], 50, 0,
+               about="linear, ReLU, linear")
+    yield learns()
+    yield telling(memory_plan, mixed, hides=("The biases",))
+    yield telling(memory_plan, mixed, hides=("The biases",))
+    yield case([("linear", 30, 200), ("gelu", 200, 200), ("linear", 200, 20)], 70, 3, about="nothing learns")
 
 
-def _split(decays):
-    return lambda shapes: (
-        [n for n, s in shapes.items() if decays(n, s)],
-        [n for n, s in shapes.items() if not decays(n, s)],
-    )
+def _plan(layers, rows, frozen, list_of=lambda place, kind: {place + (kind == "relu")}, once=True, rest=True,
+          bias=1, gain=1, moments=2, own=lambda place, frozen: place >= frozen, size=4):
+    sizes = [{"linear": i * o + bias * o, "norm": gain * 2 * i}.get(kind, 0) for kind, i, o in layers]
+    widths, kept, needed = [layers[0][1], *(o for *_, o in layers)], [], False
+    for place, (kind, _, _) in enumerate(layers):
+        needed = needed or not rest or bool(sizes[place] and place >= frozen)
+        kept += list_of(place, kind) if needed else []
+    learning = sum(n for place, n in enumerate(sizes) if own(place, frozen))
+    saved = rows * sum(widths[k] for k in (set(kept) if once else kept))
+    return {"weights": size * sum(sizes), "gradients": size * learning, "moments": moments * size * learning,
+            "activations": size * saved}
 
 
-decay_groups.mistake("The two lists are in the wrong order: first what decays, then what does not.")(
-    _split(lambda n, s: len(s) <= 1)
-)
-decay_groups.mistake("You leave out biases only; the gain of a norm is called weight, and it must not decay "
-                     "either.")(
-    _split(lambda n, s: "bias" not in n))
-decay_groups.mistake("You go by the word LayerNorm; the norms of a ResNet have other names, such as "
-                     "trunk.1.weight. Go by the shape.")(
-    _split(lambda n, s: "bias" not in n and "LayerNorm" not in n))
-decay_groups.mistake("The kernels of convolutions have four dimensions, and they decay as matrices do.")(
-    _split(lambda n, s: len(s) == 2)
-)
-decay_groups.mistake("A single number, of shape (), has no dimension at all; it must not decay.")(
-    _split(lambda n, s: len(s) != 1)
-)
-decay_groups.mistake("The word embeddings are a matrix, and they decay too.")(
-    _split(lambda n, s: len(s) > 1 and "embedding" not in n)
-)
+def _forgets(sentence, **how):
+    memory_plan.mistake(sentence)(lambda layers, rows, frozen: _plan(layers, rows, frozen, **how))
+
+
+_once = ("What a ReLU keeps is its output, and that is the very tensor that the next layer takes in: it lies "
+         "in memory once.")
+_forgets(_once, once=False)
+_forgets(_once, list_of=lambda place, kind: {place})
+_forgets("A frozen layer below everything that learns keeps nothing: no gradient will ever pass it.",
+         rest=False)
+_forgets("Frozen layers have neither gradients nor moments.", own=lambda place, frozen: True)
+_forgets("Frozen layers have neither gradients nor moments, and keep nothing where no gradient passes.",
+         own=lambda place, frozen: True, rest=False)
+_forgets("You let every layer keep its output; a linear layer, a norm and a GELU need their input again.",
+         list_of=lambda place, kind: {place + 1})
+_forgets("You let every layer keep its input and its output; the table says which of the two.",
+         list_of=lambda place, kind: {place, place + 1})
+_forgets("GELU keeps its input: its slope depends on it.",
+         list_of=lambda place, kind: set() if kind == "gelu" else {place + (kind == "relu")})
+_forgets("Only the inputs of the linear layers are counted; the norm, GELU and ReLU keep something, too.",
+         list_of=lambda place, kind: {place} if kind == "linear" else set())
+_forgets("The norm keeps its input.",
+         list_of=lambda place, kind: set() if kind == "norm" else {place + (kind == "relu")})
+_forgets("The biases of the linear layers are missing: one number for each output.", bias=0)
+_forgets("AdamW keeps two numbers for every weight that learns, a mean of its gradient and one of the "
+         "square; you count one.", moments=1)
+_forgets("These are numbers, not bytes: in float32 each takes 4.", size=1)
+
+
+@memory_plan.mistake("These are the activations of one row; every row of the batch keeps its own.")
+def _(layers, rows, frozen):
+    return _plan(layers, 1, frozen)
+
+
+@memory_plan.mistake("`frozen` counts layers of the whole list, those without weights as well; you count "
+                     "the layers that have weights.")
+def _(layers, rows, frozen):
+    weighty = [place for place, (kind, _, _) in enumerate(layers) if kind in ("linear", "norm")]
+    return _plan(layers, rows, (weighty + [len(layers)] * len(layers))[frozen])
+
+
+# A step in parts
 
 
 # clip_grad_norm_ adds 1e-6 to the norm before it divides.
 @exercise("13.2", "A step in parts", minutes=15, points=3, difficulty=3, rtol=1e-5, atol=1e-6)
 def accumulated_step(weight, xs, ys, learning_rate, clip):
-    return _step(weight, xs, ys, learning_rate, clip)
+    w = weight.detach().clone().requires_grad_()
+    rows = sum(len(y) for y in ys)
+    for x, y in zip(xs, ys, strict=True):
+        loss = cross_entropy(x @ w, y) * len(y) / rows
+        loss.backward()
+    gradient = w.grad * min(1.0, clip / float(w.grad.norm()))
+    return weight.detach() - learning_rate * gradient
 
 
-def _part(weight, x, y, reduction="mean"):
+def _part(weight, x, y):
     weight = weight.detach().clone().requires_grad_()
-    return torch.autograd.grad(cross_entropy(x @ weight, y, reduction=reduction), weight)[0]
+    return torch.autograd.grad(cross_entropy(x @ weight, y), weight)[0]
 
 
 def _clipped(gradient, clip):
     return gradient * min(1.0, clip / float(gradient.norm()))
 
 
-def _step(
-    weight,
-    xs,
-    ys,
-    learning_rate,
-    clip,
-    scale=lambda g, n, rows, parts: g * n / rows,
-    each=lambda g, clip: g,
-    whole=_clipped,
-):
+def _step(weight, xs, ys, learning_rate, clip, scale=lambda g, n, rows, parts: g * n / rows,
+          each=lambda g, clip: g, whole=_clipped):
     rows, total = sum(len(y) for y in ys), torch.zeros_like(weight)
     for x, y in zip(xs, ys, strict=True):
         total = total + scale(each(_part(weight, x, y), clip), len(y), rows, len(xs))
@@ -108,11 +148,10 @@ def _(draw):
     def parts(sizes, inputs, classes, loud=1.0):
         return [loud * draw.normal(n, inputs) for n in sizes], [draw.integers(classes, n) for n in sizes]
 
-    yield case(draw.normal(4, 3), *parts((5, 2, 1), 4, 3), 0.1, 100.0, about="parts of 5, 2 and 1 rows and a "
-                                                                             "gradient below the limit")
-    yield case(draw.normal(4, 3), *parts((6, 3), 4, 3, loud=20.0), 0.5, 1.0, about="parts of 6 and 3 rows "
-                                                                                   "and a gradient above the "
-                                                                                   "limit")
+    yield case(draw.normal(4, 3), *parts((5, 2, 1), 4, 3), 0.1, 100.0,
+               about="parts of 5, 2 and 1 rows and a gradient below the limit")
+    yield case(draw.normal(4, 3), *parts((6, 3), 4, 3, loud=20.0), 0.5, 1.0,
+               about="parts of 6 and 3 rows and a gradient above the limit")
     yield case(draw.normal(3, 2), *parts((4, 4, 4), 3, 2), 0.1, 0.01, about="equal parts")
     yield case(draw.normal(2, 5), *parts((7,), 2, 5), 1.0, 10.0, about="one part")
 
@@ -125,24 +164,23 @@ _slip("You average the parts' means: a row of a short part then counts more than
       scale=lambda g, n, rows, parts: g / parts)
 _slip("You add up the parts' means without weighing them: the step grows with the number of parts.",
       scale=lambda g, n, rows, parts: g)
-_slip(
-    "This is the gradient of the sum over rows; divide by the number of all rows.",
-    scale=lambda g, n, rows, parts: g * n,
-)
-_slip(
-    "You clip every part; clip the gradient of the whole batch, once, after adding up.",
-    each=_clipped,
-    whole=lambda g, clip: g,
-)
-_slip(
-    "The gradient is not clipped: where its norm exceeds the limit, scale it down to the limit.",
-    whole=lambda g, clip: g,
-)
+_slip("This is the gradient of the sum over rows; divide by the number of all rows.",
+      scale=lambda g, n, rows, parts: g * n)
+_slip("You clip every part; clip the gradient of the whole batch, once, after adding up.",
+      each=_clipped, whole=lambda g, clip: g)
+_slip("The gradient is not clipped: where its norm exceeds the limit, scale it down to the limit.",
+      whole=lambda g, clip: g)
 _slip("You clip every entry by itself, which changes the direction; scale the whole gradient by one number.",
       whole=lambda g, clip: g.clamp(-clip, clip))
 _slip("You bring every gradient to the length of the limit; one that is shorter stays as it is.",
       whole=lambda g, clip: g * clip / float(g.norm()))
+_slip("You scale up what is too short and leave what is too long: the factor is the smaller of 1 and "
+      "limit / norm.", whole=lambda g, clip: g * max(1.0, clip / float(g.norm())))
 _slip("You walk up the gradient: subtract it.", whole=lambda g, clip: -_clipped(g, clip))
+_slip("The limit holds for the norm of the gradient, the root of the sum of squares; you forgot the root.",
+      whole=lambda g, clip: g * min(1.0, clip / float(g.square().sum())))
+_slip("The limit holds for the norm of the gradient, not for its largest entry.",
+      whole=lambda g, clip: g * min(1.0, clip / float(g.abs().max())))
 
 
 @accumulated_step.mistake("You take a step after every part; add the gradients up first, and take one step.")
@@ -152,160 +190,229 @@ def _(weight, xs, ys, learning_rate, clip):
     return weight
 
 
-def _rates(answer, asked, steps, warmup):
+@accumulated_step.mistake("Only the gradient of the last part is left: do not clear it between parts.")
+def _(weight, xs, ys, learning_rate, clip):
+    share = len(ys[-1]) / sum(len(y) for y in ys)
+    return weight - learning_rate * _clipped(_part(weight, xs[-1], ys[-1]) * share, clip)
+
+
+@accumulated_step.mistake("You clip the step, not the gradient: the limit comes before the learning rate.")
+def _(weight, xs, ys, learning_rate, clip):
+    moved = weight - _step(weight, xs, ys, learning_rate, clip, whole=lambda g, clip: g)
+    return weight - _clipped(moved, clip)
+
+
+# The schedule
+
+
+def _shares(answer, asked, steps, warmup):
     return [answer(step, steps, warmup) for step in asked]
 
 
-@exercise("13.3", "Up in a line, down in a cosine", minutes=10, points=2, difficulty=2, call=_rates)
-def rate(step, steps, warmup):
+@exercise("13.8", "A schedule that survives its edges", minutes=10, points=2, difficulty=2, call=_shares)
+def share(step, steps, warmup):
+    if step >= steps:
+        return 0.0
     if step < warmup:
-        return step / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+        return (step + 1) / warmup
+    done = (step - warmup) / (steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
-@rate.cases
+@share.cases
 def _(draw):
-    yield case([0, 1, 5, 9, 10, 11, 37, 55, 99, 100], 100, 10, about="100 steps, 10 of them warm-up")
+    def lengths(about):
+        start, rest = 20 + int(draw.integers(2000)), 200 + int(draw.integers(2000))
+        end = start + rest
+        asked = [0, start - 1, start, start + 1, start + rest // 3, end - 2, end + rest // 2]
+        return case(asked, end, start, about=about)
+
+    yield case([0, 1, 5, 9, 10, 11, 37, 55, 99], 100, 10, about="100 steps, 10 of them warm-up")
     yield case([0, 1, 2, 6], 7, 0, about="no warm-up")
     yield case([0, 3, 7], 8, 8, about="nothing but warm-up")
-    yield case([0, 1], 1, 0, about="a run of one step")
-    for about in ("other lengths", "other lengths again"):
-        start, rest = 20 + int(draw.integers(2000)), 200 + int(draw.integers(2000))
-        yield case(
-            [start - 1, start, start + 1, start + rest // 3, start + rest - 2],
-            start + rest,
-            start,
-            about=about,
-        )
+    yield case([0, 3], 4, 9, about="a run that ends within its warm-up")
+    yield case([0], 1, 0, about="a run of one step")
+    yield case([8, 9, 12, 30], 8, 2, about="steps after the last")
+    yield lengths("other lengths")
+    yield lengths("other lengths again")
 
 
-@rate.mistake("At step 0 the trusted schedule has rate 0: count step, not step + 1, during the warm-up.")
-def _(step, steps, warmup):
-    return (step + 1) / warmup if step < warmup else rate.reference(step, steps, warmup)
+def _share(step, steps, warmup, first=1, rise=None, end=True, fall=None):
+    if end and step >= steps:
+        return 0.0
+    if step < warmup:
+        return rise(step, steps, warmup) if rise else (step + first) / max(1, warmup)
+    done = (step - warmup) / max(1, steps - warmup)
+    return fall(step, steps, warmup, done) if fall else 0.5 * (1 + math.cos(math.pi * done))
 
 
-@rate.mistake("The cosine begins where the warm-up ends: count the steps since then, out of those that are "
-              "left.")
-def _(step, steps, warmup):
-    return step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * step / steps))
+def _off(sentence, **how):
+    share.mistake(sentence)(lambda step, steps, warmup: _share(step, steps, warmup, **how))
 
 
-@rate.mistake("You divide the steps since the warm-up by all steps; divide by those that are left after it.")
-def _(step, steps, warmup):
-    return step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / steps))
+_off("At step 0 the share is 0, and the first batch is computed for nothing: count step + 1 in the warm-up.",
+     first=0)
+_off("After the last step the rate must be 0; a cosine that goes on rises again.", end=False)
+_off("The cosine begins where the warm-up ends: count the steps since then, out of those that are left.",
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * t / n)))
+_off("You divide the steps since the warm-up by all steps; divide by those that are left after it.",
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * (t - w) / n)))
+_off("The half is missing: at the peak the share must be 1, and 1 + cos 0 is 2.",
+     fall=lambda t, n, w, done: 1 + math.cos(math.pi * done))
+_off("That is a whole wave, down and up again; the rate should end at 0: half a wave, π and not 2π.",
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(2 * math.pi * done)))
+_off("That is a quarter of a wave: cos falls from 1 to 0, but the fall wanted begins as gently as it ends.",
+     fall=lambda t, n, w, done: math.cos(math.pi / 2 * done))
+_off("π is missing: cos 1 is 0.54, and the rate never reaches 0.",
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(done)))
+_off("After the warm-up you go down in a straight line; a cosine is wanted.",
+     fall=lambda t, n, w, done: 1 - done)
+_off("The cosine goes up: at the end of the warm-up the share is 1, and it falls from there.",
+     fall=lambda t, n, w, done: 0.5 * (1 - math.cos(math.pi * done)))
+_off("The last step has the share 0 and is computed for nothing: the fall takes steps - warmup steps.",
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * (t - w) / max(1, n - w - 1))))
+_off("The warm-up rises over warmup steps, not over all of them.",
+     rise=lambda t, n, w: (t + 1) / n)
+_off("There is no warm-up: below it the share rises in a line.", rise=lambda t, n, w: 1.0)
 
 
-@rate.mistake("The half is missing: at the peak the share must be 1, and 1 + cos 0 is 2.")
-def _(step, steps, warmup):
-    return step / warmup if step < warmup else 2 * rate.reference(step, steps, warmup)
+# Who learns how fast
 
 
-@rate.mistake("That is a whole wave, down and up again; the rate should end at 0, so half a wave is wanted: "
-              "π, not 2π.")
-def _(step, steps, warmup):
-    return (
-        step / warmup
-        if step < warmup
-        else 0.5 * (1 + math.cos(2 * math.pi * (step - warmup) / max(1, steps - warmup)))
-    )
+@exercise("13.7", "Who learns how fast", minutes=15, points=3, difficulty=3,
+          names=("the dict of rates", "the dict of decays"))
+def parameter_groups(parameters, rates, layer_decay, weight_decay):
+    top = {}
+    for branch, depth, _ in parameters.values():
+        top[branch] = max(top.get(branch, 0), depth)
+    rate_of, decay_of = {}, {}
+    for name, (branch, depth, shape) in parameters.items():
+        if branch in rates:
+            rate_of[name] = rates[branch] * layer_decay ** (top[branch] - depth)
+            decay_of[name] = weight_decay if len(shape) > 1 else 0.0
+    return rate_of, decay_of
 
 
-@rate.mistake("π is missing: cos 1 is 0.54, and the rate never reaches 0.")
-def _(step, steps, warmup):
-    return step / warmup if step < warmup else 0.5 * (1 + math.cos((step - warmup) / max(1, steps - warmup)))
-
-
-@rate.mistake("After the warm-up you go down in a straight line; a cosine is wanted.")
-def _(step, steps, warmup):
-    return step / warmup if step < warmup else 1 - (step - warmup) / max(1, steps - warmup)
-
-
-@exercise("13.4", "Bytes before they are spent", minutes=15, points=3, difficulty=3, rtol=0.15)
-def training_bytes(shapes, rows, size):
-    """Measured, not calculated: one real step of AdamW, with everything that it keeps weighed."""
-    dtype = {2: torch.bfloat16, 4: torch.float32, 8: torch.float64}[size]
-    layers = [part for n_in, n_out in shapes for part in (nn.Linear(n_in, n_out, dtype=dtype), nn.GELU())][
-        :-1
-    ]
-    model, kept = nn.Sequential(*layers), {}
-    own = {p.data_ptr() for p in model.parameters()}
-
-    def keep(tensor):
-        if tensor.data_ptr() not in own:
-            kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        out = model(torch.ones(rows, shapes[0][0], dtype=dtype))
-    activations = sum(kept.values())
-    out.sum().backward()
-    optimizer = torch.optim.AdamW(model.parameters())
-    optimizer.step()
-    found = {
-        "weights": model.parameters(),
-        "gradients": (p.grad for p in model.parameters()),
-        "moments": (t for state in optimizer.state.values() for name, t in state.items() if name != "step"),
-    }
-    return {what: sum(t.numel() * t.element_size() for t in tensors) for what, tensors in found.items()} | {
-        "activations": activations
-    }
-
-
-@training_bytes.cases
+@parameter_groups.cases
 def _(draw):
-    def layers(n, size, about):
-        # wide apart: no constant is within rtol of many
-        sizes = [int(20 * 8 ** share) for share in sorted(draw.uniform(n + 1).tolist())]
-        sizes[-1] *= 2  # counting inputs only and outputs only are two mistakes, with a sentence each
-        return case(list(pairwise(sizes)), int(5 * 16 ** float(draw.uniform(1))), size, about=about)
-    # a measurement takes milliseconds, and a draw has to be quick
-    by_formula = replace(training_bytes, reference=_bytes)
-    yield telling(by_formula, lambda: layers(3, 4, "three layers in float32"))
-    yield telling(by_formula, lambda: layers(4, 8, "four layers in float64"))
-    yield telling(by_formula, lambda: layers(2, 2, "two layers in bfloat16"))
-    yield case([(30, 30)], 7, 4, about="one layer (there is no GELU)")
-    yield case([(16, 64), (64, 64), (64, 32)], 100, 8, about="float64")
-    yield case([(50, 20), (20, 50)], 1, 2, about="one row in bfloat16")
+    def size():
+        return 8 + int(draw.integers(900))
+
+    def number():
+        return round(float(draw.uniform(1, low=1.1, high=9.9)), 2)
+
+    def fusion(branches, about, layer_decay):
+        h, w, n = size(), size(), 2 + int(draw.integers(9))
+        found = {
+            "text_encoder.embeddings.word_embeddings.weight": ("text", 0, (99, h)),
+            "text_encoder.embeddings.LayerNorm.weight": ("text", 0, (h,)),
+            f"text_encoder.layer.{n - 1}.output.dense.weight": ("text", n, (h, 4 * h)),
+            f"text_encoder.layer.{n - 1}.output.dense.bias": ("text", n, (h,)),
+            f"text_encoder.layer.{n}.attention.relative_bias.weight": ("text", n + 1, (32, 12)),
+            "image_encoder.trunk.0.weight": ("image", 0, (w, 3, 7, 7)),
+            "image_encoder.trunk.1.weight": ("image", 0, (w,)),
+            "image_encoder.trunk.7.0.conv1.weight": ("image", 4, (2 * w, w, 3, 3)),
+            "image_encoder.trunk.7.0.bn1.bias": ("image", 4, (2 * w,)),
+            "head.temperature": ("head", 0, ()),
+            "head.0.weight": ("head", 0, (2, h)),
+            "head.0.bias": ("head", 0, (2,)),
+        }
+        peaks = {"text": number() * 1e-5, "image": number() * 1e-4, "head": number() * 1e-3}
+        rates = {name: peaks[name] for name in branches}
+        return case(found, rates, layer_decay, number() * 0.01, about=about)
+
+    everything = ("text", "image", "head")
+    yield fusion(everything, "BERT, ResNet and a head, layer_decay 1", 1.0)
+    yield fusion(("image", "head"), "a text branch that is frozen", 0.8)
+    yield fusion(("text", "head"), "an image branch that is frozen", 0.5)
+    yield fusion(everything, "layer_decay 0.9", 0.9)
 
 
-def _bytes(shapes, rows, size, moments=2, inputs=1, inner=1, last=0):
-    numbers = sum(a * b + b for a, b in shapes)
-    saved = inputs * sum(a for a, _ in shapes) + inner * sum(b for _, b in shapes[:-1]) + last * shapes[-1][1]
-    return {
-        "weights": numbers * size,
-        "gradients": numbers * size,
-        "moments": moments * numbers * size,
-        "activations": rows * saved * size,
-    }
+def _groups(parameters, rates, layer_decay, weight_decay, decays=lambda name, shape: len(shape) > 1,
+            below=lambda top, depth, every: top - depth, left=lambda branch, rates: branch in rates,
+            rate=lambda rates, branch: rates[branch], turned=False, counts=lambda branch, rates: 1.0):
+    tops, rate_of, decay_of = {}, {}, {}
+    for branch, depth, _ in parameters.values():
+        tops[branch] = max(tops.get(branch, 0), depth)
+    for name, (branch, depth, shape) in parameters.items():
+        if left(branch, rates):
+            exponent = below(tops[branch], depth, max(tops.values()))
+            rate_of[name] = rate(rates, branch) * layer_decay**exponent if branch in rates else 0.0
+            decay_of[name] = weight_decay * counts(branch, rates) if decays(name, shape) else 0.0
+    return (decay_of, rate_of) if turned else (rate_of, decay_of)
 
 
-def _forgets(sentence, **how):
-    training_bytes.mistake(sentence)(lambda shapes, rows, size: _bytes(shapes, rows, size, **how))
+def _mixed_up(sentence, **how):
+    parameter_groups.mistake(sentence)(lambda *given: _groups(*given, **how))
 
 
-_forgets("AdamW keeps two numbers for every weight, a mean of the gradient and one of its square; you count "
-         "one.", moments=1)
-_forgets("You count the inputs of the linear layers only; GELU needs its own input for the backward pass as "
-         "well.", inner=0)
-_forgets("You count the outputs of the linear layers only; for the gradient of a weight its layer's input is "
-         "kept as well.", inputs=0, last=1)
-_forgets("The output of the last layer is counted, and nothing behind it needs it for its gradient.", last=1)
+_mixed_up("The two dicts are in the wrong order: first the rates, then the decays.", turned=True)
+for _decay in (lambda branch, rates: 1.0, lambda branch, rates: float(branch in rates)):
+    _mixed_up("A branch without a rate is frozen: its parameters are in neither dict.",
+              left=lambda branch, rates: True, counts=_decay)
+_mixed_up("The layer next to the head has the whole rate, and the factor is for those below it: the exponent "
+          "is top - depth, not depth.", below=lambda top, depth, every: depth)
+_mixed_up("Each branch has a top of its own; you count from the deepest layer of all branches.",
+          below=lambda top, depth, every: every - depth)
+_mixed_up("One layer below the top gets the factor once: the exponent is top - depth, and you have one more.",
+          below=lambda top, depth, every: top - depth + 1)
+_mixed_up("Every layer gets the factor once more than the one above it; you give it once to all of them.",
+          below=lambda top, depth, every: min(1, top - depth))
+_mixed_up("`layer_decay` is missing: the rate falls from the top of an encoder to its bottom.",
+          below=lambda top, depth, every: 0)
+_mixed_up("Every parameter has the rate of its own branch; you give all of them the same.",
+          rate=lambda rates, branch: next(iter(rates.values())))
+_mixed_up("Nothing is spared: gains and biases, with fewer than two dimensions, do not decay.",
+          decays=lambda name, shape: True)
+_mixed_up("It is the other way round: what has two or more dimensions decays, the rest does not.",
+          decays=lambda name, shape: len(shape) <= 1)
+for _spared in (lambda name: "bias" in name, lambda name: name.endswith("bias")):
+    _mixed_up("You spare biases only, by their name; the gain of a norm is called weight, and it must not "
+              "decay either.", decays=lambda name, shape, spared=_spared: not spared(name))
+_mixed_up("You go by names; the norms of a ResNet are called trunk.1.weight, and a table of biases has two "
+          "dimensions. Go by the shape.",
+          decays=lambda name, shape: "bias" not in name and "LayerNorm" not in name)
+_mixed_up("The kernels of convolutions have four dimensions, and they decay as matrices do.",
+          decays=lambda name, shape: len(shape) == 2)
+_mixed_up("A single number, of shape (), has no dimension at all; it must not decay.",
+          decays=lambda name, shape: len(shape) != 1)
+_mixed_up("The word embeddings are a matrix, and they decay too.",
+          decays=lambda name, shape: len(shape) > 1 and "embedding" not in name)
 
 
-@training_bytes.mistake("These are the activations of one row; every row of the batch keeps its own.")
-def _(shapes, rows, size):
-    return _bytes(shapes, rows, size) | {"activations": _bytes(shapes, 1, size)["activations"]}
+# Broken logs
 
 
-@training_bytes.mistake("These are numbers, not bytes: multiply by the size of one number.")
-def _(shapes, rows, size):
-    return _bytes(shapes, rows, 1)
+@exercise("13.5", "Four broken logs", minutes=20, points=4, difficulty=4, kind="choice")
+def diagnosis():
+    return "cadb"
 
 
-@training_bytes.mistake("You multiply the weights by the rows; the weights are there once, however large the "
-                        "batch.")
-def _(shapes, rows, size):
-    return {
-        key: value * (1 if key == "activations" else rows)
-        for key, value in _bytes(shapes, rows, size).items()
-    }
+# What in the log of that number speaks against the cause with that letter; true of data/runs/broken_logs.json
+_AGAINST = (
+    {"a": "Log 1: a dead branch leaves a quiet loss on a level; this one jumps up and down all the time.",
+     "b": "Log 1: what is learned by heart has a small training loss at the end; this one has not.",
+     "d": "Log 1: the rate is above 0 until the last step.",
+     "e": "Log 1: at a rate too small for anything the loss would lie still near ln 2.",
+     "f": "Log 1: the jumps are there from the first epoch on, and the rate has one rise and one fall."},
+    {"b": "Log 2: what is learned by heart has a training loss near 0 and a validation loss that climbs.",
+     "c": "Log 2: rows in the order of their classes make the loss jump with the period of an epoch; this "
+          "one is quiet.",
+     "d": "Log 2: the rate is above 0 until the last step.",
+     "e": "Log 2: the loss fell far below ln 2 at first: steps of that size do move the weights.",
+     "f": "Log 2: the rate has one rise and one fall, as planned, and no step is drawn twice."},
+    {"a": "Log 3: a dead branch leaves the validation loss at half of ln 2 or above; here it lies below.",
+     "b": "Log 3: the validation loss does not climb.",
+     "c": "Log 3: nothing in it has the period of an epoch.",
+     "e": "Log 3: in its first half the loss falls well; the steps were large enough.",
+     "f": "Log 3: the rate rises once; a schedule that begins anew rises twice."},
+    {"a": "Log 4: with a dead branch both losses would stand near one level; here they part.",
+     "c": "Log 4: nothing in it has the period of an epoch.",
+     "d": "Log 4: the rate is above 0 until the last step.",
+     "e": "Log 4: the training loss goes to 0: the steps were large enough.",
+     "f": "Log 4: the rate has one rise and one fall, and the training loss never jumps."},
+)
+for _told in product("abcdef", repeat=4):
+    _wrong = [k for k, (one, right) in enumerate(zip(_told, diagnosis(), strict=True)) if one != right]
+    if _wrong:
+        diagnosis.mistake(_AGAINST[_wrong[0]][_told[_wrong[0]]])(lambda told=_told: "".join(told))

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from cmlib.check import exercises, lessons, progress
+from cmlib.check import exercises, lessons, progress, quiz
 from cmlib.check.records import load
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
@@ -42,7 +42,7 @@ def page(numbers: list[str], done: dict[str, dict]) -> tuple[str, str]:
         points = sum(e.points for e in items if states[e.id] == "done")
         minutes = sum(e.minutes for e in items if states[e.id] != "done")
         got, of, left = got + points, of + sum(e.points for e in items), left + minutes
-        signs = " ".join(_sign(states[e.id], f"{e.id} {e.title}") for e in items)
+        signs = " ".join(_sign(states[e.id], f"{e.id} {e.title}") for e in items) + _quiz(number, done)
         cells = [_link(number), signs, f"{points} of {sum(e.points for e in items)}", _time(minutes)]
         rows.append("<tr>" + "".join(f"<td {CELL}>{cell}</td>" for cell in cells) + "</tr>")
         review += [f"<li>{_sign('review')} {escape(f'{e.id} {e.title}')}, {_tries(done[e.id]['tries'])}: "
@@ -55,6 +55,12 @@ def page(numbers: list[str], done: dict[str, dict]) -> tuple[str, str]:
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
     html += f"<h4>To review</h4><ul>{''.join(review)}</ul></div>" if review else "</div>"
     return html, f"Your progress: {total}" + (f"; to review: {len(review)}" if review else "")
+
+
+def _quiz(number, done) -> str:
+    """The questions of the lesson's quiz, as a part of its row."""
+    of, right = len(quiz.of_lesson(number)), len(quiz.right_in(done, number))
+    return f" · quiz {right}/{of}" if of else ""
 
 
 def _state(entry) -> str:

@@ -14,7 +14,10 @@ def path() -> Path:
 
 
 def load() -> dict[str, dict]:
-    """{exercise id: {"tries": int, "passed": bool}}; an unreadable file is kept aside, never overwritten."""
+    """{exercise id: {"tries": int, "passed": bool}}; an unreadable file is kept aside, never overwritten.
+
+    Other entries of this form, such as those of a quiz or of a newer course, are kept as they are.
+    """
     try:
         done = json.loads(path().read_text("utf-8"))
         if all(
@@ -44,6 +47,23 @@ def record(verdict) -> None:
     entry = done.setdefault(verdict.id, {"tries": 0, "passed": False})
     entry["tries"] += 1
     entry["passed"] = entry["passed"] or verdict.state == "passed"
+    _save(done)
+
+
+def answered(lesson: str, number: int, is_right: bool, of: int) -> None:
+    """Remember an answer to question ``number`` of a quiz of ``of`` questions, as if the quiz were an
+    exercise called "02.quiz": so an older clone of the course can read it, too.
+    """
+    done = load()
+    entry = done.setdefault(f"{lesson}.quiz", {"tries": 0, "passed": False})
+    known = entry.get("right") if isinstance(entry.get("right"), list) else []
+    entry["tries"] += 1
+    entry["right"] = sorted({*known, number} if is_right else {*known})
+    entry["passed"] = entry["passed"] or len(entry["right"]) >= of
+    _save(done)
+
+
+def _save(done) -> None:
     try:
         write_atomically(path(), json.dumps(done, indent=1, sort_keys=True))
     except OSError as error:

@@ -6,10 +6,12 @@ import html
 import io
 import os
 import textwrap
+import time
 
 # Okabe & Ito (2008): distinguishable with every common form of colour blindness. Image, text, both, then the
 # rest.
 IMAGE, TEXT, BOTH, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
+QUICK = 0.15  # seconds for a picture that seems to move; a slower one follows when the slider is let go
 COLORS = [IMAGE, TEXT, BOTH, "#CC79A7", "#E69F00", "#56B4E9", "#1A1A1A"]
 
 
@@ -69,7 +71,8 @@ def show(fig, alt: str) -> None:
 
 
 def explore(draw, alt: str, **sliders) -> None:
-    """A figure that follows its sliders. ``draw(**values)`` returns a figure.
+    """A figure that follows its sliders, also while they move, where it is drawn in less than QUICK seconds
+    here. ``draw(**values)`` returns a figure.
 
     sliders : name=(low, high, step, start), or name=[choices] for a menu.
     The same figure at the start values must also stand still in the lesson, for readers without a kernel.
@@ -81,27 +84,23 @@ def explore(draw, alt: str, **sliders) -> None:
         return
     import ipywidgets as widgets
 
-    def slider(name, spec):
-        label = {"description": name, "style": {"description_width": "initial"}}
-        if isinstance(spec, list):
-            return widgets.Dropdown(options=spec, **label)
-        low, high, step, start = spec
-        return widgets.FloatSlider(
-            value=start, min=low, max=high, step=step, continuous_update=False, **label
-        )
-
-    controls = {name: slider(name, spec) for name, spec in sliders.items()}
+    controls = _controls(widgets, sliders)
     picture, message = widgets.Image(format="png"), widgets.HTML()
     # its own size: VBox would stretch it
     picture.layout.max_width, picture.layout.align_self = "100%", "flex-start"
 
     def redraw(_=None):
+        start = time.perf_counter()
         try:
             picture.value = png(draw(**{name: c.value for name, c in controls.items()}))
             message.value = ""
         except Exception as error:
             message.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"
             raise
+        follows = time.perf_counter() - start < QUICK
+        for control in controls.values():
+            if isinstance(control, widgets.FloatSlider):
+                control.continuous_update = follows
 
     for control in controls.values():
         control.observe(redraw, names="value")
@@ -118,6 +117,23 @@ def explore(draw, alt: str, **sliders) -> None:
         },
         raw=True,
     )
+
+
+def _controls(widgets, sliders) -> dict:
+    """A slider or a menu for each; the names take the same width, so that the tracks stand below each
+    other.
+    """
+    width = f"{max(map(len, sliders), default=0) + 1}ch"
+    controls = {}
+    for name, spec in sliders.items():
+        label = {"description": name, "style": {"description_width": width}}
+        label["layout"] = {"width": "min(100%, 32em)"}
+        if isinstance(spec, list):
+            controls[name] = widgets.Dropdown(options=spec, **label)
+        else:
+            low, high, step, start = spec
+            controls[name] = widgets.FloatSlider(value=start, min=low, max=high, step=step, **label)
+    return controls
 
 
 def pictures(images, titles=None, columns: int = 6, size: float = 1.3):

@@ -78,6 +78,16 @@ class Schematic:
             middle = ((a[0] + b[0]) / 2 + aside[0] + shift[0], (a[1] + b[1]) / 2 + aside[1] + shift[1])
             self.text(words, middle, fontsize=fontsize, color=color)
 
+    def path(self, points, color: str = plots.GREY):
+        """A line with corners, through (x, y) places; its head is at the last of them."""
+        from matplotlib.patches import FancyArrowPatch
+        from matplotlib.path import Path
+
+        self.axes.add_patch(FancyArrowPatch(
+            path=Path(points), arrowstyle="-|>", mutation_scale=11, linewidth=1.4, color=color, fill=False,
+            zorder=1,
+        ))
+
     def text(self, words: str, at, fontsize=9, color: str = "#1A1A1A", **settings):
         settings = {"ha": "center", "va": "center"} | settings
         self.axes.text(*at, words, fontsize=fontsize, color=color, zorder=3, **settings)

@@ -115,8 +115,7 @@ def _is_gpu(torch, device: str) -> bool:
             else "PyTorch finds no such GPU here"
         )
         raise ValueError(f'The device {device!r} was asked for and {there}: leave device out, say '
-                         'device="cpu", or (in Colab) choose a '
-                         "GPU in Runtime → Change runtime type.")
+                         'device="cpu", or (in Colab) choose a GPU in Runtime → Change runtime type.')
     return kind != "cpu"
 
 

@@ -16,6 +16,7 @@ import types
 import torch
 
 from cmlib.check import ANSWERS, check  # the box's own: it remembers what was given to it
+from cmlib.check.inplace import is_changed, remembered
 from cmlib.grade import frames, similarity, slicing
 
 
@@ -78,7 +79,8 @@ class Answer:
         return about, None if callable(value) else value
 
     def call(self, args, kwargs):
-        before = [a.detach().clone() if isinstance(a, torch.Tensor) else None for a in args]
+        given = (*args, *kwargs.values())
+        before = [remembered(a) for a in given]
         tensors: list = []
         try:
             result = self.space[self.name](*args, **kwargs)
@@ -87,8 +89,7 @@ class Answer:
             return _raised(error), None
         self.calls.append(([a for a in args if isinstance(a, torch.Tensor) and a.requires_grad],
                            [t for t in tensors if t.requires_grad]))
-        changed = [i for i, (old, new) in enumerate(zip(before, args, strict=True))
-                   if old is not None and not torch.equal(old.nan_to_num(), new.detach().nan_to_num())]
+        changed = [i for i, (old, new) in enumerate(zip(before, given, strict=True)) if is_changed(old, new)]
         return {"call": len(self.calls) - 1, "changed": changed}, result
 
     def back(self, call, cotangents):

@@ -20,6 +20,7 @@ from cmlib.grade.walls import Wall
 PACKAGE = Path(__file__).resolve().parent.parent
 INSIDE = (
     "check/formula.py",
+    "check/inplace.py",
     "grade/frames.py",
     "grade/cells.py",
     "grade/slicing.py",

@@ -17,6 +17,11 @@ from cmlib.grade.opening import Missing, Opening, Unreadable
 from cmlib.grade.scoring import ERROR, HUMAN, MISSING, OPEN, PASSED, entry, scored
 from cmlib.grade.session import Fault, NotAnswered, Spent
 
+REPLACED = (
+    "A human has to look at this: exercise {old} is answered, in an older form of the lesson, and {id} has "
+    "replaced it since."
+)
+
 
 def seed_of(secret: bytes, learner: str, id: str) -> int:
     """The seed of a learner's cases: HMAC-SHA-256, 63 bits. Nobody without the secret can know the inputs."""
@@ -115,6 +120,10 @@ def grade(box: Box, submission, exercises: list[Exercise], secret: bytes) -> tup
     entries, marks, seconds, notes = {}, {}, {}, []
     for exercise in exercises:
         start = time.monotonic()
+        old = submission.before(exercise.id)
+        if old:
+            entries[exercise.id] = entry(exercise, HUMAN, REPLACED.format(old=old, id=exercise.id))
+            continue
         cells = submission.cells(exercise.id, exercise.name)
         if not cells:
             entries[exercise.id] = entry(exercise, MISSING, "Not in the submission.")

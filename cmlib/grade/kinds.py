@@ -3,13 +3,15 @@
 An answer sees the hidden inputs while it runs, and chooses what it returns and raises. So nothing that it
 made up (keys, shapes, numbers, lines, messages) may stand in a report: it could send the inputs to a friend.
 Every sentence that leaves here is one of the few below, or one of the exercise's known mistakes; a sentence
-of the judge that is none of them becomes "The result is wrong for …".
+of the judge that is none of them becomes "The result is wrong for …". Of a slip that nobody listed only its
+kind is told, one of `FAMILIES`.
 """
 
 from __future__ import annotations
 
 import re
 
+from cmlib.check.compare import Slip
 from cmlib.check.engine import Exercise
 from cmlib.grade.session import UNSENDABLE
 
@@ -46,26 +48,40 @@ KINDS = tuple((re.compile(pattern), text) for pattern, text in (
     (r"^Your number is nan", "Your number is nan."),
     (r"^Your number is too large", "Your number is too large."),
     (r"^Your number is too small", "Your number is too small."),
-    (r"transpose", "This is the transpose of the right result, for {about}."),
     (r"[Ss]hape is wrong", "The shape of the result is wrong for {about}."),
     (r"dtype is wrong", "The dtype of the result is wrong for {about}."),
     (r"(?:nan|inf) appears", "Not every value of the result is finite for {about}."),
-    (r"sign is wrong", "The sign is wrong: every value is the negative of the right one, for {about}."),
-    (r"times (?:what it should be|too )",
-     "Every value is the same multiple of what it should be, for {about}."),
-    (r"off by the same constant", "Every value is off by the same constant, for {about}."),
-    (r"Return a dict with the keys", "Return a dict with the keys that the exercise names ({about})."),
+    (r"[Rr]eturn a dict with the keys", "Return a dict with the keys that the exercise names ({about})."),
     (r"parts where", "The number of parts of the result is wrong for {about}."),
-    (r"Return (?:a tensor|an? |\d|one |two |True|text|None)|^Give ",
+    (r"[Rr]eturn (?:a tensor|the |an? |\d|one |two |True|text|None)|^Give ",
      "The result is of another type than the exercise asks for ({about})."),
 ))  # fmt: skip
 GENERAL = "The result is wrong for {about}."
+# What is told of a slip that `cmlib.check.detective` found: its kind, and nothing of what the answer gave.
+FAMILIES = {
+    "sign": "A sign is wrong, or a condition is turned round, for {about}.",
+    "factor": "A factor or a divisor is missing, wrong or too many, for {about}.",
+    "constant": "A constant is missing, wrong or too many, for {about}.",
+    "transpose": "The transpose, or another order of dimensions, is wanted for {about}.",
+    "axis": "A step runs over the wrong dimension, for {about}.",
+    "reduction": "A sum, a mean or a maximum stands where another is wanted, for {about}.",
+    "order": "The order of the values is wrong for {about}.",
+    "shift": "Something is off by one place for {about}.",
+    "mask": "The mask is upside down or has no effect, for {about}.",
+    "argument": "An argument has no effect, or stands in the place of another, for {about}.",
+    "power": "A square, a root, a logarithm or an exp is missing or too many, for {about}.",
+    "step": "A step is missing, or is one too many, for {about}.",
+    "size": "Large numbers break a step, or are cut off on the way, for {about}.",
+    "rounding": "The result is rounded, or not rounded where it must be, for {about}.",
+}
 
 
 def told(exercise: Exercise, about: str, sentence: str) -> str:
     """What may be said of a property of a hidden case, ``about``, for which the judge found ``sentence``."""
     if any(sentence == known for known, _ in exercise.mistakes):
         return sentence
+    if isinstance(sentence, Slip) and not sentence.startswith("The shape is wrong"):
+        return FAMILIES[sentence.kind].format(about=about)
     for pattern, text in KINDS:
         if pattern.search(sentence):
             return text.format(about=about, deed=deed(sentence))

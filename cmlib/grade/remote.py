@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 
 from cmlib.check.engine import AnswerRaised
+from cmlib.check.inplace import spoil
 from cmlib.grade import frames
 from cmlib.grade.session import Session
 
@@ -27,9 +28,9 @@ class Remote:
         session = self.session()
         reply, value = session.ask({"do": "call"}, (args, kwargs))
         changed = reply.get("changed")
-        for position, argument in enumerate(args):
-            if isinstance(argument, torch.Tensor) and isinstance(changed, list) and position in changed:
-                _spoil(argument)
+        for position, argument in enumerate((*args, *kwargs.values())):
+            if isinstance(changed, list) and position in changed:
+                spoil(argument)  # the check then sees that the answer changed it
         sources = [a for a in args if isinstance(a, torch.Tensor) and a.requires_grad]
         leaves: list[torch.Tensor] = []
         frames.encode(value, leaves)
@@ -40,12 +41,6 @@ class Remote:
             session, reply["call"], len(sources), *sources, *(t.detach() for t in leaves)
         )
         return _replace(value, {id(old): new for old, new in zip(leaves, attached, strict=True)})
-
-
-def _spoil(argument):
-    """The box says that the answer changed this argument; the check then sees that it did."""
-    with torch.no_grad():
-        argument.copy_(argument == 0)
 
 
 def _replace(value, by):

@@ -61,7 +61,7 @@ def write(
             problems += said
         rows, marks = [], []
         for stem, record in records.items():
-            row = _row(record, stem, late, people, doubts)
+            row = _row(record, stem, late, people, doubts, [e.id for e in exercises])
             rows.append(row)
             marks.append(
                 {
@@ -167,7 +167,7 @@ def _people(rows, people, absent) -> list[str]:
     return said
 
 
-def _row(record, page, late, people, doubts) -> Row:
+def _row(record, page, late, people, doubts, ids) -> Row:
     factor, sentence, learner = 1.0, "", record["learner"]
     notes = tuple(record.get("notes", ()))
     person = people.get(learner, {})
@@ -180,7 +180,8 @@ def _row(record, page, late, people, doubts) -> Row:
         else:
             factor, sentence = late.explain(learner, time)
             sentence += f" The time of submission is {source}."
-    entries = dict(sorted(record["exercises"].items()))
+    asked = {id: record["exercises"][id] for id in ids if id in record["exercises"]}  # as in the lesson
+    entries = asked | dict(sorted(record["exercises"].items()))
     return Row(
         learner,
         page,

@@ -8,7 +8,7 @@ import builtins
 import math
 import time
 
-from cmlib.check.engine import AnswerRaised
+from cmlib.check.engine import AnswerRaised, NotAnswered
 from cmlib.grade import frames
 
 KINDS = {
@@ -44,12 +44,6 @@ class Fault(BaseException):
 
 class Spent(Fault):
     """The learner's answers have taken all the time that they get: a human decides about the rest."""
-
-
-class NotAnswered(NotImplementedError):
-    """The learner's code says that it is not written yet; a NotImplementedError of the course itself is
-    another thing.
-    """
 
 
 def how_it_ended(code) -> str:

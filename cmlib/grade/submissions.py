@@ -94,6 +94,15 @@ class Submission:
         """Whether some file says that the answer passed on the learner's machine: a claim, no proof."""
         return any(id in source.passed for source in self.sources)
 
+    def before(self, id: str) -> str:
+        """The retired exercise that is answered here in the place of ``id``, which replaced it, or ""."""
+        from cmlib.check import retired
+
+        if any(id in source.named for source in self.sources):
+            return ""
+        old = (old for old in retired.before(id) if any(source.tries(old) for source in self.sources))
+        return next(old, "")
+
     def cells(self, id: str, name: str) -> list[str]:
         """The code cells in which ``name``, the answer to exercise ``id``, is to be looked for; none where no
         file mentions it.

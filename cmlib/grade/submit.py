@@ -13,8 +13,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cmlib.check import exercises, lessons
+from cmlib.check import exercises, lessons, retired
 from cmlib.check.records import load, path, write_atomically
+from cmlib.check.retired import RETIRED
 from cmlib.grade.reading import CHECK, LARGEST_CODE, NAMED
 from cmlib.grade.slicing import Unreadable, answered
 
@@ -42,9 +43,11 @@ def submit(learner: str | None = None, folder: Path | str = ".") -> None:
     numbers = [number for number in lessons() if any(id.startswith(number + ".") for id in tried)]
     wanted = [exercise for number in numbers for exercise in exercises(number)]
     answers, remarks = _answers(cells, wanted)
+    old = sorted(tried & RETIRED.keys() - {exercise.id for exercise in wanted})
+    remarks += "".join(f" {retired.sentence(id)}" for id in old)
     if not answers:
         print("Nothing to hand in: no answered exercise has run in this kernel. Run the cells with your "
-              "answers, then this one again.")
+              f"answers, then this one again.{remarks}")
         return
     kept, cut = _fitting(cells)
     name = _file_name(learner) or _lasting_name()

@@ -1,5 +1,7 @@
 """Right and wrong answers of lesson 01, as learners write them."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -17,6 +19,11 @@ def bce_logsigmoid(z, y):
         sum(-(b * F.logsigmoid(a) + (1 - b) * F.logsigmoid(-a)) for a, b in zip(z.flatten(), y.flatten()))
         / z.numel()
     )
+
+
+def bce_cancels(z, y):
+    """Finite, and without a digit where it is sure and right: accepted; the lesson shows better."""
+    return (torch.logaddexp(torch.zeros_like(z), z) - y * z).mean()
 
 
 def bce_naive(z, y):
@@ -69,45 +76,112 @@ def gradient_right_class_only(z, y):
     return g
 
 
-def weighted_by_rows(logits, labels, class_weights, label_smoothing):
-    n, classes = logits.shape
-    surprise = torch.logsumexp(logits, 1, keepdim=True) - logits
-    target = torch.full((n, classes), label_smoothing / classes, dtype=logits.dtype)
-    target[torch.arange(n), labels] += 1 - label_smoothing
-    return (target * class_weights * surprise).sum() / class_weights[labels].sum()
+def bce_for_plus_minus_one(z, y):
+    return torch.log(1 + torch.exp(-(y * z).clamp(min=-500))).mean()
 
 
-def weighted_in_two_parts(z, y, w, e):
-    log_p = F.log_softmax(z, dim=1)
-    right = -(w[y] * log_p[torch.arange(len(y)), y]).sum()
-    even = -(w * log_p).sum() / z.shape[1]
-    return ((1 - e) * right + e * even) / w[y].sum()
+def bce_mended_afterwards(z, y):
+    p = torch.sigmoid(z)
+    rows = y * torch.log(p) + (1 - y) * torch.log(1 - p)
+    return -torch.nan_to_num(rows).mean()
 
 
-def weighted_row_count(z, y, w, e):
-    q = hot(z, y) * (1 - e) + e / z.shape[1]
-    return -(q * w * z.log_softmax(1)).sum(1).mean()
+def bce_eps_in_the_logarithm(z, y):
+    p = torch.sigmoid(z)
+    return -(y * torch.log(p + 1e-12) + (1 - y) * torch.log(1 - p + 1e-12)).mean()
 
 
-def weighted_label_weight(z, y, w, e):
-    q = hot(z, y) * (1 - e) + e / z.shape[1]
-    rows = -(q * z.log_softmax(1)).sum(1)
-    return (w[y] * rows).sum() / w[y].sum()
+def split_by_rows(targets, logits):
+    log_p = F.log_softmax(logits, dim=1)
+    entropy, divergence = 0.0, 0.0
+    for q, lp in zip(targets, log_p):
+        some = q > 0
+        entropy = entropy - (q[some] * q[some].log()).sum()
+        divergence = divergence + (q[some] * (q[some].log() - lp[some])).sum()
+    return entropy / len(targets), divergence / len(targets)
 
 
-def weighted_others_only(z, y, w, e):
-    q = torch.full_like(z, e / (z.shape[1] - 1)).scatter(1, y[:, None], 1 - e)
-    return -(q * w * z.log_softmax(1)).sum() / w[y].sum()
+def split_by_torch(targets, logits):
+    log_p = logits.log_softmax(1)
+    divergence = F.kl_div(log_p, targets, reduction="batchmean")
+    return F.cross_entropy(logits, targets) - divergence, divergence
 
 
-def weighted_too_much(z, y, w, e):
-    q = hot(z, y) + e / z.shape[1]
-    return -(q * w * z.log_softmax(1)).sum() / w[y].sum()
+def split_nan(targets, logits):
+    h = -(targets * targets.log()).sum(1).mean()
+    return h, -(targets * logits.log_softmax(1)).sum(1).mean() - h
 
 
-def weighted_sum_of_classes(z, y, w, e):
-    q = hot(z, y) * (1 - e) + e / z.shape[1]
-    return -(q * w * z.log_softmax(1)).sum() / w.sum()
+def split_reversed(targets, logits):
+    p, lp = logits.softmax(1), logits.log_softmax(1)
+    h = -torch.xlogy(targets, targets).sum(1).mean()
+    return h, (p * (lp - targets.log())).sum(1).mean()
+
+
+def split_unsubtracted(targets, logits):
+    h = -torch.xlogy(targets, targets).sum(1).mean()
+    return h, -(targets * logits.log_softmax(1)).sum(1).mean()
+
+
+def split_over_entries(targets, logits):
+    h = -torch.xlogy(targets, targets).mean()
+    return h, -(targets * logits.log_softmax(1)).mean() - h
+
+
+def split_in_bits(targets, logits):
+    h, d = split_by_torch(targets, logits)
+    return h / math.log(2), d / math.log(2)
+
+
+def split_columns(targets, logits):
+    h = -torch.xlogy(targets, targets).sum(1).mean()
+    return h, -(targets * logits.log_softmax(0)).sum(1).mean() - h
+
+
+def split_rounds(targets, logits):
+    h = -torch.xlogy(targets, targets).sum(1).mean()
+    return h, -(targets * logits.softmax(1).log()).sum(1).mean() - h
+
+
+def split_entropy_of_p(targets, logits):
+    p = logits.softmax(1)
+    return -torch.xlogy(p, p).sum(1).mean(), split_by_torch(targets, logits)[1]
+
+
+def curvature_by_autograd(logits, direction):
+    rows = []
+    for z in logits:
+        h = torch.autograd.functional.hessian(lambda x: torch.logsumexp(x, 0), z)
+        rows.append((direction - direction.mean()) @ h @ (direction - direction.mean()))
+    return torch.stack(rows)
+
+
+def curvature_by_pairs(logits, direction):
+    """Half the mean squared difference of two draws."""
+    p = logits.softmax(1)
+    apart = direction[:, None] - direction[None, :]
+    return 0.5 * torch.einsum("nc,nk,ck->n", p, p, apart**2)
+
+
+def curvature_one_pass(logits, direction):
+    p = torch.softmax(logits, 1)
+    return p @ direction**2 - (p @ direction) ** 2
+
+
+def curvature_by_matrix(logits, direction):
+    p = logits.softmax(1)
+    h = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    return torch.einsum("c,nck,k->n", direction, h, direction)
+
+
+def curvature_diagonal(logits, direction):
+    p = logits.softmax(1)
+    return ((p - p**2) * direction**2).sum(1)
+
+
+def curvature_product(logits, direction):
+    p = logits.softmax(1)
+    return p * (direction - (p @ direction)[:, None])
 
 
 def adamw_by_hand(weight, gradient, mean, square, step, learning_rate, weight_decay):
@@ -125,6 +199,22 @@ def adamw_by_torch(w, g, m, v, t, rate, decay):
     optimizer.state[p] = {"step": torch.tensor(float(t - 1)), "exp_avg": m.clone(), "exp_avg_sq": v.clone()}
     optimizer.step()
     return p.detach(), optimizer.state[p]["exp_avg"], optimizer.state[p]["exp_avg_sq"]
+
+
+def bce_one_maximum(logits, labels):
+    m = max(0, logits.max())
+    return ((m - labels * logits) + (torch.exp(-m) + torch.exp(logits - m)).log()).mean()
+
+
+def split_overflows(targets, logits):
+    log_p = logits - logits.exp().sum(1, keepdim=True).log()
+    entropy = -torch.xlogy(targets, targets).sum(1)
+    return entropy.mean(), (-(targets * log_p).sum(1) - entropy).mean()
+
+
+def curvature_naive(logits, direction):
+    p = logits.exp() / logits.exp().sum(1, keepdim=True)
+    return (p * (direction - (p * direction).sum(1, keepdim=True)) ** 2).sum(1)
 
 
 def adam(w, g, m, v, t, rate, decay, eps=1e-8):
@@ -167,11 +257,41 @@ def adamw_eps_inside(w, g, m, v, t, rate, decay):
     return (1 - rate * decay) * w - rate * m / (1 - 0.9**t) / (v / (1 - 0.999**t) + 1e-8).sqrt(), m, v
 
 
+def adamw_eps_corrected(w, g, m, v, t, rate, decay):
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    size = (v.sqrt() + 1e-8) / (1 - 0.999**t) ** 0.5
+    return (1 - rate * decay) * w - rate * m / (1 - 0.9**t) / size, m, v
+
+
+def adamw_ascent(w, g, m, v, t, rate, decay):
+    new, m, v = adamw_by_hand(w, -g, -m, v, t, rate, decay)
+    return new, -m, v
+
+
+def adamw_late(w, g, m, v, t, rate, decay):
+    _, m, v = adam(w, g, m, v, t, rate, decay)
+    mh, vh = m / (1 - 0.9 ** (t + 1)), v / (1 - 0.999 ** (t + 1))
+    return w - rate * mh / (vh.sqrt() + 1e-8) - rate * decay * w, m, v
+
+
+def adamw_unsquared(w, g, m, v, t, rate, decay):
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g
+    mh, vh = m / (1 - 0.9**t), v / (1 - 0.999**t)
+    return w - rate * mh / (vh.sqrt() + 1e-8) - rate * decay * w, m, v
+
+
+def adamw_swapped_betas(w, g, m, v, t, rate, decay):
+    m, v = 0.999 * m + 0.001 * g, 0.9 * v + 0.1 * g * g
+    mh, vh = m / (1 - 0.999**t), v / (1 - 0.9**t)
+    return w - rate * mh / (vh.sqrt() + 1e-8) - rate * decay * w, m, v
+
+
 RIGHT = {
-    "01.1": [bce_softplus, bce_logsigmoid, F.binary_cross_entropy_with_logits],
+    "01.1": [bce_softplus, bce_logsigmoid, F.binary_cross_entropy_with_logits, bce_cancels],
     "01.2": [gradient_shifted, gradient_autograd],
-    "01.3": [weighted_by_rows, weighted_in_two_parts],
+    "01.6": [split_by_rows, split_by_torch],
     "01.4": [adamw_by_hand, adamw_by_torch],
+    "01.5": [curvature_by_autograd, curvature_by_pairs],
 }
 WRONG = {
     "01.1": [
@@ -185,6 +305,16 @@ WRONG = {
         (lambda z, y: bce_softplus(-z, y), "labels are swapped"),
         (lambda z, y: bce_softplus(z, y).item(), "Return a tensor of shape ()"),
         (lambda z, y: bce_softplus(z.detach(), y), "no gradient flows"),
+        (bce_for_plus_minus_one, "for labels of -1 and +1"),
+        (bce_mended_afterwards, "replaced afterwards"),
+        (bce_eps_in_the_logarithm, "clipped"),
+        (lambda z, y: ((torch.sigmoid(z) - y) ** 2).mean(), "squared error"),
+        (lambda z, y: F.softplus(z).mean(), "term y z is missing"),
+        (bce_one_maximum, "for the whole batch"),
+        (lambda z, y: bce_softplus(z.clamp(-50, 50), y), "logit is clipped"),
+        (lambda z, y: F.softplus(-(2 * y - 1) * z).mean(), "weighs both surprises"),
+        (lambda z, y: bce_softplus(z, y.round()), "must not be rounded"),
+        (lambda z, y: (z - y * z + torch.log1p(torch.exp(-z.abs()))).mean(), "where it is negative too"),
     ],
     "01.2": [
         (lambda z, y: z.softmax(1) - hot(z, y), "division by the number of rows is missing"),
@@ -194,15 +324,24 @@ WRONG = {
         (lambda z, y: z.softmax(1) / len(z), "target is missing"),
         (gradient_right_class_only, "in the denominator"),
         (gradient_naive, "shift every row"),
+        (lambda z, y: (z.sigmoid() - hot(z, y)) / len(z), "sigmoid of its own"),
+        (lambda z, y: (z.softmax(1) - hot(z, y)) / z.shape[1], "number of classes"),
+        (lambda z, y: (z.log_softmax(1) - hot(z, y)) / len(z), "not log p"),
     ],
-    "01.3": [
-        (weighted_row_count, "sum of the rows' weights"),
-        (weighted_label_weight, "weight of that class"),
-        (weighted_others_only, "wrong classes only"),
-        (weighted_too_much, "adds up to more than 1"),
-        (weighted_sum_of_classes, "sum over classes"),
-        (lambda z, y, w, e: F.cross_entropy(z, y, label_smoothing=e), "class weights have no effect"),
-        (lambda z, y, w, e: F.cross_entropy(z, y, weight=w), "smoothing has no effect"),
+    "01.6": [
+        (split_nan, "0 times log 0"),
+        (split_reversed, "the wrong way"),
+        (split_unsubtracted, "the divergence is what is left"),
+        (split_over_entries, "average over all entries"),
+        (split_in_bits, "bits"),
+        (split_columns, "down the columns"),
+        (split_rounds, "rounds to exactly 0"),
+        (split_overflows, "exp(1000) is infinite"),
+        (lambda q, z: (split_by_torch(q, z)[0], F.cross_entropy(z, q.argmax(1))), "as if it were certain"),
+        (lambda q, z: (split_by_torch(q, z)[0], sum(split_by_torch(q, z)) + split_by_torch(q, z)[0]),
+         "adds the entropy"),
+        (split_entropy_of_p, "the model's p"),
+        (lambda q, z: split_by_torch(q, z)[::-1], "entropy first"),
     ],
     "01.4": [
         (adam_l2, "that is L2 regularisation"),
@@ -213,5 +352,26 @@ WRONG = {
         (adamw_wrong_state, "returned as the state"),
         (adamw_eps_inside, "under the square root"),
         (adam, "decay has no effect"),
+        (adamw_ascent, "climbs"),
+        (adamw_late, "one step too many"),
+        (adamw_unsquared, "not squared"),
+        (adamw_swapped_betas, "exchanged"),
+        (lambda w, g, m, v, t, rate, decay: (adamw_by_hand(w, g, m, v, t, rate, decay)[0], m, v),
+         "as they were"),
+        (adamw_eps_corrected, "before the bias correction"),
+        (lambda w, g, m, v, t, rate, decay: adam(w, g, m, v, t, rate * (1 + decay), decay),
+         "scales Adam's step"),
+    ],
+    "01.5": [
+        (curvature_one_pass, "lost its digits"),
+        (curvature_by_matrix, "lost its digits"),
+        (curvature_diagonal, "on the diagonal"),
+        (curvature_product, "multiply by v once more"),
+        (lambda z, v: z.softmax(1) @ v**2, "squared mean is missing"),
+        (lambda z, v: z.softmax(1) @ v, "first derivative"),
+        (lambda z, v: curvature_by_pairs(z, v).sqrt(), "standard deviation"),
+        (lambda z, v: curvature_by_pairs(z, v).sum() / len(z), "one number per row"),
+        (curvature_naive, "shift every row"),
+        (lambda z, v: v.var().expand(len(z)), "plain variance"),
     ],
 }

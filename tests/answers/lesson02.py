@@ -92,6 +92,55 @@ def experts_overflow(text_logits, image_logits, labels):
     return F.nll_loss(p.log(), labels)
 
 
+def mixed_without_record(loss, text_score, image_score):
+    t, i = text_score.clone().requires_grad_(), image_score.clone().requires_grad_()
+    slope = torch.autograd.grad(loss(t, i).sum(), t)[0]
+    slope.requires_grad_()
+    mixed = torch.autograd.grad(slope.sum(), i, allow_unused=True)[0]
+    return torch.zeros_like(t) if mixed is None else mixed
+
+
+def mixed_of_the_mean(loss, text_score, image_score):
+    t, i = text_score.clone().requires_grad_(), image_score.clone().requires_grad_()
+    slope = torch.autograd.grad(loss(t, i).mean(), t, create_graph=True)[0]
+    if not slope.requires_grad:
+        return torch.zeros_like(t)
+    mixed = torch.autograd.grad(slope.sum(), i, allow_unused=True)[0]
+    return torch.zeros_like(t) if mixed is None else mixed
+
+
+def end_by_smoothing(lam, classes, label):
+    p = (1 - lam) * F.one_hot(torch.tensor(label), classes).double() + lam / classes
+    return p, torch.tensor(lam * (lam - 1) / classes).double()
+
+
+def end_by_descent(lam, classes, label):
+    """Follow the slopes themselves, with σ(−z_y) = 1."""
+    z, y = torch.zeros(classes, dtype=torch.float64), F.one_hot(torch.tensor(label), classes).double()
+    for _ in range(20000):
+        slope = (1 - lam) * (z.softmax(0) - y + lam * y)
+        z = z - slope
+    return z.softmax(0), -slope.mean()
+
+
+def end_wrong_classes(lam, classes, label):
+    p = torch.full((classes,), lam / (classes - 1), dtype=torch.float64)
+    p[label] = 1 - lam
+    return p, torch.tensor(-lam * (1 - lam) / classes).double()
+
+
+def end_not_normalised(lam, classes, label):
+    p = torch.full((classes,), lam / classes, dtype=torch.float64)
+    p[label] = 1 - lam
+    return p, torch.tensor(-lam * (1 - lam) / classes).double()
+
+
+def end_exchanged(lam, classes, label):
+    p = torch.full((classes,), (1 - lam) / classes, dtype=torch.float64)
+    p[label] += lam
+    return p, torch.tensor(-lam * (1 - lam) / classes).double()
+
+
 RIGHT = {
     "02.1": [total_softplus, total_term_by_term],
     "02.2": [
@@ -100,6 +149,7 @@ RIGHT = {
     ],
     "02.3": [mixed_by_differences, mixed_by_hessian],
     "02.4": [experts_by_hand, lambda t, i, y: F.nll_loss((t + i).log_softmax(1), y)],
+    "02.5": [end_by_smoothing, end_by_descent],
 }
 WRONG = {
     "02.1": [
@@ -109,6 +159,14 @@ WRONG = {
         (lambda t, i, lam: total_softplus(t, i, lam) * len(t), "sum over the batch"),
         (total_detached, "gradient with respect to image_score"),
         (lambda t, i, lam: total_softplus(t, i, lam).item(), "Return a tensor"),
+        (lambda t, i, lam: (F.softplus(-t) - lam * (1 - lam) * F.softplus(-i)).mean(), "has all three"),
+        (lambda t, i, lam: total_softplus(-t, -i, lam), "turned round"),
+        (lambda t, i, lam: ((1 + lam) * F.softplus(-t) + (1 - lam) * F.softplus(-i)).mean(), "second half"),
+        (lambda t, i, lam: (lam * F.softplus(-t) + (1 - lam) * F.softplus(-i)
+                            + lam * (1 - lam) * (F.softplus(-t) - F.softplus(-i))).mean(),
+         "whole joint term"),
+        (lambda t, i, lam: -((1 + lam) * t.sigmoid().log() + (1 - lam) ** 2 * i.sigmoid().log()).mean(),
+         "infinite for scores"),
     ],
     "02.2": [
         (lambda lam: (1 + lam, (1 - lam) ** 2), "published form"),
@@ -116,19 +174,44 @@ WRONG = {
         (lambda lam: (1 - 3 * lam + lam**2, 2 * lam), "wrong order"),
         (lambda lam: 2 * lam, "Return 2 values"),
         (lambda lam: (lam, lam**2 - 2 * lam), "alone"),
+        (lambda lam: (2 * lam, (1 - lam) ** 2), "Only the text"),
+        (lambda lam: (2 * lam, 1 - lam - lam**2), "sign repaired"),
     ],
     "02.3": [
         (mixed_image_twice, "second derivative in the image"),
         (mixed_text_twice, "second derivative in the text"),
         (mixed_breaks_when_separable, "separable loss"),
         (mixed_first_only, "first derivative by the text"),
-        (lambda loss, t, i: torch.zeros_like(t), "wrong for a loss on the sum"),
+        (mixed_without_record, "create_graph=True"),
+        (mixed_of_the_mean, "sum before you differentiate"),
+        (lambda loss, t, i: 2 * mixed_by_differences(loss, t, i), "2 times"),
     ],
     "02.4": [
         (experts_summed_losses, "never meet"),
         (experts_mixture, "mixture"),
         (experts_unnormalised, "normaliser"),
-        (experts_overflow, "overflows"),
+        (experts_overflow, "underflows"),
+        (lambda t, i, y: F.cross_entropy(t.softmax(1) * i.softmax(1), y), "softmax is taken of the product"),
+        (lambda t, i, y: -((t + i) - t.logsumexp(1, keepdim=True)).gather(1, y[:, None]).mean(),
+         "of the text alone"),
+        (lambda t, i, y: -((t + i) - (t + i).logsumexp((0, 1))).gather(1, y[:, None]).mean(),
+         "the whole batch"),
+        (lambda t, i, y: -(t + i).log_softmax(1).mean(), "over all classes"),
         (lambda t, i, y: F.cross_entropy((t + i) / 2, y), "without the half"),
+        (lambda t, i, y: F.cross_entropy(t * i, y), "multiply the logits"),
+        (lambda t, i, y: F.cross_entropy(t.softmax(1) + i.softmax(1), y), "softmax is taken before"),
+    ],
+    "02.5": [
+        (end_wrong_classes, "the right one included"),
+        (end_exchanged, "are exchanged"),
+        (lambda lam, c, y: (end_by_smoothing(lam, c, y)[0], torch.tensor(lam * (1 - lam) / c).double()),
+         "logits fall"),
+        (lambda lam, c, y: (end_by_smoothing(lam, c, y)[0], torch.tensor(-lam / c).double()), "weight 1 − λ"),
+        (lambda lam, c, y: (end_by_smoothing(lam, c, y)[0], torch.tensor(-lam * (1 - lam)).double()),
+         "all logits together"),
+        (lambda lam, c, y: end_by_smoothing(lam, c, y)[::-1], "probabilities first"),
+        (end_not_normalised, "do not add up to 1"),
+        (lambda lam, c, y: (end_by_smoothing(lam, c, y)[0], torch.tensor(-(1 - lam) ** 2 / c).double()),
+         "1 − λ twice"),
     ],
 }

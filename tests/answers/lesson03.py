@@ -1,5 +1,6 @@
 """Right and wrong answers to lesson 03, as learners write them."""
 
+import math
 import random
 
 import numpy as np
@@ -276,11 +277,79 @@ def split_by_rows_of_groups(groups, test_share, seed):
     return torch.where(~test)[0], torch.where(test)[0]
 
 
+def wordpiece_from_the_right(word, vocab):
+    out, end = [], len(word)
+    while end > 0:
+        start = 0
+        while start < end and ("##" if start else "") + word[start:end] not in vocab:
+            start += 1
+        if start == end:
+            return ["[UNK]"]
+        out = [("##" if start else "") + word[start:end], *out]
+        end = start
+    return out
+
+
+def pad_in_the_caller_s_lists(token_ids, pad_id):
+    longest = max(map(len, token_ids))
+    mask = [[1] * len(row) + [0] * (longest - len(row)) for row in token_ids]
+    for row in token_ids:
+        row.extend([pad_id] * (longest - len(row)))
+    return torch.tensor(token_ids, dtype=torch.int64), torch.tensor(mask)
+
+
+def split_rounds_up(groups, test_share, seed):
+    names = groups.unique()
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    test = torch.isin(groups, names[order[: math.ceil(test_share * len(names))]])
+    return torch.where(~test)[0], torch.where(test)[0]
+
+
+def split_by_a_set(groups, test_share, seed):
+    names = list(set(groups))
+    random.Random(seed).shuffle(names)
+    test = torch.isin(groups, torch.stack(names[: max(1, round(test_share * len(names)))]))
+    return torch.where(~test)[0], torch.where(test)[0]
+
+
+def leak_by_binomials(sizes, test_rows):
+    n, t = int(sizes.sum()), test_rows
+    clean = sum(s * math.comb(n - s, t - s) for s in sizes.tolist() if s <= t)
+    return torch.tensor(1 - clean / (n * math.comb(n - 1, t - 1)), dtype=torch.float64)
+
+
+def leak_by_rows(sizes, test_rows):
+    n = int(sizes.sum())
+    chances = []
+    for size in sizes.tolist():
+        stay = 1.0
+        for k in range(1, size):
+            stay *= max(test_rows - k, 0) / (n - k)
+        chances += [1 - stay] * size
+    return torch.tensor(chances, dtype=torch.float64).mean()
+
+
+def leak_with(mates):
+    """A wrong leak: ``mates(s, n, t)`` is the chance that no mate is in training."""
+    def wrong(sizes, test_rows):
+        n = int(sizes.sum())
+        total = sum(s * (1 - mates(s, n, test_rows)) for s in sizes.tolist())
+        return torch.tensor(total / n, dtype=torch.float64)
+    return wrong
+
+
+def leak_by_groups(sizes, test_rows):
+    n = int(sizes.sum())
+    each = [1 - math.prod(max(test_rows - k, 0) / (n - k) for k in range(1, s)) for s in sizes.tolist()]
+    return torch.tensor(sum(each) / len(each), dtype=torch.float64)
+
+
 RIGHT = {
     "03.1": [wordpiece_shrinking, wordpiece_recursive],
     "03.2": [pad_by_slices, pad_by_lengths],
     "03.3": [mean_by_rows, mean_by_einsum],
     "03.4": [split_numpy, split_inverse],
+    "03.5": [leak_by_binomials, leak_by_rows],
 }
 WRONG = {
     "03.1": [
@@ -291,6 +360,7 @@ WRONG = {
         (wordpiece_backtracks, "never goes back"),
         (wordpiece_strips_marks, "with ## in front"),
         (wordpiece_drops_the_rest, "only the pieces found before"),
+        (wordpiece_from_the_right, "from the right end"),
     ],
     "03.2": [
         (pad_left, "on the left"),
@@ -301,6 +371,7 @@ WRONG = {
         (pad_float, "dtype is wrong"),
         (pad_ids_only, "Return 2 values"),
         (pad_cut, "cut to the shortest"),
+        (pad_in_the_caller_s_lists, "in place"),
     ],
     "03.3": [
         (mean_unmasked, "not masked"),
@@ -320,7 +391,19 @@ WRONG = {
         (split_swapped, "wrong order"),
         (split_no_shuffle, "seed changes nothing"),
         (split_unseeded, "different splits"),
-        (split_rounds_down, "number of groups in the test part"),
+        (split_rounds_down, "round the number of test groups down"),
+        (split_rounds_up, "round the number of test groups up"),
+        (split_by_a_set, "set(groups)"),
         (split_by_rows_of_groups, "number of groups in the test part"),
+    ],
+    "03.5": [
+        (leak_with(lambda s, n, t: (t / n) ** (s - 1)), "with replacement"),
+        (leak_with(lambda s, n, t: math.prod((t - k) / (n - k) for k in range(s - 1))), "a place already"),
+        (leak_with(lambda s, n, t: 1 - math.prod((t - k) / (n - k) for k in range(1, s))),
+         "does not leak"),
+        (leak_with(lambda s, n, t: (t - 1) / (n - 1) if s > 1 else 1), "a single mate"),
+        (leak_by_groups, "Every group counts alike"),
+        (lambda sizes, t: leak_by_rows(sizes, t) * t, "not their number"),
+        (lambda sizes, t: leak_by_rows(sizes, t).item(), "tensor"),
     ],
 }

@@ -1,68 +1,44 @@
 """Answers to lesson 04: right ones written in different ways, wrong ones as a learner would write them."""
 
 import math
+from collections import Counter, defaultdict
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-# 04.1 a bag of words with a mask
+# 04.6 the luckiest bag
 
-def bag_by_loop(input_ids, mask, table):
-    rows = []
-    for ids, real in zip(input_ids, mask, strict=True):
-        vectors = table[ids[real == 1]]
-        rows.append(vectors.sum(0) / max(len(vectors), 1))
-    return torch.stack(rows)
-
-
-def bag_by_counts(input_ids, mask, table):
-    counts = torch.zeros(len(input_ids), len(table), dtype=table.dtype).scatter_add(
-        1, input_ids, mask.to(table.dtype)
-    )
-    return counts @ table / counts.sum(1, keepdim=True).clamp(min=1)
+def lucky_by_counter(texts, labels):
+    votes = defaultdict(Counter)
+    for text, label in zip(texts, labels, strict=True):
+        votes[frozenset(Counter(text.split()).items())][int(label)] += 1
+    return sum(vote.most_common(1)[0][1] for vote in votes.values()) / len(labels)
 
 
-def bag_by_embedding(input_ids, mask, table):
-    total = (F.embedding(input_ids, table) * mask.unsqueeze(-1)).sum(dim=1)
-    return total / mask.sum(dim=1, keepdim=True).clamp(min=1)
+def lucky_by_matrix(texts, labels):
+    words = sorted({word for text in texts for word in text.split()})
+    bags = torch.tensor([[text.split().count(word) for word in words] for text in texts])
+    _, which = bags.unique(dim=0, return_inverse=True)
+    counts = torch.zeros(int(which.max()) + 1, 2).index_put((which, labels), torch.ones(()), accumulate=True)
+    return counts.amax(1).sum() / len(texts)
 
 
-def bag_with_padding(input_ids, mask, table):
-    return table[input_ids].mean(dim=1)
+def _lucky(key=lambda text: " ".join(sorted(text.split())), best=lambda ys: max(ys.count(0), ys.count(1))):
+    def luckiest_bag(texts, labels):
+        groups = defaultdict(list)
+        for text, y in zip(texts, labels.tolist(), strict=True):
+            groups[key(text)].append(y)
+        return sum(best(ys) for ys in groups.values()) / len(texts)
+    return luckiest_bag
 
 
-def bag_counts_padding(input_ids, mask, table):
-    return (table[input_ids] * mask[:, :, None]).sum(1) / input_ids.shape[1]
-
-
-def bag_sums_padding(input_ids, mask, table):
-    return table[input_ids].sum(1) / mask.sum(1)[:, None].clamp(min=1)
-
-
-def bag_sum(input_ids, mask, table):
-    return torch.einsum("bt,bth->bh", mask.to(table.dtype), table[input_ids])
-
-
-def bag_set(input_ids, mask, table):
-    return torch.stack([table[ids[real == 1].unique()].sum(0) / max(len(ids[real == 1].unique()), 1)
-                        for ids, real in zip(input_ids, mask, strict=True)])
-
-
-def bag_max(input_ids, mask, table):
-    return table[input_ids].masked_fill((mask == 0)[..., None], float("-inf")).max(dim=1).values
-
-
-def bag_ids_as_mask(input_ids, mask, table):
-    return bag_by_embedding(input_ids, (input_ids > 0).long(), table)
-
-
-def bag_nan(input_ids, mask, table):
-    return (table[input_ids] * mask[..., None]).sum(1) / mask.sum(1)[:, None]
-
-
-def bag_detached(input_ids, mask, table):
-    return bag_by_counts(input_ids, mask, table.detach())
+def lucky_mean_of_bags(texts, labels):
+    groups = defaultdict(list)
+    for text, y in zip(texts, labels.tolist(), strict=True):
+        groups[" ".join(sorted(text.split()))].append(y)
+    shares = [max(ys.count(0), ys.count(1)) / len(ys) for ys in groups.values()]
+    return sum(shares) / len(shares)
 
 
 # 04.2 attention
@@ -98,6 +74,11 @@ def _wrong_attention(scale=None, hide=float("-inf"), dim=-1, use=lambda mask: ma
         weights = torch.softmax(scores, dim=dim)
         return torch.bmm(weights * mask[:, None, :] if after else weights, v)
     return attention
+
+
+def attention_on_queries(q, k, v, mask):
+    scores = (q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])).masked_fill(mask[:, :, None] == 0, -1e9)
+    return scores.softmax(-1) @ v
 
 
 def attention_no_softmax(q, k, v, mask):
@@ -186,6 +167,11 @@ def heads_bad_scale(q, k, v, mask, n_heads):
 
 def heads_no_mask(q, k, v, mask, n_heads):
     return heads_loop(q, k, v, torch.ones_like(mask), n_heads)
+
+
+def heads_mask_on_queries(q, k, v, mask, n_heads):
+    parts = zip(*(x.chunk(n_heads, dim=-1) for x in (q, k, v)), strict=True)
+    return torch.cat([attention_on_queries(*part, mask) for part in parts], dim=-1)
 
 
 def heads_stack(q, k, v, mask, n_heads):
@@ -310,29 +296,64 @@ def layer_unbiased(hidden, mask, state, n_heads):
     return norm("output", x + dense("output.dense", F.gelu(dense("intermediate.dense", x))))
 
 
+# 04.5 a shift is a rotation
+
+def shift_by_solving(frequencies, steps):
+    """No trigonometry: the matrix that carries enough positions back."""
+    t = torch.arange(4 * len(frequencies) + 2, dtype=frequencies.dtype)
+    def at(t):
+        angles = t[:, None] * frequencies
+        return torch.stack([angles.cos(), angles.sin()], -1).flatten(1)
+    return torch.linalg.pinv(at(t)) @ at(t - steps)
+
+
+def shift_by_exponential(frequencies, steps):
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=frequencies.dtype)
+    return torch.linalg.matrix_exp(torch.kron(torch.diag(frequencies * steps), turn))
+
+
+def _shift(angle=lambda w, steps: w * steps, block=lambda c, s: [[c, -s], [s, c]]):
+    def look_back(frequencies, steps):
+        out = torch.zeros(2 * len(frequencies), 2 * len(frequencies), dtype=torch.float64)
+        for i, w in enumerate(frequencies.tolist()):
+            a = angle(w, steps)
+            out[2 * i:2 * i + 2, 2 * i:2 * i + 2] = torch.tensor(
+                block(math.cos(a), math.sin(a)), dtype=torch.float64
+            )
+        return out
+    return look_back
+
+
+def shift_halves(frequencies, steps):
+    c, s = (frequencies * steps).cos().diag(), (frequencies * steps).sin().diag()
+    return torch.vstack([torch.hstack([c, -s]), torch.hstack([s, c])])
+
+
 RIGHT = {
-    "04.1": [bag_by_loop, bag_by_counts, bag_by_embedding],
+    "04.6": [lucky_by_counter, lucky_by_matrix],
     "04.2": [attention_torch, attention_by_loop, attention_additive],
     "04.3": [heads_view, heads_loop, heads_folded],
     "04.4": [layer_written_out, layer_by_torch, layer_by_transformers],
+    "04.5": [shift_by_solving, shift_by_exponential],
 }
 
 WRONG = {
-    "04.1": [
-        (bag_with_padding, "Padding is in the bag"),
-        (bag_counts_padding, "it is in your count"),
-        (bag_sums_padding, "Padding is in your sum:"),
-        (bag_sum, "This is the sum"),
-        (bag_set, "a bag keeps the counts"),
-        (bag_max, "max pooling"),
-        (bag_ids_as_mask, "use the mask"),
-        (bag_nan, "0/0"),
-        (bag_detached, "no gradient flows"),
+    "04.6": [
+        (_lucky(key=lambda text: text), "has no order"),
+        (_lucky(key=lambda text: " ".join(sorted(set(text.split())))), "the set of words"),
+        (_lucky(key=lambda text: "".join(sorted(text))), "the letters"),
+        (_lucky(best=lambda ys: ys.count(ys[0])), "met first"),
+        (_lucky(best=lambda ys: ys.count(ys[-1])), "met last"),
+        (_lucky(best=lambda ys: len(ys) if len(set(ys)) == 1 else 0), "all agree"),
+        (lucky_mean_of_bags, "average over the bags"),
+        (lambda texts, y: y.double().mean().maximum(1 - y.double().mean()), "over all messages"),
+        (lambda texts, y: 1 - lucky_by_counter(texts, y), "is wrong"),
+        (lambda texts, y: lucky_by_counter(texts, y) * len(texts), "divide by how many"),
     ],
     "04.2": [
         (_wrong_attention(use=torch.ones_like), "The padding is not masked"),
         (_wrong_attention(use=lambda mask: 1 - mask, hide=-1e9), "The mask is upside down"),
-        (_wrong_attention(use=lambda mask: 1 - mask), "the mask is upside down"),
+        (_wrong_attention(use=lambda mask: 1 - mask), "The mask is upside down"),
         (_wrong_attention(hide=0.0), "exp(0) = 1"),
         (_wrong_attention(after=True), "mask the scores, not the weights"),
         (_wrong_attention(scale=lambda q, k: 1.0), "not scaled"),
@@ -341,6 +362,8 @@ WRONG = {
         (_wrong_attention(dim=1, hide=-1e9), "runs over the queries"),
         (attention_no_softmax, "softmax is missing"),
         (attention_exp, "exp of a thousand overflows"),
+        (_wrong_attention(hide=-10.0), "set to −10"),
+        (attention_on_queries, "on the queries"),
         (attention_detached, "the gradient with respect to q is wrong"),
         (attention_numpy, "no gradient flows"),
     ],
@@ -353,6 +376,7 @@ WRONG = {
         (heads_bad_scale, "scaled by √hidden"),
         (heads_no_mask, "give the mask to every head"),
         (heads_stack, "The shape is wrong"),
+        (heads_mask_on_queries, "on the queries"),
     ],
     "04.4": [
         (_wrong_layer(first=0.0), "first residual is missing"),
@@ -371,5 +395,14 @@ WRONG = {
         (_wrong_layer(heads=False), "only one head"),
         (_wrong_layer(norms=("output", "attention.output")), "two LayerNorms are swapped"),
         (layer_unbiased, "hidden − 1"),
+    ],
+    "04.5": [
+        (_shift(block=lambda c, s: [[c, s], [-s, c]]), "looks ahead"),
+        (_shift(angle=lambda w, steps: w), "by one step"),
+        (_shift(block=lambda c, s: [[c, s], [s, c]]), "same sign"),
+        (_shift(block=lambda c, s: [[s, -c], [c, s]]), "exchanged"),
+        (_shift(block=lambda c, s: [[c, 0.0], [0.0, c]]), "Only the cosines"),
+        (_shift(angle=lambda w, steps: math.radians(w * steps)), "degrees"),
+        (shift_halves, "all cosines first"),
     ],
 }

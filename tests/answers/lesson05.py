@@ -225,11 +225,57 @@ def resnet20_flat(x, weights):
     return features, torch.einsum("nf,cf->nc", features, weights["linear.weight"]) + weights["linear.bias"]
 
 
+# 05.5 -------------------------------------------------------------------------------------------------------
+def count_by_torchvision(blocks, classes):
+    from torchvision.models.resnet import Bottleneck, ResNet
+
+    with torch.device("meta"):
+        return sum(p.numel() for p in ResNet(Bottleneck, list(blocks), classes).parameters())
+
+
+def count_by_formula(blocks, classes):
+    total = 9408 + 128
+    for stage, n in enumerate(blocks):
+        c = 64 * 2**stage
+        enters = 64 if stage == 0 else 2 * c
+        first = enters * c + 9 * c * c + 4 * c * c + enters * 4 * c + 2 * (c + c + 4 * c + 4 * c)
+        total += first + (n - 1) * (17 * c * c + 12 * c)
+    return torch.tensor(total + 2048 * classes + classes)
+
+
+def _count(norm=2, project=lambda stage, i: i == 0, stem=9408, three=9, bias=1, wide=4, reads=None):
+    def resnet_parameters(blocks, classes):
+        def conv(enters, leaves, k):
+            return k * enters * leaves + norm * leaves
+        total, x = stem + norm * 64, 64
+        for stage in range(4):
+            c = 64 << stage
+            for i in range(blocks[stage]):
+                total += conv(c if reads else x, c, 1) + conv(c, c, three) + conv(c, wide * c, 1)
+                total += conv(x, wide * c, 1) if project(stage, i) else 0
+                x = wide * c
+        return total + (x + bias) * classes
+    return resnet_parameters
+
+
+def block_early(x, shortcut, weights, stride=1):
+    z = _normalise(conv_unfold(x, weights["conv1.weight"], stride, 1), weights, "bn1").relu()
+    return _normalise(conv_unfold(z, weights["conv2.weight"], 1, 1) + shortcut, weights, "bn2").relu()
+
+
+def _outside(x, w, name):
+    mean, var, scale, shift = (
+        w[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    return (x - mean) / (var.sqrt() + 1e-5) * scale + shift
+
+
 RIGHT = {
     "05.1": [conv_loops, conv_unfold, conv_offsets],
     "05.2": [geometry_forward, geometry_backward],
     "05.3": [block_by_hand, block_with_layers],
     "05.4": [_resnet20(), resnet20_flat],
+    "05.5": [count_by_torchvision, count_by_formula],
 }
 
 WRONG = {
@@ -270,6 +316,9 @@ WRONG = {
         (_block(norm=lambda *a: _normalise(*a, eps=0)), "1e-5 under the square root"),
         (_block(strides=lambda s: (1, s)), "The stride sits in the second"),
         (block_adds_x, "You add x itself"),
+        (block_early, "before the second batch norm"),
+        (_block(norm=_outside), "outside the root"),
+        (_block(norm=lambda x, w, name: _normalise(x, w, "bn1")), "the second convolution has bn2"),
     ],
     "05.4": [
         (
@@ -300,5 +349,18 @@ WRONG = {
         (_resnet20(block=_block(norm=_of_the_batch)), "statistics of this batch"),
         (_resnet20(order=-1), "wrong order"),
         (lambda x, w: _resnet20()(x, w)[1], "Return 2 values"),
+        (lambda x, w: (resnet20_flat(x, w)[0], resnet20_flat(x, w)[1].softmax(-1)), "before any softmax"),
+    ],
+    "05.5": [
+        (_count(norm=0), "Batch norm is not counted"),
+        (_count(norm=4), "not learned"),
+        (_count(norm=3), "counted with a bias"),
+        (_count(project=lambda stage, i: False), "The projections are missing"),
+        (_count(project=lambda stage, i: True), "Every block has a projection"),
+        (_count(project=lambda stage, i: stage and i == 0), "The first stage has no projection"),
+        (_count(three=1), "nine numbers"),
+        (_count(bias=0), "has a bias as well"),
+        (_count(stem=27 * 64), "the stem as a 3 × 3 convolution"),
+        (_count(reads=True), "reads what comes in"),
     ],
 }

@@ -54,47 +54,62 @@ def key_as_codes(emoji):
     return [f"{ord(sign):x}" for sign in key_by_parts(emoji)]
 
 
-def wilson_by_quadratic(right, n, z=1.96):
-    """The two p that solve (p − right/n)² = z² p (1 − p) / n."""
-    a, b, c = 1 + z**2 / n, -(2 * right / n + z**2 / n), (right / n) ** 2
-    root = math.sqrt(b * b - 4 * a * c)
-    return (-b - root) / (2 * a), (-b + root) / (2 * a)
+def coverage_by_loop(right, n, p, z=1.96):
+    held = [0, 0]
+    for k in right.tolist():
+        share = k / n
+        half = z * math.sqrt(share * (1 - share) / n)
+        held[0] += share - half <= p <= share + half
+        root = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
+        middle = (k + z * z / 2) / (n + z * z)
+        held[1] += middle - root <= p <= middle + root
+    return [count / len(right) for count in held]
 
 
-def wilson_by_counts(right, n, z=1.96):
-    wrong = n - right
-    centre = (right + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(right * wrong / n + z * z / 4)
-    return [centre - half, centre + half]
+def coverage_by_distance(right, n, p, z=1.96):
+    """p lies in Wilson's interval where the share is within z standard deviations of p."""
+    share = right / n
+    usual = (share - p).abs() <= z * torch.sqrt(share * (1 - share) / n)
+    wilson = (share - p).abs() <= z * math.sqrt(p * (1 - p) / n)
+    return usual.float().mean(), wilson.float().mean()
 
 
-def wald(right, n, z=1.96):
-    p = right / n
-    half = z * (p * (1 - p) / n) ** 0.5
-    return p - half, p + half
+def _cover(usual=lambda s, n, z: (s, z * (s * (1 - s) / n).sqrt()), term=lambda z, n: z * z / (4 * n * n),
+           move=lambda z, n: z * z / (2 * n), scale=lambda z, n: 1 + z * z / n,
+           inside=lambda low, high, p: (low <= p) & (high >= p)):
+    def coverage(right, n, p, z=1.96):
+        s = right.double() / n
+        middle, half = usual(s, n, z)
+        first = inside(middle - half, middle + half, p)
+        root = z * (s * (1 - s) / n + term(z, n)).sqrt()
+        low, high = (s + move(z, n) - root) / scale(z, n), (s + move(z, n) + root) / scale(z, n)
+        return first.double().mean().item(), inside(low, high, p).double().mean().item()
+    return coverage
 
 
-def wald_cut(right, n, z=1.96):
-    low, high = wald(right, n, z)
-    return max(low, 0.0), min(high, 1.0)
+def effective_by_matrix(sizes, rho):
+    """The variance of a mean, from the whole covariance matrix of the rows."""
+    group = torch.arange(len(sizes)).repeat_interleave(sizes)
+    together = (group[:, None] == group).double()
+    covariance = rho * together + (1 - rho) * torch.eye(len(group)).double()
+    return len(group) ** 2 / covariance.sum()
 
 
-def wilson_not_divided(right, n, z=1.96):
-    p = right / n
-    root = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return p + z**2 / (2 * n) - root, p + z**2 / (2 * n) + root
+def effective_by_loop(sizes, rho):
+    n = total = 0
+    for m in sizes.tolist():
+        n += m
+        total += m * (1 + (m - 1) * rho)
+    return n * n / total
 
 
-def wilson_not_moved(right, n, z=1.96):
-    p = right / n
-    root = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return (p - root) / (1 + z**2 / n), (p + root) / (1 + z**2 / n)
+def _effective(form):
+    return lambda sizes, rho: form(sizes.double(), float(sizes.sum()), rho)
 
 
-def wilson_short_root(right, n, z=1.96):
-    p = right / n
-    root = z * math.sqrt(p * (1 - p) / n)
-    return (p + z**2 / (2 * n) - root) / (1 + z**2 / n), (p + z**2 / (2 * n) + root) / (1 + z**2 / n)
+def f1_of_means(labels, guesses, n_classes):
+    precision, recall = mean_precision(labels, guesses, n_classes), mean_recall(labels, guesses, n_classes)
+    return 2 * precision * recall / (precision + recall)
 
 
 def torn_by_sets(groups, splits):
@@ -180,8 +195,9 @@ def f1_of_guesses(labels, guesses, n_classes):
     ).mean()
 
 
-RIGHT = {"07.1": [key_by_regex, key_by_parts], "07.2": [wilson_by_quadratic, wilson_by_counts],
-         "07.3": [torn_by_sets, torn_by_first_home], "07.4": [f1_by_loop, f1_by_one_hot]}
+RIGHT = {"07.1": [key_by_regex, key_by_parts], "07.6": [coverage_by_loop, coverage_by_distance],
+         "07.3": [torn_by_sets, torn_by_first_home], "07.4": [f1_by_loop, f1_by_one_hot],
+         "07.5": [effective_by_matrix, effective_by_loop]}
 WRONG = {
     "07.1": [
         (key_with_tones, "all five"),
@@ -193,15 +209,20 @@ WRONG = {
         (key_as_codes, "Return a text"),
         (lambda e: None, "Return a text"),
     ],
-    "07.2": [
-        (wald, "shrinks to a point"),
-        (wald_cut, "shrinks to a point"),
-        (wilson_not_divided, "divided by 1 + z²/n"),
-        (wilson_not_moved, "centre is not moved"),
-        (wilson_short_root, "under the root"),
-        (lambda r, n, z: wilson_by_counts(r, n), "z is fixed"),
-        (lambda r, n, z: wilson_by_counts(r, n, z)[::-1], "wrong order"),
-        (lambda r, n, z: wilson_by_counts(r, n, z)[0], "Return 2 values"),
+    "07.6": [
+        (_cover(term=lambda z, n: z * z / (4 * n)), "n is not squared"),
+        (_cover(term=lambda z, n: 0), "is missing under Wilson's root"),
+        (_cover(scale=lambda z, n: 1), "not divided"),
+        (_cover(move=lambda z, n: 0), "centre is not moved"),
+        (_cover(usual=lambda s, n, z: (s, z * s * (1 - s) / n)), "has no root"),
+        (_cover(usual=lambda s, n, z: (s, z * (s * (1 - s)).sqrt())), "one row"),
+        (_cover(usual=lambda s, n, z: (s, z * (s * (1 - s) / (n - 1)).sqrt())), "not by n − 1"),
+        (_cover(inside=lambda low, high, p: low <= p), "lower end only"),
+        (_cover(inside=lambda low, high, p: high >= p), "upper end only"),
+        (_cover(inside=lambda low, high, p: (low > p) | (high < p)), "misses p"),
+        (lambda r, n, p, z: coverage_by_loop(r, n, p), "z is fixed"),
+        (lambda r, n, p, z: coverage_by_loop(r, n, p, z)[::-1], "wrong order"),
+        (lambda r, n, p, z: 2 * coverage_by_loop(r, n, p, z)[1:], "true p stands under"),
     ],
     "07.3": [
         (torn_train_test, "only train with test"),
@@ -222,5 +243,17 @@ WRONG = {
         (f1_by_parts, "never predicted"),
         (f1_of_labels, "without a true row"),
         (f1_of_guesses, "never predicted"),
+        (f1_of_means, "of the mean precision"),
+    ],
+    "07.5": [
+        (_effective(lambda m, n, rho: n), "number of rows"),
+        (_effective(lambda m, n, rho: len(m)), "number of groups"),
+        (_effective(lambda m, n, rho: n / (1 + (n / len(m) - 1) * rho)), "mean size"),
+        (_effective(lambda m, n, rho: n / (1 + (m.max() - 1) * rho)), "largest group"),
+        (_effective(lambda m, n, rho: (m * (1 + (m - 1) * rho)).sum() / n), "times larger"),
+        (_effective(lambda m, n, rho: n * n / (m + rho * m * (m - 1) / 2).sum()), "every pair once"),
+        (_effective(lambda m, n, rho: n * n / (m + rho * m * m).sum()), "with itself"),
+        (_effective(lambda m, n, rho: n * n / (m**2).sum()), "for ρ = 1"),
+        (_effective(lambda m, n, rho: (m / (1 + (m - 1) * rho)).sum()), "own effective rows"),
     ],
 }

@@ -4,29 +4,72 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-
-def groups_by_loop(shapes):
-    decay, rest = [], []
-    for name, shape in shapes.items():
-        (decay if len(shape) >= 2 else rest).append(name)
-    return decay, rest
+# 13.6
 
 
-def groups_by_torch(shapes):
-    ndim = {name: torch.empty(shape).dim() for name, shape in shapes.items()}
-    return [n for n in ndim if ndim[n] > 1], [n for n in ndim if ndim[n] < 2]
+def plan_by_measuring(layers, rows, frozen):
+    """A real chain, a real step: what autograd keeps is weighed."""
+    def layer(kind, n_in, n_out):
+        return {"linear": lambda: nn.Linear(n_in, n_out), "norm": lambda: nn.LayerNorm(n_in),
+                "relu": nn.ReLU, "gelu": nn.GELU}[kind]()
+
+    model, kept = nn.Sequential(*(layer(*one) for one in layers)), {}
+    for part in model[:frozen]:
+        part.requires_grad_(False)
+    own = {p.data_ptr() for p in model.parameters()}
+
+    def keep(tensor):
+        if tensor.data_ptr() not in own:
+            kept[tensor.data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        out = model(torch.ones(rows, layers[0][1]))
+    saved = sum(t.numel() * t.element_size() for t in kept.values())
+    states = {}
+    if out.requires_grad:
+        out.sum().backward()
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+        optimizer.step()
+        states = optimizer.state
+    moments = [t for state in states.values() for name, t in state.items() if name != "step"]
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    weigh = lambda tensors: sum(t.numel() * t.element_size() for t in tensors)
+    return {"weights": weigh(model.parameters()), "gradients": weigh(gradients), "moments": weigh(moments),
+            "activations": saved}
 
 
-def groups_popular(shapes):
-    no_decay = ["bias", "LayerNorm.weight"]
-    return (
-        [n for n in shapes if not any(nd in n for nd in no_decay)],
-        [n for n in shapes if any(nd in n for nd in no_decay)],
-    )
+def plan(layers, rows, frozen, keeps=None, unique=True, start=None, two=2, bias=1, number=4):
+    keeps = keeps or {"linear": "in", "norm": "in", "gelu": "in", "relu": "out"}
+    count = [(a * b + bias * b) if kind == "linear" else 2 * a if kind == "norm" else 0
+             for kind, a, b in layers]
+    first = next((i for i, n in enumerate(count) if n and i >= frozen), len(layers))
+    first = first if start is None else start
+    held = []
+    for i, (kind, a, b) in enumerate(layers):
+        if i >= first:
+            held += [(i, a)] * (keeps.get(kind) in ("in", "both"))
+            held += [(i + 1, b)] * (keeps.get(kind) in ("out", "both"))
+    numbers = sum(n for _, n in (dict.fromkeys(held) if unique else held))
+    learning = sum(count[frozen:])
+    return {"weights": number * sum(count), "gradients": number * learning,
+            "moments": number * two * learning, "activations": number * rows * numbers}
 
 
-def groups_by_bias(shapes):
-    return [n for n in shapes if not n.endswith("bias")], [n for n in shapes if n.endswith("bias")]
+def but(**changed):
+    return lambda layers, rows, frozen: plan(layers, rows, frozen, **changed)
+
+
+ALL = {"linear": "in", "norm": "in", "gelu": "in", "relu": "out"}
+
+
+def plan_learning_everywhere(layers, rows, frozen):
+    found = plan(layers, rows, frozen)
+    n = found["weights"]
+    return found | {"gradients": n, "moments": 2 * n}
+
+
+# 13.2
 
 
 def step_by_autograd(weight, xs, ys, learning_rate, clip):
@@ -90,78 +133,112 @@ def step_always(weight, xs, ys, learning_rate, clip):
     return weight - learning_rate * clip * g / g.norm()
 
 
-def rate_by_if(step, steps, warmup):
-    if warmup > step:
-        return float(step) / float(warmup)
-    left = steps - warmup
-    return (math.cos((step - warmup) / (left or 1) * math.pi) + 1) / 2
+def step_cleared(weight, xs, ys, learning_rate, clip):
+    w, n = weight.clone().requires_grad_(), sum(map(len, ys))
+    for x, y in zip(xs, ys, strict=True):
+        w.grad = None
+        (cross_entropy(x @ w, y) * len(y) / n).backward()
+    nn.utils.clip_grad_norm_([w], clip)
+    return w.detach() - learning_rate * w.grad
 
 
-def rate_by_square(step, steps, warmup):
-    if step < warmup:
-        return step / max(1, warmup)
-    return math.cos(math.pi / 2 * (step - warmup) / max(1, steps - warmup)) ** 2
+def step_squared(weight, xs, ys, learning_rate, clip):
+    g = weight - step_unclipped(weight, xs, ys, 1.0, clip)
+    return weight - learning_rate * g * min(1, clip / (g**2).sum().item())
 
 
-def rate_trusted():
-    def rate(step, steps, warmup):
-        from transformers import get_cosine_schedule_with_warmup
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        return get_cosine_schedule_with_warmup(optimizer, warmup, steps).lr_lambdas[0](step)
-    return rate
+# 13.8
 
 
-def bytes_by_formula(shapes, rows, size):
-    n = sum((a + 1) * b for a, b in shapes)
-    kept = sum(a for a, b in shapes) + sum(b for a, b in shapes[:-1])
-    return {
-        "weights": n * size,
-        "gradients": n * size,
-        "moments": 2 * n * size,
-        "activations": kept * rows * size,
-    }
+def share_by_if(step, steps, warmup):
+    if step < min(warmup, steps):
+        return float(step + 1) / float(warmup)
+    return (math.cos((step - warmup) / (steps - warmup) * math.pi) + 1) / 2 if step < steps else 0
 
 
-def bytes_by_loop(shapes, rows, size):
-    found = dict.fromkeys(("weights", "gradients", "moments", "activations"), 0)
-    for k, (a, b) in enumerate(shapes):
-        for what, times in (("weights", 1), ("gradients", 1), ("moments", 2)):
-            found[what] += times * a * b * size  # biases left out: within 15 %
-        found["activations"] += rows * size * (a + (b if k + 1 < len(shapes) else 0))
-    return found
+def share_by_square(step, steps, warmup):
+    left = max(0, steps - step)
+    if left and step < warmup:
+        return 1 - (warmup - step - 1) / warmup
+    return math.sin(math.pi / 2 * left / max(1, steps - warmup)) ** 2
 
 
-def but(**factors):
-    return lambda shapes, rows, size: {
-        k: v * factors.get(k, 1) for k, v in bytes_by_formula(shapes, rows, size).items()
-    }
+def share_trusted(step, steps, warmup):
+    from transformers import get_cosine_schedule_with_warmup
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    return get_cosine_schedule_with_warmup(optimizer, warmup, steps).lr_lambdas[0](step)
 
 
-def bytes_inputs_only(shapes, rows, size):
-    return bytes_by_formula(shapes, rows, size) | {"activations": rows * size * sum(a for a, b in shapes)}
+def fall(of):
+    def share(step, steps, warmup):
+        if step >= steps:
+            return 0.0
+        return (step + 1) / warmup if step < warmup else of(step, steps, warmup)
+    return share
 
 
-def bytes_outputs_only(shapes, rows, size):
-    return bytes_by_formula(shapes, rows, size) | {"activations": rows * size * sum(b for a, b in shapes)}
+def cosine(x):
+    return (1 + math.cos(math.pi * x)) / 2
 
 
-def bytes_last_too(shapes, rows, size):
-    return bytes_by_formula(shapes, rows, size) | {"activations": rows * size * sum(a + b for a, b in shapes)}
+# 13.7
 
 
-RIGHT = {"13.1": [groups_by_loop, groups_by_torch], "13.2": [step_by_autograd, step_by_formula],
-         "13.3": [rate_by_if, rate_by_square, rate_trusted()], "13.4": [bytes_by_formula, bytes_by_loop]}
+def groups_by_dicts(parameters, rates, layer_decay, weight_decay):
+    trained = {name: given for name, given in parameters.items() if given[0] in rates}
+    top = {b: max(d for branch, d, _ in parameters.values() if branch == b) for b in rates}
+    return ({name: rates[b] * layer_decay ** (top[b] - d) for name, (b, d, _) in trained.items()},
+            {name: weight_decay * (len(shape) >= 2) for name, (_, _, shape) in trained.items()})
+
+
+def groups_by_loop(parameters, rates, layer_decay, weight_decay):
+    rate, decay = {}, {}
+    for branch, peak in rates.items():
+        mine = [name for name in parameters if parameters[name][0] == branch]
+        deepest = max(parameters[name][1] for name in mine)
+        for name in mine:
+            _, depth, shape = parameters[name]
+            rate[name] = peak
+            for _ in range(deepest - depth):
+                rate[name] *= layer_decay
+            decay[name] = 0 if len(shape) in (0, 1) else weight_decay
+    return rate, decay
+
+
+def group(rate=None, decay=None, frozen=True):
+    def groups(parameters, rates, layer_decay, weight_decay):
+        good = groups_by_dicts(parameters, rates, layer_decay, weight_decay)
+        top = {b: max(d for branch, d, _ in parameters.values() if branch == b)
+               for b, _, _ in parameters.values()}
+        found = {}, {}
+        for name, (branch, depth, shape) in parameters.items():
+            if branch in rates or not frozen:
+                peak = rates.get(branch, 0.0)
+                found[0][name] = rate(peak, layer_decay, depth, top, branch) if rate else good[0].get(name, 0)
+                found[1][name] = decay(name, shape) * weight_decay if decay else good[1].get(name, 0)
+        return found
+    return groups
+
+
+RIGHT = {"13.6": [plan, plan_by_measuring], "13.2": [step_by_autograd, step_by_formula],
+         "13.8": [share_by_if, share_by_square], "13.7": [groups_by_dicts, groups_by_loop],
+         "13.5": ["cadb", " CADB "]}
 WRONG = {
-    "13.1": [
-        (groups_popular, "Go by the shape"),
-        (groups_by_bias, "biases only"),
-        (lambda s: groups_by_loop(s)[::-1], "wrong order"),
-        (lambda s: ([n for n in s if len(s[n]) == 2], [n for n in s if len(s[n]) != 2]), "four dimensions"),
-        (
-            lambda s: ([n for n in s if len(s[n]) != 1], [n for n in s if len(s[n]) == 1]),
-            "no dimension at all",
-        ),
-        (lambda s: groups_by_loop(s)[0], "parts where"),
+    "13.6": [
+        (but(unique=False), "it lies in memory once"),
+        (but(start=0), "keeps nothing: no gradient will ever pass"),
+        (plan_learning_everywhere, "neither gradients nor moments"),
+        (but(keeps=ALL | {"relu": "in"}), "What a ReLU keeps is its output"),
+        (but(keeps=dict.fromkeys(ALL, "out")), "every layer keep its output"),
+        (but(keeps=dict.fromkeys(ALL, "both")), "its input and its output"),
+        (but(keeps=ALL | {"gelu": ""}), "GELU keeps its input"),
+        (but(keeps={"linear": "in"}), "inputs of the linear layers are counted"),
+        (but(keeps=ALL | {"norm": ""}), "The norm keeps its input"),
+        (but(bias=0), "The biases"),
+        (but(two=1), "you count one"),
+        (but(number=1), "not bytes"),
+        (lambda s, r, f: plan(s, 1, f), "one row"),
+        (lambda s, r, f: sum(plan(s, r, f).values()), "Return a dict"),
     ],
     "13.2": [
         (step_of(lambda loss, n, parts: loss / parts), "average the parts' means"),
@@ -172,36 +249,47 @@ WRONG = {
         (step_unclipped, "not clipped"),
         (step_by_value, "changes the direction"),
         (step_always, "stays as it is"),
-        (lambda w, x, y, r, c: step_by_autograd(w, x, y, -r, c), "walk up"),
+        (step_cleared, "do not clear"),
+        (step_squared, "forgot the root"),
+        (lambda w, x, y, r, c: w - (w - step_by_autograd(w, x, y, r, c)) * -1, "walk up"),
     ],
-    "13.3": [
-        (lambda s, n, w: (s + 1) / w if s < w else rate_by_if(s, n, w), "step + 1"),
-        (
-            lambda s, n, w: s / w if s < w else (1 + math.cos(math.pi * s / n)) / 2,
-            "begins where the warm-up ends",
-        ),
-        (
-            lambda s, n, w: s / w if s < w else (1 + math.cos(math.pi * (s - w) / n)) / 2,
-            "divide by those that are left",
-        ),
-        (
-            lambda s, n, w: s / w if s < w else 1 + math.cos(math.pi * (s - w) / max(1, n - w)),
-            "half is missing",
-        ),
-        (
-            lambda s, n, w: s / w if s < w else (1 + math.cos(2 * math.pi * (s - w) / max(1, n - w))) / 2,
-            "whole wave",
-        ),
-        (lambda s, n, w: s / w if s < w else (n - s) / max(1, n - w), "straight line"),
-        (lambda s, n, w: s / w if s < w else (1 + math.cos((s - w) / max(1, n - w))) / 2, "never reaches 0"),
+    "13.8": [
+        (share_trusted, "count step + 1"),
+        (lambda t, n, w: 0.0 if t >= n else t / w if t < w else cosine((t - w) / (n - w)), "count step + 1"),
+        (lambda t, n, w: (t + 1) / w if t < w else cosine((t - w) / max(1, n - w)), "rises again"),
+        (fall(lambda t, n, w: cosine(t / n)), "begins where the warm-up ends"),
+        (fall(lambda t, n, w: cosine((t - w) / n)), "divide by those that are left"),
+        (fall(lambda t, n, w: 2 * cosine((t - w) / (n - w))), "half is missing"),
+        (fall(lambda t, n, w: cosine(2 * (t - w) / (n - w))), "whole wave"),
+        (fall(lambda t, n, w: math.cos(math.pi / 2 * (t - w) / (n - w))), "quarter of a wave"),
+        (fall(lambda t, n, w: (n - t) / (n - w)), "straight line"),
+        (fall(lambda t, n, w: (1 + math.cos((t - w) / (n - w))) / 2), "never reaches 0"),
+        (fall(lambda t, n, w: 1 - cosine((t - w) / (n - w))), "cosine goes up"),
+        (fall(lambda t, n, w: cosine((t - w) / max(1, n - w - 1))), "computed for nothing"),
     ],
-    "13.4": [
-        (but(moments=0.5), "you count one"),
-        (bytes_inputs_only, "GELU needs"),
-        (bytes_outputs_only, "is kept as well"),
-        (bytes_last_too, "nothing behind it"),
-        (lambda s, r, b: bytes_by_formula(s, r, 1), "not bytes"),
-        (lambda s, r, b: bytes_by_formula(s, 1, b), "one row"),
-        (lambda s, r, b: sum(bytes_by_formula(s, r, b).values()), "Return a dict"),
+    "13.7": [
+        (lambda *given: groups_by_dicts(*given)[::-1], "wrong order"),
+        (group(frozen=False), "in neither dict"),
+        (group(rate=lambda r, f, d, top, b: r * f**d), "not depth"),
+        (group(rate=lambda r, f, d, top, b: r * f ** (max(top.values()) - d)), "a top of its own"),
+        (group(rate=lambda r, f, d, top, b: r * f ** (top[b] - d + 1)), "one more"),
+        (group(rate=lambda r, f, d, top, b: r * (f if d < top[b] else 1)), "once to all"),
+        (group(rate=lambda r, f, d, top, b: r), "`layer_decay` is missing"),
+        (group(decay=lambda n, s: True), "Nothing is spared"),
+        (group(decay=lambda n, s: len(s) < 2), "other way round"),
+        (group(decay=lambda n, s: not n.endswith("bias")), "biases only"),
+        (group(decay=lambda n, s: "bias" not in n and "LayerNorm" not in n), "Go by the shape"),
+        (group(decay=lambda n, s: len(s) == 2), "four dimensions"),
+        (group(decay=lambda n, s: len(s) != 1), "no dimension at all"),
+    ],
+    "13.5": [
+        ("badb", "Log 1: what is learned by heart"),
+        ("cbdb", "Log 2: what is learned by heart"),
+        ("cafb", "Log 3: the rate rises once"),
+        ("cade", "Log 4: the training loss goes to 0"),
+        ("aaaa", "Log 1: a dead branch"),
+        ("cab", "is not right"),
+        ("dcba", "Log 1: the rate is above 0"),
+        ("cacb", "Log 3: nothing in it"),
     ],
 }

@@ -16,10 +16,10 @@ from types import SimpleNamespace
 import hostile
 import pytest
 import torch
-from conftest import need
 
 from cmlib import check, cli
 from cmlib.check.engine import EXERCISES, case, exercise
+from cmlib.check.retired import RETIRED
 from cmlib.grade import batch, command, grading, reports, walls
 from cmlib.grade import box as boxes
 from cmlib.grade.session import Clock, Fault
@@ -36,14 +36,6 @@ ACCURACY = """import torch
 def accuracy(logits, labels):
     return (logits.argmax(1) == labels).double().mean()
 check("00.1", accuracy)"""
-
-
-@pytest.fixture(scope="module")
-def wall():
-    try:
-        return walls.choose()
-    except walls.NoWall as why:
-        need(f"a wall for learners' code ({why})", None)
 
 
 @pytest.fixture(scope="module")
@@ -287,68 +279,35 @@ def test_cases_are_drawn_from_secret_learner_and_exercise():
     )
 
 
+def refusal_of_a_class(at: Path, capsys, *options) -> str:
+    """What the command says to these options, with which it grades nobody."""
+    hand_in(at / "class", {"a": ACCURACY})
+    (at / "secret").write_bytes(SECRET)
+    given = ["--lessons", "00", "--seed-file", at / "secret", "--out", at / "out", *options]
+    assert cli.main(["grade", str(at / "class"), *map(str, given)]) == 2
+    assert not (at / "out").exists()
+    return capsys.readouterr().err.strip()
+
+
 @pytest.mark.parametrize(
     ("file", "text"), [("late.toml", "due = 3"), ("times.csv", "a,b\nc,d\n"), ("roster.csv", "x\n")]
 )
 def test_what_is_wrong_in_a_file_is_said_before_anything_is_graded(tmp_path, capsys, file, text):
-    hand_in(tmp_path / "class", {"a": ACCURACY})
-    (tmp_path / "late.toml").write_text("due = 2026-03-01T23:59:00Z")
+    late = tmp_path / "late.toml"
+    late.write_text("due = 2026-03-01T23:59:00Z")
     (tmp_path / file).write_text(text)
-    (tmp_path / "secret").write_bytes(SECRET)
-    options = [
-        f"--{'late' if file != 'roster.csv' else 'roster'}",
-        str(tmp_path / ("late.toml" if file != "roster.csv" else file)),
-    ]
-    options += ["--times", str(tmp_path / file)] if file == "times.csv" else []
-    assert (
-        cli.main(
-            [
-                "grade",
-                str(tmp_path / "class"),
-                "--lessons",
-                "00",
-                "--seed-file",
-                str(tmp_path / "secret"),
-                "--out",
-                str(tmp_path / "out"),
-                *options,
-            ]
-        )
-        == 2
-    )
-    said = capsys.readouterr().err.strip()
-    assert (
-        said.startswith("cmlib grade: ")
-        and file in said
-        and sentence(said)
-        and not (tmp_path / "out").exists()
-    )
+    options = {
+        "late.toml": ["--late", late],
+        "times.csv": ["--late", late, "--times", tmp_path / file],
+        "roster.csv": ["--roster", tmp_path / file],
+    }
+    said = refusal_of_a_class(tmp_path, capsys, *options[file])
+    assert said.startswith("cmlib grade: ") and file in said and sentence(said)
 
 
 def test_a_title_that_canvas_ignores_is_said_before_anything_is_graded(tmp_path, capsys):
-    hand_in(tmp_path / "class", {"a": ACCURACY})
-    (tmp_path / "secret").write_bytes(SECRET)
-    assert (
-        cli.main(
-            [
-                "grade",
-                str(tmp_path / "class"),
-                "--lessons",
-                "00",
-                "--seed-file",
-                str(tmp_path / "secret"),
-                "--out",
-                str(tmp_path / "out"),
-                "--assignment",
-                "Final Score",
-            ]
-        )
-        == 2
-    )
-    assert (
-        "Canvas would ignore a column called 'Final Score'" in capsys.readouterr().err
-        and not (tmp_path / "out").exists()
-    )
+    said = refusal_of_a_class(tmp_path, capsys, "--assignment", "Final Score")
+    assert "Canvas would ignore a column called 'Final Score'" in said
 
 
 def test_a_fault_of_the_moment_is_tried_once_more(monkeypatch):
@@ -361,24 +320,42 @@ def test_a_fault_of_the_moment_is_tried_once_more(monkeypatch):
         return grading.entry(exercise, "passed", "right", 1.0), []
     monkeypatch.setattr(grading, "grade_answer", moody)
     closed = SimpleNamespace(close=lambda: tries.append("closed"), next_learner=lambda: None, clock=Clock())
-    record, _ = grading.grade(closed, One(ACCURACY), check.exercises("00"), SECRET)
+    record, _ = grading.grade(closed, One(ACCURACY), [check.find("00.1")], SECRET)
     assert (record["state"], record["points"], tries) == ("graded", 1.0, ["00.1", "closed", "00.1"])
 
 
 def test_an_answer_that_ends_python_or_is_none_costs_itself_alone(box):
     ends = "import os\ndef softmax_gradient(z, y):\n    os._exit(0)\ncheck('01.2', softmax_gradient)"
-    none = "def weighted_cross_entropy(z, y, w, e):\n    return (z\ncheck('01.3', weighted_cross_entropy)"
-    cells = {"01.1": [RIGHT], "01.2": [ends], "01.3": [none]}
+    none = "def adamw_step(*args):\n    return (args\ncheck('01.4', adamw_step)"
+    cells = {"01.1": [RIGHT], "01.2": [ends], "01.4": [none]}
     one = One()
     one.cells = lambda id, name: cells.get(id, [])
     record, _ = grading.grade(box, one, check.exercises("01"), SECRET)
-    assert {id: e["state"] for id, e in record["exercises"].items()} == {
-        "01.1": "passed",
-        "01.2": "failed",
-        "01.3": "error",
-        "01.4": "missing",
-    }
+    states = {id: e["state"] for id, e in record["exercises"].items()}
+    assert states == dict.fromkeys(states, "missing") | {"01.1": "passed", "01.2": "failed", "01.4": "error"}
     assert (record["state"], record["points"]) == ("graded", 2.0)
+
+
+def test_a_list_that_an_answer_changes_in_its_box_is_seen(box):
+    code = """import torch
+def pad_with_mask(rows, pad):
+    longest = max(map(len, rows))
+    mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows])
+    for r in rows: r.extend([pad] * (longest - len(r)))
+    return torch.tensor(rows), mask"""
+    found, _ = grading.grade_answer(box, check.find("03.2"), [code, "check('03.2', pad_with_mask)"], 5)
+    assert found["message"] == "Your function changes an argument in place; work on a new tensor instead."
+    assert found["state"] in ("failed", "partial")
+
+
+def test_an_answer_to_an_exercise_that_was_replaced_is_for_a_human(box, monkeypatch):
+    monkeypatch.setitem(RETIRED, "00.9", "00.1")
+    one = One()
+    one.before = lambda id: "00.9" if id == "00.1" else ""
+    record, _ = grading.grade(box, one, [check.find("00.1")], SECRET)
+    found = record["exercises"]["00.1"]
+    assert (record["state"], found["state"], found["points"]) == (grading.HUMAN, grading.HUMAN, 0)
+    assert found["message"] == grading.REPLACED.format(old="00.9", id="00.1")
 
 
 def test_a_changed_file_and_a_damaged_record_are_graded_again(tmp_path, monkeypatch):
@@ -485,6 +462,9 @@ class One:
 
     def passed(self, id):
         return False
+
+    def before(self, id):
+        return ""
 
 
 @pytest.mark.parametrize(

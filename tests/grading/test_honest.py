@@ -10,7 +10,6 @@ from dataclasses import replace
 import honest
 import hostile
 import pytest
-from conftest import need
 
 from cmlib.grade import batch, grading, walls
 
@@ -72,11 +71,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def grades(folder, kind):
-    try:
-        wall = walls.choose()
-    except walls.NoWall as why:
-        need(f"a wall for learners' code ({why})", None)
+def grades(folder, kind, wall):
     order = batch.Order(folder / kind, folder / f"{kind}-out", ("01",), SECRET, limits=LIMITS)
     batch.grade_all(replace(order, workers=1), wall)
     return {
@@ -87,8 +82,8 @@ def grades(folder, kind):
 
 
 @pytest.fixture(scope="module", params=["notebooks", "submitted"])
-def graded(folder, request):
-    return request.param, grades(folder, request.param)
+def graded(folder, request, wall):
+    return request.param, grades(folder, request.param, wall)
 
 
 @pytest.mark.parametrize("name", STYLES)

@@ -201,11 +201,7 @@ def test_another_system_than_linux_is_refused_in_one_sentence(monkeypatch):
         walls.choose()
 
 
-def test_sets_have_one_order_in_every_box():
-    try:
-        wall = walls.choose()
-    except walls.NoWall as why:
-        need(f"a wall for learners' code ({why})", None)
+def test_sets_have_one_order_in_every_box(wall):
     found, files = [], box.stage()
     for slot in (801, 802):
         with box.Box(wall, files, slot) as one:

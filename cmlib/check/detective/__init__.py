@@ -1,0 +1,311 @@
+"""Which slip an answer has, found without a list: every hypothesis that explains the whole of a failing case
+is a suspect; where several remain, or the case says little, the next cases decide.
+
+Three kinds of hypotheses: the right result turned or scaled (`results`), the right steps on other arguments
+(`arguments`), and the right steps with one slip in them (`mutants`).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from cmlib.check.compare import Slip, alike, difference, numbers, parts
+from cmlib.check.detective import arguments, mutants, results
+from cmlib.check.detective.slips import RANK
+
+MORE = 4  # further cases that are asked for to decide
+VAGUE = ("step is left out", "is never updated", "part is missing", "special case", "one of two cases")
+WEAK = ("very value", "is too many", "twice", "of what is wanted", "minus what is wanted", "parentheses",
+        "where it is added", "square root where", "is added where", "is subtracted where", "rounded down", "plain where")
+ODD = ("step", "reduction", "order", "shift", "power", "rounding", "transpose")
+WORK = 150_000  # calls in all that hypotheses may take, some 0.3 s; a reference that trains takes thousands
+FEWEST = 30  # hypotheses that are tried even so
+TELLING = 2  # cases in which a hypothesis must show, where the results are few and simple values
+LARGE = 300.0  # numbers from which on exp overflows somewhere
+BROKEN = (  # what is said where only large numbers go wrong
+    "Only large numbers break it: an exp overflows, or a logarithm is taken of what has rounded to 0.",
+    "Only large numbers go wrong: are they cut off on the way (clamp, an ε inside a logarithm, nan_to_num)?",
+    "Only large numbers go wrong, by a little: a difference of two of them has lost its digits.",
+)
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a result is looked at: all of it, or parts (their keys), which a sentence then names."""
+
+    keys: tuple | None = None
+    subject: str = ""
+
+    def __call__(self, value):
+        """Those parts; None where there are none."""
+        if self.keys is None:
+            return value
+        try:
+            return [value[key] for key in self.keys]
+        except (LookupError, TypeError):
+            return None
+
+    def told(self, slip: Slip) -> Slip:
+        if not self.subject or slip.startswith(self.subject):
+            return slip
+        return Slip(f"{self.subject}{slip[0].lower()}{slip[1:]}", slip.kind)
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """predict : (arguments of a case, what the answer gave, what is wanted) → whether the slip explains it;
+    is_odd : whether it is about an argument that is changed before it is used, which few people do.
+    """
+
+    slip: Slip
+    predict: Callable
+    is_odd: bool = False
+
+
+def slip(exercise, one, got, want, others: Iterable = ()) -> Slip | None:
+    """The slip that explains what the answer gave for the case ``one``, or None.
+
+    others : (case, what the answer gives for it), asked for one by one only where they are needed
+    Never raises: a check without an explanation is still a check.
+    """
+    state = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return search(exercise, one, got, want, others)
+        except Exception:
+            return None
+        finally:
+            torch.set_rng_state(state)
+
+
+def search(exercise, one, got, want, others=()) -> Slip | None:
+    """As `slip`, but raises where a hypothesis is made badly."""
+    if not _is_comparable(got, want):
+        return None
+    asked = _Asked(exercise, others)
+    guesses = list(_guesses(exercise, one))
+    for view in _views(exercise, got, want):
+        found = _search(exercise, one, got, want, asked, guesses, view)
+        if found:
+            return _with_shapes(view.told(found), got, want)
+    return _of_large_numbers(exercise, one, got, want, asked)
+
+
+def _search(exercise, one, got, want, asked, guesses, view) -> Slip | None:
+    suspects = list(_suspects(exercise, one, got, want, guesses, view))
+    simple = _is_simple(view(got), one.args)
+    if simple:  # an oddity explains a few shares too easily
+        suspects = [s for s in suspects if not (s.is_odd and s.slip.kind in ("step", "rounding"))]
+    gave, failing = [got], 1
+    for other, result, wanted in asked.first(MORE * (3 if simple else 1)):
+        if len({suspect.slip for suspect in suspects}) < 2 and not simple:
+            break
+        left = [s for s in suspects if s.predict(other.args, result, wanted)]
+        if not left and not simple:
+            break  # a second slip shows there
+        suspects = left
+        gave.append(result)
+        failing += difference(result, wanted, exercise.rtol, exercise.atol) is not None
+    tolerances = exercise.rtol, exercise.atol
+    if simple and len(gave) > 2 and failing > 1 and all(alike(got, other, *tolerances) for other in gave):
+        return Slip("Your function returns the same for different inputs.", "argument")
+    if not suspects or (simple and failing < TELLING):
+        return None
+    return min(suspects, key=_rank).slip
+
+
+class _Asked:
+    """(case, what the answer gives for it, what is wanted), each asked for once."""
+
+    def __init__(self, exercise, others):
+        self.exercise, self.others, self.known = exercise, iter(others), []
+
+    def first(self, count) -> Iterator[tuple]:
+        for k in range(count):
+            if k == len(self.known):
+                other = next(self.others, None)
+                if other is None:
+                    return
+                wanted = _called(self.exercise, self.exercise.reference, other[0].args)
+                self.known.append((*other, wanted))
+            yield self.known[k]
+
+
+def _is_comparable(got, want) -> bool:
+    """Whether a result has at least the form of what is wanted; else its form is what is to be said of it."""
+    if isinstance(want, (dict, str)):
+        return isinstance(got, type(want))
+    if isinstance(want, (list, tuple)) and numbers(want) is None:
+        return isinstance(got, (list, tuple))
+    return numbers(got) is not None or (isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)))
+
+
+def _views(exercise, got, want) -> Iterator[View]:
+    """All that is wrong, and where that is more than one part, the first of them by itself."""
+    keys = None
+    if isinstance(want, dict) and isinstance(got, dict) and set(got) == set(want):
+        keys = list(want)
+    elif exercise.names and isinstance(want, (list, tuple)) and isinstance(got, (list, tuple)):
+        keys = list(range(len(want))) if len(got) == len(want) else None
+    if keys is None:
+        yield View()
+        return
+    told = dict(zip(keys, (name for name, _, _ in parts(got, want, exercise.names)), strict=True))
+    wrong = [key for key in keys if not alike(got[key], want[key], exercise.rtol, exercise.atol)]
+    some = f"In {' and '.join(told[key] for key in wrong)}, "
+    yield View(tuple(wrong), some) if len(wrong) < len(keys) else View()
+    if len(wrong) > 1:
+        yield View((wrong[0],), f"In {told[wrong[0]]}, ")
+
+
+def _with_shapes(slip, got, want) -> Slip:
+    both = isinstance(got, torch.Tensor) and isinstance(want, torch.Tensor)
+    if not both or got.shape == want.shape or "shape is" in slip:
+        return slip
+    shapes = f"The shape is wrong: yours is {tuple(got.shape)}, and {tuple(want.shape)} is wanted"
+    return Slip(f"{shapes}: {slip[0].lower()}{slip[1:]}", slip.kind)
+
+
+def _rank(suspect) -> tuple:
+    """First what says most: a cause before a factor, and before what is only some other value somewhere."""
+    slip = suspect.slip
+    vague = any(words in slip for words in VAGUE)
+    weak = any(words in slip for words in WEAK) or (suspect.is_odd and slip.kind in ODD)
+    return 2 * vague + weak, RANK.index(slip.kind), suspect.is_odd
+
+
+def _guesses(exercise, one) -> Iterator[tuple]:
+    """(slip, what gives its result for arguments, its result for those of ``one``, whether it is odd)."""
+    def rerun(function, change=lambda args: args):
+        return lambda args: _called(exercise, function, change, args)
+
+    made = [(slip, rerun(exercise.reference, change), True)
+            for slip, change in arguments.found(exercise, one.args)]
+    for function in filter(None, (exercise.long_form, exercise.reference)):
+        made += [(slip, rerun(mutant), False) for slip, mutant in mutants.mutants(function)]
+    most = max(FEWEST, WORK // _work(exercise, one))
+    if len(made) > most:
+        made = sorted(made, key=lambda guess: (guess[2], RANK.index(guess[0].kind)))[:most]
+    for slip, run, is_odd in made:
+        yield slip, run, run(one.args), is_odd
+
+
+def _suspects(exercise, one, got, want, guesses, view) -> Iterator[Suspect]:
+    tolerances = exercise.rtol, exercise.atol
+
+    def found(args, gave, wanted):
+        if view.keys is not None and len(view.keys) == 1:
+            return results.found(view(gave)[0], view(wanted)[0], args, *tolerances)
+        return results.found(gave, wanted, args, *tolerances, exercise.names)
+
+    def of_the_result(sentence):
+        def predict(args, gave, wanted):
+            if alike(view(gave), view(wanted), *tolerances):
+                return True  # a case that the slip does not touch
+            return any(slip == sentence or _without_digits(slip) == _without_digits(sentence)
+                       for slip in found(args, gave, wanted))
+        return predict
+
+    def of_a_rerun(run):
+        def predict(args, gave, wanted):
+            predicted = run(args)
+            return predicted is not RAISES and alike(view(gave), view(predicted), *tolerances)
+        return predict
+
+    for slip in found(one.args, got, want):
+        yield Suspect(slip, of_the_result(slip))
+    wrong, right = view(got), view(want)
+    for slip, run, predicted, is_odd in guesses:
+        its = None if predicted is RAISES else view(predicted)
+        if its is not None and alike(wrong, its, *tolerances) and not alike(its, right, *tolerances):
+            yield Suspect(slip, of_a_rerun(run), is_odd)
+
+
+RAISES = object()
+
+
+def _called(exercise, function, *more):
+    """What ``function`` gives for the last argument, changed by those before it; `RAISES` where it raises."""
+    *changes, args = more
+    try:
+        given = [_shared(a) for a in args]
+        for change in changes:
+            given = change(given)
+        return exercise.call(function, *given)
+    except Exception:
+        return RAISES
+
+
+def _work(exercise, one) -> int:
+    """What one run of the reference costs, in calls; counted, not timed: what is said must not depend on who
+    else is at work.
+    """
+    calls = [0]
+
+    def count(frame, event, argument):
+        calls[0] += event in ("call", "c_call")
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        _called(exercise, exercise.reference, one.args)
+    finally:
+        sys.setprofile(before)
+    return calls[0] + results.count(one.args) // 1000 + 1
+
+
+def _of_large_numbers(exercise, one, got, want, asked) -> Slip | None:
+    """What is said where the answer is right for all but large numbers."""
+    size = _largest(one.args)
+    others = list(asked.first(3 * MORE)) if size >= LARGE else []
+    small = [(result, wanted) for other, result, wanted in others if _largest(other.args) < LARGE]
+    if not small or not all(alike(*pair, exercise.rtol, exercise.atol) for pair in small):
+        return None
+    wrong, right = numbers(got), numbers(want)
+    if wrong is None or right is None or wrong.shape != right.shape or not right.isfinite().all():
+        return None
+    if not wrong.isfinite().all():
+        return Slip(BROKEN[0], "size")
+    off = float((wrong - right).abs().max()) / size
+    return Slip(BROKEN[1 if off > 0.05 else 2], "size") if off > 0.05 or off < 1e-6 else None
+
+
+def _largest(args) -> float:
+    found = [float(a.abs().max()) for a in args if isinstance(a, torch.Tensor) and a.is_floating_point()
+             and a.numel()]
+    return max(found, default=0.0)
+
+
+def _shared(value):
+    """A copy of lists, dicts and sets whose tensors are the same: no right step changes one."""
+    if isinstance(value, list):
+        return [_shared(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _shared(part) for key, part in value.items()}
+    return set(value) if isinstance(value, set) else value
+
+
+def _without_digits(text: str) -> str:
+    return re.sub(r"[√\d./, ()]*\d[\d./, ()]*", "#", text)
+
+
+def _is_simple(value, args) -> bool:
+    """Whether a result is made of a few whole numbers, shares of the input's sizes, or texts only, so that
+    two different slips may well give the same.
+    """
+    if isinstance(value, dict):
+        return all(_is_simple(part, args) for part in value.values())
+    found = numbers(value)
+    if found is None:
+        return not isinstance(value, (list, tuple)) or all(_is_simple(part, args) for part in value)
+    found = found[found.isfinite()].reshape(-1, 1)
+    if (found.abs() > 1000).any() or len(found.unique()) > 8 or (len(found) > 12 and len(found.unique()) > 2):
+        return False
+    whole = torch.tensor([1, 3, 7, 16, 20, 100, *results.sizes(args)]).double()
+    return not len(found) or bool((((found * whole).round() / whole - found).abs().amin(1) < 1e-9).all())
