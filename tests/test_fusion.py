@@ -1,6 +1,7 @@
 """Fusion and models against the slow and obvious version."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ from torch import nn
 
 from cmlib.data.batch import Batch, Features, ImageBatch, TextBatch
 from cmlib.data.pairs import Pairs
+from cmlib.fusion import additive_ceiling, additive_part
 from cmlib.fusion.concat import Concat
 from cmlib.models.fusion_model import FusionModel
 from cmlib.models.majority import Majority
 from cmlib.training.freeze import freeze
 from cmlib.training.predict import extract, predict
+from cmlib.worlds import RefundDesk
 
 
 class Letters:
@@ -99,6 +102,40 @@ def test_mlp_head_solves_exclusive_or_and_linear_cannot():
         accuracy[head] = (model(x).argmax(1) == x.labels).float().mean().item()
     assert accuracy["mlp"] == 1.0
     assert accuracy["linear"] <= 0.76  # a line puts at most three of the four corners right
+
+
+def test_the_additive_part_of_a_sum_is_the_sum_and_of_anything_the_nearest_sum():
+    draw = torch.Generator().manual_seed(0)
+    f, g, any_logits = (torch.randn(*shape, 2, generator=draw, dtype=torch.float64)
+                        for shape in ((6, 1), (1, 6), (6, 6)))
+    torch.testing.assert_close(additive_part(f + g), (f + g).diagonal().T)
+    design = torch.cat([torch.eye(6).repeat_interleave(6, 0), torch.eye(6).repeat(6, 1)], 1).double()
+    fitted = design @ torch.linalg.pinv(design) @ any_logits.reshape(36, 2)  # least squares: the nearest sum
+    torch.testing.assert_close(additive_part(any_logits), fitted.reshape(6, 6, 2).diagonal().T)
+
+
+def test_the_linear_head_only_adds_and_the_mlp_does_not():
+    torch.manual_seed(0)
+    x, n = features(), 6
+    every = Features(x.image.repeat_interleave(n, 0), x.text.repeat(n, 1), x.labels.repeat(n))
+    for head, adds in (("linear", True), ("mlp", False)):
+        logits = Concat(5, 3, 2, head)(every).reshape(n, n, 2)
+        assert torch.allclose(additive_part(logits), logits.diagonal().T, atol=1e-5) == adds
+
+
+def test_the_additive_ceiling_is_the_best_of_all_patterns_without_an_exclusive_or():
+    draw = torch.Generator().manual_seed(0)
+    for a, b in ((2, 2), (3, 3), (2, 4), (3, 1)):
+        table = torch.rand(2, a, b, generator=draw, dtype=torch.float64).square()
+        best = 0.0
+        for bits in itertools.product((0, 1), repeat=a * b):
+            says = torch.tensor(bits).reshape(a, b)
+            rows = [{int(j) for j in row.nonzero()} for row in says]
+            if all(one <= other or other <= one for one in rows for other in rows):  # the rows are nested
+                best = max(best, float(torch.where(says == 1, table[1], table[0]).sum()))
+        assert additive_ceiling(table) == pytest.approx(best)
+    assert additive_ceiling(RefundDesk(n_colors=2).joint_table()) == pytest.approx(15 / 16)
+    assert additive_ceiling(RefundDesk(4, (0, 0, 0, 1)).joint_table()[:, 3:, 3:]) == pytest.approx(3 / 4)
 
 
 def test_normalisation_removes_the_scale_of_a_half():
@@ -190,6 +227,8 @@ def test_a_copy_of_a_frozen_module_freezes_itself():
     (lambda: Concat(5, 3, 2, use=("sound",)), ValueError, "sound"),
     (lambda: Concat(3, 5, 2)(features()), ValueError, "swapped"),
     (lambda: Concat(5, 3, 2)(torch.zeros(2, 8)), TypeError, "float32 (2, 8)"),
+    (lambda: additive_part(torch.zeros(3, 2)), ValueError, "(n, n, classes)"),
+    (lambda: additive_ceiling(torch.zeros(2, 9, 2)), ValueError, "at most 8"),
     (lambda: FusionModel(Words(), Pixels(), 2), TypeError, "swapped"),
     (lambda: FusionModel(Pixels(), Words(), 2)(features()), TypeError, "collate"),
     (lambda: predict(Concat(5, 3, 2), pairs()), TypeError, "extract"),

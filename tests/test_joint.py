@@ -120,3 +120,20 @@ def test_info_nce_by_loops_and_its_gradient():
 def test_extreme_scores_stay_finite(loss):
     t, i = torch.tensor([900.0, -900.0, 0.0]), torch.tensor([-900.0, -900.0, 900.0])
     assert loss(t, i).isfinite().all()
+
+
+@pytest.mark.parametrize("lam", [0.2, 0.5, 0.9])
+def test_read_with_a_one_hot_label_the_published_image_part_has_no_lower_bound(lam):
+    """Lesson 02, section 10: all logits fall together, at the softmax that label smoothing λ would aim at."""
+    classes = 4
+    target = torch.full((classes,), lam / classes, dtype=torch.float64)
+    target[1] += 1 - lam
+
+    def image_part(z):
+        return (1 - lam) * (z.logsumexp(0) - z[1]) + lam * (1 - lam) * logsigmoid(z[1])
+
+    values = [image_part(target.log() - m).item() for m in (0, 100, 1000)]
+    assert values[0] > values[1] > values[2] and values[2] < -900 * lam * (1 - lam)
+    z = (target.log() - 1000).requires_grad_()
+    slopes = torch.autograd.grad(image_part(z), z)[0]
+    torch.testing.assert_close(slopes, torch.full_like(slopes, lam * (1 - lam) / classes))

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from cmlib.data.batch import Features
 from cmlib.fusion.concat import Concat
-from cmlib.training.curves import Log
+from cmlib.training.curves import Log, read
 from cmlib.training.fit import fit
 from cmlib.training.optim import rate
 
@@ -193,3 +193,16 @@ def test_a_folder_that_cannot_be_and_a_disk_that_is_full_are_named(tmp_path, mon
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, old)
     assert caught.value.__suppress_context__
+
+
+def test_two_logs_are_read_to_be_drawn_one_over_the_other(tmp_path):
+    whole = run(checkpoint=tmp_path / "whole", every=2)
+    for stop in (5, 3):
+        run(stop, checkpoint=tmp_path / "stopped", every=2)
+    run(checkpoint=tmp_path / "stopped", every=2)
+    first, second = (read(tmp_path / name / "log") for name in ("whole", "stopped"))
+    assert first == second and set(first) == {"loss", "learning_rate", "valid_loss", "valid_accuracy"}
+    assert first["loss"][0] == list(range(1, 13))
+    assert first["loss"][1] == pytest.approx(whole.batch_loss)
+    with pytest.raises(FileNotFoundError, match="There are no curves in "):
+        read(tmp_path / "whole")

@@ -93,6 +93,17 @@ def test_smoothing_is_lowest_at_its_target_where_the_loss_is_the_entropy():
     assert torch.autograd.grad(loss, z)[0].abs().max() < 1e-12
 
 
+def test_cross_entropy_is_entropy_plus_divergence_and_its_curvature_a_variance():
+    q, z, v = draw(1, 5).detach().softmax(1), draw(1, 5, seed=1), draw(5, seed=2).detach()
+    p = z.detach().softmax(1)
+    divergence = (q * (q / p).log()).sum()
+    surprise = F.cross_entropy(z, q)
+    torch.testing.assert_close(surprise.detach() + (q * q.log()).sum(), divergence)
+    hessian = torch.autograd.functional.hessian(lambda z: F.cross_entropy(z, q), z)[0, :, 0, :]
+    variance = (p * v**2).sum() - (p * v).sum() ** 2
+    torch.testing.assert_close(v @ hessian @ v, variance)
+
+
 @pytest.mark.parametrize("size", [0.0, 90.0, 1e4, 1e30])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_extreme_logits_stay_finite(size, dtype):

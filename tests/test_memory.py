@@ -14,7 +14,7 @@ from cmlib.encoders import image_encoder, text_encoder
 from cmlib.fusion.concat import Concat
 from cmlib.models.fusion_model import FusionModel
 from cmlib.training.freeze import checkpoint_gradients, freeze
-from cmlib.training.memory import Estimate, estimate, size
+from cmlib.training.memory import Estimate, estimate, peak, saved_bytes, size
 from cmlib.training.optim import adamw
 
 
@@ -151,3 +151,19 @@ def test_gradients_and_statistics_are_equal_when_computed_again(mini):
 def test_nothing_to_compute_again_is_one_sentence():
     with pytest.raises(ValueError, match="Concat has no layers of transformers and no ResNet stages"):
         checkpoint_gradients(Concat(4, 3, 2))
+
+
+def test_a_plan_on_the_meta_device_is_the_plan_of_a_real_model(mini):
+    """Without a single number: a model that would not fit here can be counted."""
+    real, ids = estimate(mini, batch(4), 64), torch.zeros(4, 12, dtype=torch.int64, device="meta")
+    paper = copy.deepcopy(mini.image_encoder).to("meta")
+    pixels = ImageBatch(torch.zeros(4, 3, 32, 32, dtype=torch.uint8, device="meta"))
+    on_paper, here = saved_bytes(paper, pixels), saved_bytes(mini.image_encoder, batch(4).image)
+    assert on_paper == pytest.approx(here, rel=0.02) and ids.device.type == "meta"
+    assert real.weights == sum(t.numel() * t.element_size() for t in (*mini.parameters(), *mini.buffers()))
+
+
+def test_the_peak_is_that_of_the_process_where_there_is_no_gpu():
+    before = peak(torch.device("cpu"))
+    block = torch.ones(60_000_000)
+    assert peak(torch.device("cpu")) >= before > 1e7 and len(block)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cmlib.data.batch import Features
 from cmlib.evaluation.classification import confusion_matrix, evaluate, score, wilson
+from cmlib.evaluation.paired import paired
 from cmlib.fusion.concat import Concat
 from cmlib.models.majority import Majority
 
@@ -110,3 +111,46 @@ def test_torchmetrics_counts_the_same():
     assert ours.accuracy == pytest.approx(multiclass_accuracy(logits, labels, 4, average="micro").item())
     assert ours.macro_f1 == pytest.approx(multiclass_f1_score(logits, labels, 4, average="macro").item())
     assert torch.equal(ours.confusion, multiclass_confusion_matrix(logits, labels, 4))
+
+
+# Two models on the same rows
+
+halves = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
+
+
+@settings(deadline=None)
+@given(halves)
+def test_the_paired_test_is_a_binomial_test_of_the_rows_where_two_models_differ(rights):
+    from scipy.stats import binomtest
+
+    found = paired(*map(torch.tensor, zip(*rights, strict=True)))
+    only = [sum(a and not b for a, b in rights), sum(b and not a for a, b in rights)]
+    assert [found.first_only, found.second_only, found.n] == [*only, len(rights)]
+    wanted = binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0
+    assert found.p_value == pytest.approx(wanted)
+    low, high = found.interval
+    assert -1 <= low < high <= 1 and found.difference == pytest.approx(
+        sum(a - b for a, b in rights) / len(rights)
+    )
+
+
+def test_the_interval_of_a_difference_holds_the_truth_95_times_in_100():
+    draw, held = torch.Generator().manual_seed(0), 0
+    for _ in range(2000):
+        easy, luck = torch.rand(2, 200, generator=draw)
+        # .85 and .75 right, alike on most rows
+        first, second = easy < 0.85, (easy < 0.75) ^ (luck < 0.06)
+        low, high = paired(first, second).interval
+        held += low <= 0.85 - (0.75 * 0.94 + 0.25 * 0.06) <= high
+    assert held / 2000 == pytest.approx(0.95, abs=0.012)
+
+
+def test_many_rows_are_counted_and_bad_ones_are_one_sentence():
+    many = torch.arange(9000) < 6000
+    assert paired(many, ~many).p_value < 1e-200 and paired(many, many).p_value == 1
+    assert str(paired(many, many.roll(50))).endswith("only the second 50; p = 1")
+    with pytest.raises(ValueError, match="got 3 and 2 rows"):
+        paired(many[:3], many[:2])
+    for bad in (torch.ones(3), torch.ones(2, 2, dtype=torch.bool), many[:0]):
+        with pytest.raises(ValueError, match="two bool tensors"):
+            paired(many[:3], bad)

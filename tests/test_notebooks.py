@@ -84,26 +84,6 @@ def test_every_solution_passes_its_check(name):
                 )
 
 
-def test_the_cell_that_only_a_gpu_runs_reaches_its_end(monkeypatch, capsys):
-    """Lesson 13's full-size cell, with the course's small encoders and a few rows in place of BERT-base,
-    ResNet-50 and the emoji.
-    """
-    from cmlib import datasets
-    from cmlib.course.setup import Scale
-    from cmlib.worlds import RefundDesk
-
-    setup, *others = LESSONS["13_fine_tuning"].code
-    (cell,) = (other.text for other in others if other.text.startswith('if cfg.name == "full":'))
-    monkeypatch.setattr(datasets, "emoji", lambda split: RefundDesk().sample(40, split=split))
-    space = {"cfg": Scale("full", "cpu", "float32", 0, "mini", "mini")}
-    for node in ast.parse(setup.text).body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            exec(ast.unparse(node), space)
-    exec(cell, space)
-    said = capsys.readouterr().out
-    assert said.startswith("expected: 0.") and re.search(r"test accuracy [01]\.\d\d\d\n$", said), said
-
-
 # The repository
 
 PLACES = (r"(?<![\w.])/(?:[w]ork|[r]oot|[h]ome/\w+|[U]sers/\w+|[f]arm|[t]mp/[b]ash)/"

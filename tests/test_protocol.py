@@ -220,6 +220,7 @@ OTHER = {
     "ema": 0.5,
     "compile": True,
     "bucketed": True,
+    "head_first": 1,
     "every": 2,
 }
 

@@ -16,6 +16,7 @@ from cmlib.evaluation.classification import evaluate
 from cmlib.fusion.concat import Concat
 from cmlib.training.fit import fit
 from cmlib.training.freeze import freeze
+from cmlib.training.loop import Pace
 from cmlib.training.optim import Ema
 from cmlib.training.predict import predict
 from cmlib.training.run import History
@@ -375,20 +376,21 @@ def test_compile_goes_through_the_compiler(monkeypatch):
         fit(net, data(), epochs=1, progress=False, compile=True)
 
 
+class Branches(nn.Module):
+    """Two encoders and a head; ``image_encoder`` has what counts and what draws in training mode."""
+
+    def __init__(self, norm=False):
+        super().__init__()
+        torch.manual_seed(0)
+        more = [nn.BatchNorm1d(2), nn.Dropout(0.5)] if norm else []
+        self.image_encoder = nn.Sequential(nn.Linear(4, 2), *more) if norm else nn.Linear(4, 2)
+        self.text_encoder, self.head = nn.Linear(3, 2), nn.Linear(2, 2)
+
+    def forward(self, batch):
+        return self.head(self.image_encoder(batch.image) * self.text_encoder(batch.text))
+
+
 def test_branches_learn_at_their_own_rates():
-    class Branches(nn.Module):
-        def __init__(self):
-            super().__init__()
-            torch.manual_seed(0)
-            self.image_encoder, self.text_encoder, self.head = (
-                nn.Linear(4, 2),
-                nn.Linear(3, 2),
-                nn.Linear(2, 2),
-            )
-
-        def forward(self, batch):
-            return self.head(self.image_encoder(batch.image) * self.text_encoder(batch.text))
-
     net = Branches()
     before = state(net)
     fit(net, data(), epochs=1, batch_size=150, warmup=0, weight_decay=0, progress=False,
@@ -404,3 +406,92 @@ def test_branches_learn_at_their_own_rates():
     wrong.image[3] = math.nan
     with pytest.raises(FloatingPointError, match="than {'head': 0.1, 'image': 0.1, 'text': 0.1};"):
         fit(net, wrong, epochs=1, learning_rate={"head": 0.1, "image": 0.1, "text": 0.1}, progress=False)
+
+
+def test_the_head_learns_alone_and_then_everything_by_a_schedule_that_begins_anew():
+    net, x = Branches(), data()
+    bare = copy.deepcopy(net)
+    history = fit(net, x, epochs=3, head_first=1, batch_size=50, warmup=0.34, learning_rate=0.01,
+                  weight_decay=0, clip=math.inf, progress=False)
+    optimizer, draw, losses = torch.optim.AdamW(bare.parameters(), weight_decay=0), torch.Generator(), []
+    draw.manual_seed(0)
+    # 3 steps of the head, 1 of them warm-up; 6 of everything, 2 of them
+    shares = [1, 1, (1 + math.cos(math.pi / 2)) / 2]
+    shares += [0.5, 1, *((1 + math.cos(math.pi * k / 4)) / 2 for k in range(4))]
+    for epoch in range(3):
+        for rows in torch.randperm(150, generator=draw).split(50):
+            optimizer.param_groups[0]["lr"] = 0.01 * shares[len(losses)]
+            optimizer.zero_grad()
+            loss = cross_entropy(bare(x[rows]), x.labels[rows])
+            loss.backward()
+            for part in (bare.image_encoder, bare.text_encoder) if epoch == 0 else ():
+                for parameter in part.parameters():
+                    parameter.grad = None
+            optimizer.step()
+            losses.append(loss.item())
+    assert history.batch_loss == pytest.approx(losses, abs=1e-6)
+    for name, tensor in bare.state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_while_the_head_learns_alone_encoders_rest_and_what_is_frozen_stays_so():
+    net, seen = Branches(norm=True), []
+    freeze(net.text_encoder)
+
+    def watched(logits, labels):
+        dropout = net.image_encoder[2]
+        seen.append((dropout.training, net.head.training, net.image_encoder[0].weight.requires_grad))
+        return cross_entropy(logits, labels)
+
+    before = state(net)
+    fit(net, data(), epochs=2, head_first=1, batch_size=150, loss=watched, learning_rate=0.1, progress=False)
+    assert seen == [(False, True, False), (True, True, True)]
+    assert net.image_encoder[1].num_batches_tracked == 1
+    moved = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {"head.weight", "image_encoder.0.weight"} < moved and "text_encoder.weight" not in moved
+    assert [p.requires_grad for p in net.text_encoder.parameters()] == [False, False]
+    assert all(p.requires_grad for p in net.image_encoder.parameters())
+
+
+@pytest.mark.parametrize("stop", [2, 4, 7])
+def test_a_head_that_was_stopped_goes_on_where_it_was(stop, tmp_path):
+    settings = {"epochs": 3, "head_first": 1, "batch_size": 50, "progress": False, "log": False}
+    whole, parts = Branches(norm=True), Branches(norm=True)
+    history = fit(whole, data(), **settings)
+    fit(parts, data(), loss=interrupted_at(stop, cross_entropy), checkpoint=tmp_path, every=1, **settings)
+    again = Branches(norm=True)
+    found = fit(again, data(), loss=interrupted_at(None, cross_entropy), checkpoint=tmp_path, every=1,
+                **settings)
+    assert found.batch_loss == history.batch_loss and same(state(again), state(whole))
+    assert all(p.requires_grad for p in parts.parameters())
+
+
+def test_a_head_that_cannot_come_first_is_one_sentence():
+    for net, head_first, said in (
+        (Branches(), 4, "^head_first=4 must be a whole number of epochs, from 0 to 3"),
+        (Branches(), 0.5, "^head_first=0.5 must be a whole number"),
+        (model(), 1, "^head_first=1: the Concat needs a head and an encoder that both learn; leave head_fir"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            fit(net, data(), epochs=3, head_first=head_first, progress=False)
+
+
+def test_speed_and_memory_are_in_the_history_and_not_in_its_print():
+    history = fit(model(), data(), data(60, 1), epochs=2, progress=False)
+    assert (history["rows_per_second"] > 100).all() and (history["peak_mb"] > 50).all()
+    assert (history["seconds"] < 150 / history["rows_per_second"] + 5).all()
+    assert not any(name in repr(history) for name in ("rows_per_second", "peak_mb", "seconds"))
+
+
+def test_the_time_that_is_left_is_foretold_from_warm_steps():
+    pace, said = Pace(), []
+    for step, now in enumerate((60.0, 61.0, 62.0, 64.0, 66.0, 68.0), 1):  # the first step took a minute
+        said.append(pace.left(now, step, 10))
+    assert said == [None, None, None, 12.0, 10.0, 8.0]
+
+
+def test_the_bar_says_how_long_it_will_take(capsys, monkeypatch):
+    clock = iter(range(10_000))
+    monkeypatch.setattr("cmlib.training.loop.time.perf_counter", lambda: 3.0 * next(clock))
+    fit(model(), data(), epochs=2, batch_size=10)
+    assert " left" in capsys.readouterr().out

@@ -21,7 +21,18 @@ from cmlib.worlds.drawings import DRAWINGS
 from cmlib.worlds.draws import Draws, row_draws
 from cmlib.worlds.render import Photographer
 from cmlib.worlds.sprites import CRACKS, POSES, sprite
-from cmlib.worlds.words import SYNONYMS, TWINS
+from cmlib.worlds.words import (
+    BROKEN,
+    CHATTER,
+    FINE,
+    GREETINGS,
+    NEUTRAL,
+    ORDERED,
+    ORDERED_NOT,
+    OTHERS,
+    SYNONYMS,
+    TWINS,
+)
 from cmlib.worlds.xray import finding
 
 WORLDS = {
@@ -260,6 +271,40 @@ def test_the_message_says_exactly_its_symbol(monkeypatch, k):
 
 def test_a_bag_of_words_cannot_read_the_twins():
     assert all(Counter(fine.split()) == Counter(broken.split()) and fine != broken for fine, broken in TWINS)
+
+
+TEMPLATES = {
+    one for kind in (GREETINGS, CHATTER, OTHERS, FINE, BROKEN, NEUTRAL, ORDERED, ORDERED_NOT, *TWINS)
+    for one in kind
+}
+
+
+def templates_of(texts):
+    """Every sentence template that occurs in the texts: found in them, not in how they are made."""
+    text, found = "|".join(texts), set()
+    for template in TEMPLATES:
+        words = re.sub(r"\\{\w\\}", r"\\w+", re.escape(template))
+        if re.search(rf"(?:^|\||[.,?] ){words}(?=$|\||\s)", text):
+            found.add(template)
+    return found
+
+
+def test_held_out_templates_are_in_no_text_that_is_trained_on(monkeypatch):
+    monkeypatch.setattr("cmlib.worlds.desk._take_photos", lambda photos, z: z["label"])  # words only: quicker
+    desk = RefundDesk(n_colors=6, held_out=True, seed=8)
+    train, valid, test = (desk.sample(3000, split=split) for split in ("train", "valid", "test"))
+    seen, new = templates_of([*train.texts, *valid.texts]), templates_of(test.texts)
+    assert not seen & new and seen | new == TEMPLATES
+    assert not set(train.texts) & set(test.texts)
+    for pairs in (train, test):
+        for text, symbol in zip(pairs.texts, pairs.extras["text_symbol"].tolist(), strict=True):
+            assert decode(text) == symbol
+
+
+def test_templates_are_held_out_only_when_asked(monkeypatch):
+    monkeypatch.setattr("cmlib.worlds.desk._take_photos", lambda photos, z: z["label"])
+    train, test = (RefundDesk(n_colors=6, seed=8).sample(3000, split=split) for split in ("train", "test"))
+    assert templates_of(train.texts) == templates_of(test.texts)
 
 
 def test_captions_tags_and_questions_tell_the_truth():

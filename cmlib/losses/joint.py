@@ -1,4 +1,5 @@
-"""Joint losses: two published ones that join nothing (lesson 02), and four that do.
+"""Joint losses: two published ones that join nothing (lesson 02), and three that do; a fourth, which aligns
+features instead of scores, is `contrastive.info_nce`.
 
 Scores are signed logits, s = y z with y = ±1: a positive score is a right answer. ℓ(s) = −log σ(s) is the
 logistic loss. A loss is joint where ∂²L/∂s_text ∂s_image ≠ 0; elsewhere it trains two models that never meet.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from contextlib import contextmanager, suppress
@@ -17,6 +18,26 @@ def place(log: str | Path | bool | None, checkpoint: str | Path | None) -> Path 
                          "checkpoint/log.")
     log = Path(checkpoint, "log") if log is None and checkpoint is not None else log
     return None if log in (None, False) else Path(log)
+
+
+def read(folder: str | Path) -> dict[str, tuple[list[int], list[float]]]:
+    """{name: (steps, values)} of the curves that ``Log`` wrote into a folder, each step once however often
+    the run was stopped: what one log is drawn from, or two, one over the other.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    if not any(Path(folder).glob("events.*")):
+        raise FileNotFoundError(f"There are no curves in {folder}: give the folder that fit got as log=…, or "
+                                "checkpoint/log.")
+    logger = logging.getLogger("tensorboard")  # it warns of a run that was stopped and went on: that is known
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        events = EventAccumulator(str(folder), {"scalars": 0}).Reload()  # 0: every point
+    finally:
+        logger.setLevel(level)
+    points = {name: events.Scalars(name) for name in events.Tags()["scalars"]}
+    return {name: ([p.step for p in found], [p.value for p in found]) for name, found in points.items()}
 
 
 class Log:

@@ -25,6 +25,7 @@ from cmlib.training.guards import (
     check_bucketed,
     check_call,
     check_compiler,
+    check_head_first,
     check_monitor,
     check_task,
     diverged,
@@ -93,6 +94,7 @@ def fit(
     rows, device = prepare(model, train, task.targets), device_of(model)
     valid_rows = None if valid is None else prepare(model, valid, task.targets)
     check_bucketed(recipe.bucketed, rows)
+    check_head_first(model, recipe.head_first, epochs)
     learn_classes(model, train, valid)
     if recipe.compile:
         check_compiler(device)
@@ -123,6 +125,7 @@ def fit(
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         hidden = not progress or team.rank > 0
         bar = stack.enter_context(tqdm(total=epochs, desc="epochs", disable=hidden, file=sys.stdout))
+        loop.bar = bar
         loop.out = stack.enter_context(Log(None if team.rank else curves, same))
         stack.enter_context(out_of_memory_says(device, batch_size, mend, loop.memory))
         torch.manual_seed(seed + team.rank)

@@ -8,6 +8,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from cmlib.training.optim import branches_of
+
 
 def freeze(module: nn.Module, frozen: bool = True) -> nn.Module:
     """Stop (or, with ``frozen=False``, resume) the training of a module: no gradients, and always in eval
@@ -27,6 +29,25 @@ def freeze(module: nn.Module, frozen: bool = True) -> nn.Module:
 def _stay_in_eval(part: nn.Module, _inputs) -> None:
     if part.frozen:
         part.training = False
+
+
+@contextmanager
+def head_alone(model: nn.Module):
+    """Within the block only the head learns: what is in a branch has no gradients, and is in eval mode."""
+    branch = branches_of(model)[1]
+    rest = [p for name, p in model.named_parameters() if p.requires_grad and branch[name] != "head"]
+    head = {p for name, p in model.named_parameters() if branch[name] == "head"}
+    for part in model.modules():
+        mine = set(part.parameters())
+        if mine and mine.isdisjoint(head):
+            part.eval()
+    for parameter in rest:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in rest:
+            parameter.requires_grad_(True)
 
 
 def checkpoint_gradients(model: nn.Module) -> nn.Module:

@@ -16,6 +16,7 @@ from cmlib.data.batch import Features
 from cmlib.data.tree import leaves
 from cmlib.tasks.base import Task
 from cmlib.training.distributed import Team
+from cmlib.training.optim import branches_of
 
 LARGEST = 1000  # numbers a row
 
@@ -38,6 +39,18 @@ def check_bucketed(bucketed: bool, rows) -> None:
         kind = "Features have" if isinstance(rows, Features) else "rows without texts have"
         raise ValueError(f"bucketed=True sorts rows by the length of their texts, and {kind} none: leave it "
                          "out.")
+
+
+def check_head_first(model: nn.Module, head_first: int, epochs: int) -> None:
+    """A head to begin with, and encoders that wait for it."""
+    if isinstance(head_first, bool) or not isinstance(head_first, int) or not 0 <= head_first <= epochs:
+        raise ValueError(f"head_first={head_first!r} must be a whole number of epochs, from 0 to {epochs}.")
+    if head_first:
+        branch = branches_of(model)[1]
+        learns = {branch[name] == "head" for name, p in model.named_parameters() if p.requires_grad}
+        if learns != {True, False}:
+            raise ValueError(f"head_first={head_first}: the {type(model).__name__} needs a head and an "
+                             "encoder that both learn; leave head_first out.")
 
 
 def check_monitor(monitor: str, scores: dict) -> None:

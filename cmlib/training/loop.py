@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from functools import partial
 
 import torch
+from tqdm.auto import tqdm
 
 from cmlib.data.batch import Features
 from cmlib.data.loader import batches, prefetch
@@ -14,8 +16,9 @@ from cmlib.data.tree import interleave, leaves
 from cmlib.training.accumulate import Part, parts_of
 from cmlib.training.curves import Log
 from cmlib.training.distributed import ALONE, same_buffers
+from cmlib.training.freeze import head_alone
 from cmlib.training.guards import Watch, bad_rows, check_monitor, not_finite
-from cmlib.training.memory import Estimate, estimate
+from cmlib.training.memory import Estimate, estimate, peak
 from cmlib.training.optim import rate, set_rate
 from cmlib.training.predict import keep_all
 from cmlib.training.recipe import Recipe
@@ -45,12 +48,18 @@ class Loop:
         self.run, self.step, self.valid, self.device, self.resident = run, step, valid, device, resident
         self.recipe, self.batch_size, self.out = recipe, batch_size, Log(None)
         self.monitor, self.patience, self.augment, self.checkpoint = "valid_loss", None, None, None
-        self.steps = epochs * math.ceil(len(rows) / batch_size)
-        self.warmup = round(recipe.warmup * self.steps)
+        each = math.ceil(len(rows) / batch_size)
+        self.steps, self.first = epochs * each, recipe.head_first * each
+        self.bar, self.pace, self.told = None, Pace(), 0.0
 
     def epoch(self) -> None:
         run, task, started = self.run, self.step.task, time.perf_counter()
-        self._train()
+        rows = len(self.rows) - run.done * self.batch_size  # those that no checkpoint has seen
+        resting = run.epoch < self.recipe.head_first
+        self.step.model.train()
+        with head_alone(self.step.model) if resting else nullcontext():
+            self._train()
+        speed = rows / (time.perf_counter() - started)
         with run.averaged():
             row = {"epoch": run.epoch + 1}
             row |= {name: total / len(self.rows) for name, total in run.totals.items()}
@@ -62,7 +71,8 @@ class Loop:
             elif self.patience is not None and run.epoch + 1 - run.history.best_epoch >= self.patience:
                 run.stopped = True
         self.out.scalars(run.step, {name: value for name, value in row.items() if name.startswith("valid")})
-        run.history.append(row | {"seconds": time.perf_counter() - started})
+        measured = {"rows_per_second": speed, "peak_mb": peak(self.device) / 1e6}
+        run.history.append(row | {"seconds": time.perf_counter() - started} | measured)
         run.next_epoch()
         self._save()
 
@@ -70,13 +80,12 @@ class Loop:
         """The steps of one epoch that are not done yet."""
         run, step, recipe = self.run, self.step, self.recipe
         watch = Watch(self.device, step.team, self._read)
-        step.model.train()
         lengths = self.rows.lengths if recipe.bucketed else None
         plan = batches(len(self.rows), self.batch_size, run.order, lengths)
         load = partial(parts_of, self.rows, accumulate=recipe.accumulate, team=step.team)
         for parts in prefetch(load, plan[run.done :], self.device, resident=self.resident):
             index = plan[run.done]
-            set_rate(step.optimizer, rate(run.step, self.steps, self.warmup))
+            set_rate(step.optimizer, self.share(run.step))
             if self.augment:
                 parts = [Part(part.rows, self.augment(part.batch), part.share) for part in parts]
             values, seen = step.gradients(parts, self.rows, index)
@@ -87,10 +96,24 @@ class Loop:
             step.update()
             if run.ema:
                 run.ema.update(step.model)
+            self._tell_time()
             if run.step % recipe.every == 0 and run.done < len(plan):
                 watch.flush()
                 self._save()
         watch.flush()
+
+    def share(self, step: int) -> float:
+        """Share of the peak rates at a step; the schedule of the whole begins when the head has had its."""
+        start, end = (0, self.first) if step < self.first else (self.first, self.steps)
+        return rate(step - start, end - start, round(self.recipe.warmup * (end - start)))
+
+    def _tell_time(self) -> None:
+        """In the bar, how long the rest will take; not while only the head learns, which is quick."""
+        now, step = time.perf_counter(), self.run.step
+        left = self.pace.left(now, step, self.steps) if step > self.first else None
+        if left is not None and self.bar is not None and now > self.told + 1:
+            self.told = now
+            self.bar.set_postfix_str(f"{tqdm.format_interval(left)} left")
 
     def _read(self, values: dict[str, float], n_rows: int) -> None:
         self.run.add(values, n_rows)
@@ -128,6 +151,23 @@ class Loop:
         few = self.rows[torch.arange(min(4, len(self.rows)))].to(self.device)
         with step.precision.autocast():
             return estimate(step.model, few, at_once)
+
+
+class Pace:
+    """How long the rest takes, from steps that are warm: the first ones start kernels, caches and clocks."""
+
+    COLD = 3
+
+    def __init__(self):
+        self.seen, self.since, self.first = 0, 0.0, 0
+
+    def left(self, now: float, step: int, steps: int) -> float | None:
+        """Seconds from step ``step``, made at the time ``now``, to the last of ``steps``; None while cold."""
+        self.seen += 1
+        if self.seen <= self.COLD:
+            self.since, self.first = now, step
+            return None
+        return (now - self.since) / (step - self.first) * (steps - step)
 
 
 def _height(row: dict, monitor: str, task) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -78,13 +80,14 @@ def saved_bytes(model: nn.Module, batch) -> int:
     """Bytes that autograd keeps between the forward pass of a batch, in training mode, and its backward
     pass.
     """
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    # by the storage, not by its address: on the meta device, where a plan costs nothing, all addresses are 0
+    own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, int] = {}
 
     def keep(tensor):
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     modes = {module: module.training for module in model.modules()}
@@ -108,6 +111,19 @@ def saved_bytes(model: nn.Module, batch) -> int:
             for buffer, value in buffers.items():
                 buffer.copy_(value)
     return sum(kept.values())
+
+
+def peak(device: torch.device) -> float:
+    """The largest memory so far, in bytes: that of tensors on a GPU since its last
+    ``reset_peak_memory_stats``, elsewhere that of the whole process; nan where the system does not say.
+    """
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows
+        return math.nan
+    return float(getrusage(RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 
 
 def _bytes(tensor):

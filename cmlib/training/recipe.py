@@ -22,6 +22,8 @@ class Recipe:
     ema          : 0.999, say: validate and keep the moving average of the weights (None is off)
     compile      : run the model through torch.compile
     bucketed     : rows with texts of like length share a batch: less padding is computed
+    head_first   : in so many epochs at the start only the head learns, then everything, by a schedule that
+        begins anew: a head of random weights sends its encoders noise (Kumar et al. 2022)
     every        : steps between two checkpoints
     """
 
@@ -34,6 +36,7 @@ class Recipe:
     ema: float | None = None
     compile: bool = False
     bucketed: bool = False
+    head_first: int = 0
     every: int = 500
 
     def __post_init__(self):

@@ -19,10 +19,14 @@ from cmlib.training.distributed import Team
 from cmlib.training.optim import Ema
 from cmlib.training.snapshot import Snapshot
 
+MEASURED = ("seconds", "rows_per_second", "peak_mb")  # differ from run to run
+
 
 class History(list):
     """What happened: one dict per epoch, and ``history["loss"]`` is that column as an array, ready to plot.
 
+    seconds, rows_per_second, peak_mb : of each epoch, as measured: its time with validation, the speed of its
+        training, the largest memory so far (of tensors on a GPU, else of the process)
     batch_loss : the loss of every step · best_epoch : the epoch whose weights the model has now · interrupted
         : by Ctrl-C
     """
@@ -35,8 +39,7 @@ class History(list):
         return np.array([epoch[key] for epoch in self]) if isinstance(key, str) else super().__getitem__(key)
 
     def __repr__(self):
-        # seconds differ from run to run
-        names = [name for name in (self[0] if self else {}) if name != "seconds"]
+        names = [name for name in (self[0] if self else {}) if name not in MEASURED]
         wide = {name: max(14, len(name)) for name in names}
         lines = ["  ".join(f"{name:>{wide[name]}}" for name in names)]
         for row in self:

@@ -32,6 +32,8 @@ class RefundDesk:
     probabilities : the shares of R, I, T, S; they sum to 1
     tricky : from 0 (plain words) to 1: the share of messages where word order decides, both colours are
         named, or another toy is mentioned; the meaning stays exact
+    held_out : True keeps every third sentence template (small talk included) for the split "test", and every
+        other split does without it: then no test sentence is one that was trained on
     noise : (eI, eT, eS), how often photo, message, comparison of colours point the wrong way, each in [0,
         0.5)
     """
@@ -45,6 +47,7 @@ class RefundDesk:
         noise=(0.0, 0.0, 0.0),
         seed: int = 0,
         tricky: float = 1.0,
+        held_out: bool = False,
     ):
         self.n_colors, self.seed = (
             whole(n_colors, "RefundDesk(n_colors=…)"),
@@ -65,7 +68,7 @@ class RefundDesk:
                              "0.5.")
         if not 0 <= tricky <= 1:
             raise ValueError(f"RefundDesk(tricky={tricky}): choose 0 (plain words) to 1.")
-        self.tricky = tricky
+        self.tricky, self.held_out = tricky, held_out
 
     def sample(self, n: int, split: str = "train", start: int = 0) -> Pairs:
         """Rows start … start + n − 1 of a split: images uint8 (n, 3, 64, 64), messages, labels.
@@ -83,7 +86,8 @@ class RefundDesk:
         z["box"] = _take_photos(photos, z)
         z["table"] = photos.table
         words = draws.uniform("words", 24).tolist()
-        texts = [message(Chooser(w), b, KINDS[k], self.n_colors, self.tricky)
+        side = ("test" if split == "test" else "train") if self.held_out else None
+        texts = [message(Chooser(w), b, KINDS[k], self.n_colors, self.tricky, side)
                  for w, b, k in zip(words, z["text_symbol"].tolist(), z["kind"].tolist(), strict=True)]
         labels = torch.from_numpy(z.pop("label"))
         return Pairs(photos.pictures(), texts, labels, self.class_names,

@@ -90,6 +90,13 @@ ORDERED_NOT = (  # {c} was ordered, {o} was not: both colours are named, the ord
 )
 
 
+def side_of(templates, side: str | None):
+    """All templates (None), or every third, kept for the test split ("test"), or the others ("train")."""
+    if side is None:
+        return templates
+    return [one for place, one in enumerate(templates) if (place % 3 == 2) == (side == "test")]
+
+
 class Chooser:
     """Turns the uniform numbers of one row into choices: the same numbers, the same sentence."""
 
@@ -116,30 +123,36 @@ def fill(template: str, choose: Chooser, kind: str, color: str, other: str) -> s
     return template.format(k=choose.synonym(kind), c=c, a=article(c), o=choose.synonym(other))
 
 
-def message(choose: Chooser, symbol: int, kind: str, n_colors: int, tricky: float = 1.0) -> str:
+def message(
+    choose: Chooser, symbol: int, kind: str, n_colors: int, tricky: float = 1.0, side: str | None = None
+) -> str:
     """A customer's message whose meaning is ``symbol``: 0 fine, 1 broken, 2 neutral, 3 + c the colour c was
     ordered.
 
     tricky : from 0 (plain words) to 1: how often word order decides, both colours are named, or another toy
         is mentioned.
+    side : whose templates may be used, see ``side_of``
     """
+    def one_of(templates):
+        return choose(side_of(templates, side))
+
     color = COLORS[max(symbol - 3, 0)]
     other = choose([c for c in COLORS[:n_colors] if c != color])
     if symbol >= 3:
-        core = choose(ORDERED_NOT if choose.chance(0.4 * tricky) else ORDERED)
+        core = one_of(ORDERED_NOT if choose.chance(0.4 * tricky) else ORDERED)
     elif symbol == 2:
-        core = choose(NEUTRAL)
+        core = one_of(NEUTRAL)
     elif choose.chance(0.3 * tricky):
-        core = choose(TWINS)[symbol]
+        core = one_of(TWINS)[symbol]
     else:
-        core = choose((FINE, BROKEN)[symbol])
+        core = one_of((FINE, BROKEN)[symbol])
     sentences = [fill(core, choose, kind, color, other)]
     if choose.chance(0.4 * tricky):
-        sentences.append(fill(choose(OTHERS), choose, choose(KINDS), choose(COLORS), other))
+        sentences.append(fill(one_of(OTHERS), choose, choose(KINDS), choose(COLORS), other))
     if choose.chance(0.4):
-        sentences.append(choose(CHATTER))
+        sentences.append(one_of(CHATTER))
     if choose.chance(0.5):
         sentences.reverse()
     if choose.chance(0.25):
-        sentences.insert(0, choose(GREETINGS))
+        sentences.insert(0, one_of(GREETINGS))
     return " ".join(sentences)

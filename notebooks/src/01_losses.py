@@ -8,8 +8,9 @@
 # - derive binary and softmax cross-entropy from a likelihood, and their gradient p − y, on half a page of paper;
 # - write losses that stay finite for every logit, and say why the textbook form does not;
 # - check any gradient against a second witness, with the step size that floating point allows;
-# - choose between one-hot targets, smoothing, class weights and Huber, knowing what each does to the gradient;
-# - tell L2 regularisation from decoupled decay, and read the first line of a training log like a detective.
+# - split any cross-entropy into an entropy, which no model can lower, and a divergence, which training lowers;
+# - write Adam from memory, tell L2 regularisation from decoupled decay, and read the first line of a training log
+#   like a detective.
 #
 # **Before this:** [lesson 00](00_start_here.ipynb); derivatives of exp and log; what gradient descent is.
 #
@@ -60,7 +61,7 @@ plots.show(fig, "The published loss stays near 2.3 from first to last epoch, far
 
 # %% [markdown]
 # The log claims to be better than a coin at guessing (56.9 %) and more than three times as surprised as a coin. Something that the article says about its
-# model is not true. By section 9 you will know what, from the digits alone. For that you need to know where a loss comes from.
+# model can hardly be true. By section 10 you will know what, from the digits alone. For that you need to know where a loss comes from.
 #
 # ## 2. From likelihood to loss
 #
@@ -117,6 +118,22 @@ by_softmax = two_logits.logsumexp(1) - two_logits[:, 1]
 print("three forms, one loss:", [f"{v:.3f}" for v in by_logit[::2].tolist()])
 assert torch.allclose(by_probability, by_logit) and torch.allclose(by_softmax, by_logit)
 
+fig, ax = plots.figure(width=6, height=2.9)
+p = torch.linspace(0.005, 1, 400)
+ax.plot(p, -p.log(), color=plots.TEXT)
+marks = {0.9: "sure and right: 0.105", 0.5: "a coin: 0.693",
+         0.1: "right one time in ten: 2.303", 0.01: "sure and wrong: 4.605"}
+for at, words in marks.items():
+    height = -math.log(at)
+    ax.plot(at, height, "o", color=plots.TEXT)
+    right = at > 0.8
+    ax.annotate(words, (at, height), (1 if right else at + 0.02, height + 0.3),
+                fontsize=9, ha="right" if right else "left")
+ax.set(title="The surprise −log p: flat near 1, a cliff near 0", ylim=(0, 5.5),
+       xlabel="probability p that the model gave to what happened", ylabel="−log p")
+plots.show(fig, "The curve −log p falls from a cliff at p = 0 to zero at p = 1: 4.605 "
+                "at 0.01, 2.303 at 0.1, 0.693 at one half, 0.105 at 0.9.")
+
 # %% [markdown]
 # ## 3. Where the formula breaks
 #
@@ -143,35 +160,65 @@ assert math.isnan(textbook(torch.tensor(20.0), 1.0))
 #
 # The softmax breaks at the other end: $e^{89}$ is more than float32 can hold.
 #
-# **The repair.** Take any number $m$ out of the sum:
+# **Act one: finite.** Take any number $m$ out of the sum:
 #
 # $$\log\sum_k e^{z_k} = \log\Big(e^{m}\sum_k e^{z_k-m}\Big) = m + \log\sum_k e^{z_k-m}.$$
 #
-# With $m = \max_k z_k$ the largest exponent is exactly 0: no term overflows, and the sum is at least 1, so its logarithm exists. For the binary case, logits $(0, z)$, this says
+# With $m = \max_k z_k$ the largest exponent is exactly 0: no term overflows, and the sum is at least 1, so its logarithm exists.
 #
-# $$\log(1+e^{z}) = \max(z, 0) + \log\big(1+e^{-|z|}\big).$$
+# **Act two: right.** The loss is this number minus $z_y$. Logits of size $10^4$ stand in float32 about 0.001 apart. Add a small logarithm to such an $m$ first, and it is rounded to that grid; subtracting $z_y$ afterwards does not bring it
+# back. So subtract the large numbers from each other *first*, where they cancel exactly, and add the small one last:
+#
+# $$\ell = (m - z_y) + \log\sum_k e^{z_k-m}.$$
+#
+# The binary loss knows act two without any shift: for a model that is right and sure, $\log(1+e^z) - z$ subtracts two numbers of size $z$ to find one of size $e^{-z}$. The second table has that form (finite, since `torch.logaddexp` takes the maximum out) beside `cmlib.losses.binary_cross_entropy`.
+#
+# **Predict before you run:** the three softmax forms, for logits that are shifted by 0, 10,000 and 1,000,000. A shift changes no probability. Which digits of 0.0067 survive?
 
 # %%
+from cmlib import losses
+
 def naive_softmax_loss(z, y):
     return torch.log(torch.exp(z).sum()) - z[y]
 
-def stable_softmax_loss(z, y):
+def finite_softmax_loss(z, y):
     m = z.max()
     return m + torch.log(torch.exp(z - m).sum()) - z[y]
+
+def exact_softmax_loss(z, y):
+    m = z.max()
+    return (m - z[y]) + torch.log(torch.exp(z - m).sum())
 
 for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
     limit = math.log(torch.finfo(dtype).max)
     print(f"{str(dtype)[6:]:10s} exp overflows above {limit:7.2f}")
-z = torch.tensor([100.0, 95.0, 0.0])  # the same model for every shift: true loss 0.0067
-for shift in (0.0, -300.0, 1e4):
-    naive = naive_softmax_loss(z + shift, 0).item()
-    stable = stable_softmax_loss(z + shift, 0).item()
-    print(f"logits shifted by {shift:6.0f}: naive {naive:6.4f}, stable {stable:.4f}")
-    assert not math.isfinite(naive) and abs(stable - math.log1p(math.exp(-5))) < 2e-3
+true = math.log1p(math.exp(-5) + math.exp(-100))
+z = torch.tensor([100.0, 95.0, 0.0])  # the same model for every shift
+print(f"true loss {true:.6f}")
+for shift in (0.0, 1e4, 1e6):
+    naive, finite, exact = (loss(z + shift, 0).item() for loss in (
+        naive_softmax_loss, finite_softmax_loss, exact_softmax_loss))
+    print(f"shifted by {shift:9,.0f}: naive {naive:.6f}, finite {finite:.6f}, "
+          f"exact {exact:.6f}")
+    assert not math.isfinite(naive) and abs(exact - true) < 1e-6
+assert finite == 0.0
+
+one = torch.ones(1)
+print("    z   y = 1: true    log(1 + e^z) − z    the course's")
+for logit in (5.0, 10.0, 15.0, 20.0):
+    z = torch.tensor([logit])
+    finite = (torch.logaddexp(torch.zeros(1), z) - one * z).item()
+    ours = losses.binary_cross_entropy(z, one).item()
+    true = math.log1p(math.exp(-logit))
+    print(f"{logit:5.0f}   {true:13.3e}   {finite:17.3e}   {ours:13.3e}")
+    assert abs(ours / true - 1) < 1e-5
+assert finite == 0.0
 
 # %% [exercise] 01.1
 # Write binary cross-entropy from logits. Your function receives `logits`, float, and `labels`, the same shape, 0, 1 or a probability in between; it returns the **mean** as a scalar tensor.
 # It must stay finite for logits of ±1000 and let the gradient through. Do not clip: a clipped probability has no gradient.
+#
+# The softmax of logits $(0, z)$ has shown both acts; what is $m$ here, and which numbers are large? The check accepts every finite form. To see whether yours is also right, call it on $z = 15$, $y = 1$ in float32.
 
 # %% [stub]
 def binary_cross_entropy(logits, labels):
@@ -184,23 +231,23 @@ def binary_cross_entropy(logits, labels):
 # %% [solution]
 def binary_cross_entropy(logits, labels):
     zero = torch.zeros_like(logits)
-    # log(e^0 + e^z), with the maximum taken out
-    log_normaliser = torch.logaddexp(zero, logits)
-    return (log_normaliser - labels * logits).mean()
+    # log(e^0 + e^z) − y z with the maximum taken out, the large numbers first
+    large = torch.maximum(logits, zero) - labels * logits
+    return (large + torch.log1p(torch.exp(-logits.abs()))).mean()
 
 # %% [hints]
-# Never compute $p$. Start from the form of step 5 and replace only the part that overflows.
+# Never compute $p$. Start from the form of step 5, $\log(e^0+e^z) - yz$, and take the larger of the two exponents out.
 # ---
-# $\ell = \max(z,0) - yz + \log(1+e^{-|z|})$, elementwise in the shape of the logits, then the mean. `torch.log1p(x)` is an exact $\log(1+x)$ for tiny $x$.
+# $m = \max(z, 0)$, elementwise, and what remains under the logarithm is $1 + e^{-|z|}$. Collect $m - yz$ first. `torch.log1p(x)` is an exact $\log(1+x)$ for tiny $x$.
 # ---
 # ```python
-# zero = torch.zeros_like(logits)
-# log_normaliser = torch.maximum(logits, zero) + ____
-# return (log_normaliser - labels * logits).mean()
+# large = torch.maximum(logits, torch.zeros_like(logits)) - labels * logits
+# small = ____            # a logarithm between 0 and ln 2, whatever the logit
+# return (large + small).mean()
 # ```
 
 # %% [markdown]
-# From here on the lesson uses the course's versions, yours with checks for bad input. Read them: `cmlib/losses.py` is short.
+# From here on the lesson uses the course's versions, which also check their input. Read them: `cmlib/losses/classification.py` is short.
 #
 # ## 4. The gradient is p − y
 #
@@ -225,12 +272,34 @@ def binary_cross_entropy(logits, labels):
 # **The long way round**, as it is usually printed: $\dfrac{dL}{d\varphi} = -\dfrac1N\sum\Big(\dfrac{y}{p}-\dfrac{1-y}{1-p}\Big)\dfrac{\partial p}{\partial\varphi}$, with $\varphi$ any parameter. It is correct:
 # the bracket is $\frac{y-p}{p(1-p)}$, and $\partial p/\partial z = p(1-p)$ cancels its denominator. But it cancels on *paper*. A computer evaluates the parts first, and for a sure model that is $\frac{1}{0}\cdot 0$.
 
+# %% tags=["hide-input"]
+from cmlib.course.schematic import Schematic
+
+sketch = Schematic(7, 1.35)
+names = ("logits z\n(n, C)", "softmax p\n(n, C)", "$−\\log\\,p_y$\n(n,)",
+         "mean\nloss L")
+boxes = [sketch.box(name, (0.75 + 1.83 * k, 0.8), color=color)
+         for k, (name, color) in enumerate(zip(names, (
+             plots.IMAGE, plots.GREY, plots.GREY, plots.TEXT)))]
+for k, step in enumerate(("$p_y\\,([c = y] − p_c)$", "$−1/p_y$", "$1/n$")):
+    sketch.arrow(boxes[k], boxes[k + 1])
+    sketch.text(f"slope {step}", (1.665 + 1.83 * k, 1.22), fontsize=9)
+sketch.path([(6.24, 0.55), (6.24, 0.32), (0.75, 0.32), (0.75, 0.55)],
+            color=plots.TEXT)
+sketch.text("backwards: the slopes multiply to $(p_c − [c = y])/n$, and no $p_y$ is "
+            "left to divide by", (3.5, 0.12), color=plots.TEXT)
+sketch.show("From logits through softmax and −log to the mean: the slopes "
+            "p_y([c = y] − p_c), −1/p_y and 1/n multiply to (p_c − [c = y])/n.")
+
 # %%
-from cmlib.losses import cross_entropy, huber
+from cmlib.losses import cross_entropy
 
 z = torch.tensor([[2.0, 1.0, 0.0]], dtype=torch.float64, requires_grad=True)
 loss = cross_entropy(z, torch.tensor([1]))
 loss.backward()
+powers = z.detach()[0].exp()
+print("e^z", [f"{v:.3f}" for v in powers.tolist()], f"sum {powers.sum():.3f}, p",
+      [f"{v:.3f}" for v in (powers / powers.sum()).tolist()])
 by_autograd = [f"{v:+.3f}" for v in z.grad[0].tolist()]
 print(f"loss {loss.item():.3f}, gradient by autograd", by_autograd)
 print(f"sum of the gradient {abs(z.grad.sum().item()):.3f}")
@@ -269,11 +338,58 @@ def softmax_gradient(logits, labels):
 # ```python
 # probabilities = logits.softmax(dim=1)
 # targets = one_hot(labels, num_classes=logits.shape[1])
-# return ____ / len(logits)
+# return ____                 # (n, C), the gradient of a mean over n rows
 # ```
 
 # %% [markdown]
-# ## 5. Three witnesses
+# ## 5. Why not the squared error?
+#
+# A probability is a number, so why not $\frac12(p-y)^2$? Its gradient in the logit has one more factor, from $\partial p/\partial z = p(1-p)$:
+#
+# $$\frac{d}{dz}\,\tfrac12\big(\sigma(z)-y\big)^2 = (p-y)\;p\,(1-p).$$
+#
+# That factor is $\frac14$ at $p=\frac12$ and goes to 0 at *both* ends. At the right end this is welcome. At the wrong end it is not: a model that is sure and wrong, the row that needs the largest push, gets almost none. The log-likelihood is the loss whose
+# $1/(p(1-p))$ cancels it. **In numbers,** $y=1$ and $z=-6$: $p = 0.0025$; cross-entropy pushes with $-0.998$, the squared error with $-0.0025$.
+#
+# **Predict before you run.** A linear model starts sure and wrong: its weights are the true direction times $-8$. How many steps of descent does each loss need until 90 % of 1,000 new rows are right, at rates 0.3, 3 and 300? Ten seeds, each with its own data; both losses get the same.
+
+# %%
+from tqdm.auto import tqdm
+
+def race(seed, squared, rate, most=1000):
+    """Steps until 90 % of the test rows are right; ``most`` where that never comes."""
+    torch.manual_seed(seed)
+    true = torch.nn.functional.normalize(torch.randn(20).double(), dim=0)
+    x = torch.randn(2000, 20).double()
+    y, w = (x @ true > 0).double(), -8 * true
+    for step in range(most):
+        if ((x[1000:] @ w > 0) == (y[1000:] > 0)).double().mean() >= 0.9:
+            return step
+        p = (x[:1000] @ w).sigmoid()
+        push = p - y[:1000]
+        push = push * p * (1 - p) if squared else push
+        w = w - rate * x[:1000].T @ push / 1000
+    return most
+
+p = torch.tensor(-6.0).sigmoid()
+print(f"z = −6, y = 1: p = {p:.4f}, push of cross-entropy {p - 1:.3f}, "
+      f"of the squared error {(p - 1) * p * (1 - p):.4f}")
+rates = 0.3, 3.0, 300.0
+races = torch.tensor([[[race(seed, squared, rate) for squared in (False, True)]
+                       for rate in rates]
+                      for seed in tqdm(range(10), desc="seeds")])   # (seed, rate, loss)
+for k, rate in enumerate(rates):
+    fast, slow = races[:, k, 0], races[:, k, 1]
+    end = "never within 1,000" if (slow == 1000).all() else \
+        f"{int(slow.min())} to {int(slow.max())}"
+    print(f"rate {rate}: cross-entropy {int(fast.min())} to {int(fast.max())} steps, "
+          f"squared error {end}")
+    assert (slow > (10 if rate < 10 else 1) * fast).all()
+
+# %% [markdown]
+# At a rate that is a hundred times larger the squared error gets there as well, if a model can bear such a rate: its valley is the right one, and only the slope at the far side is missing. (What hurts here can help elsewhere: a *mislabelled* row is also sure and wrong. Lesson 26 comes back to that.)
+#
+# ## 6. Three witnesses
 #
 # You now have the gradient by hand. Two more witnesses can confirm it: autograd, and the definition of a derivative. A *finite difference* moves one logit by $h$ and looks at the loss:
 #
@@ -283,10 +399,12 @@ def softmax_gradient(logits, labels):
 # A smaller $h$ makes the remainder smaller. **Predict before you run:** which $h$ between $10^{-1}$ and $10^{-14}$ gives the best derivative in float64?
 
 # %%
+from cmlib.check.lesson01 import softmax_gradient
+
 torch.manual_seed(0)
 logits, labels = torch.randn(500, 4, dtype=torch.float64), torch.randint(4, (500,))
-# (500,): the derivative of each row's loss in its logit 0
-by_hand = (logits.softmax(1) - one_hot(labels, 4))[:, 0]
+# (500,): the derivative of each row's loss in its logit 0, without the mean's 1/n
+by_hand = 500 * softmax_gradient(logits, labels)[:, 0]
 
 def row_losses(z):
     return z.logsumexp(1) - z.gather(1, labels[:, None])[:, 0]
@@ -298,9 +416,10 @@ def difference_error(h, central=True, dtype=torch.float64):
     slope = (row_losses(z + move) - row_losses(low)).double() / width
     return (slope - by_hand).square().mean().sqrt().item()
 
-# %%
 z = logits.clone().requires_grad_()
 autograd = torch.autograd.grad(row_losses(z).sum(), z)[0][:, 0]
+for dtype in (torch.float64, torch.float32):
+    print(f"ε^(1/3) in {str(dtype)[6:]}: {torch.finfo(dtype).eps ** (1 / 3):.0e}")
 agree = bool((autograd - by_hand).abs().max() < 1e-14)
 print("by hand and autograd agree to 1e-14:", agree)
 steps = 10.0 ** -torch.arange(1, 14.1, 0.5, dtype=torch.float64)
@@ -313,7 +432,7 @@ for (name, errors), bound in zip(curves.items(), (1e-7, 1e-9, 1e-4)):
           f"at h = 1e-13 above 1e-4: {errors[-3] > 1e-4}")
     assert min(errors) < bound and errors[-3] > 1e-4
 
-fig, ax = plots.figure(width=6, height=2.5)
+fig, ax = plots.figure(width=6.5, height=3)
 colors = plots.GREY, plots.IMAGE, plots.TEXT
 rules = 2**-26, 2 ** (-52 / 3), 2 ** (-23 / 3)
 for (name, errors), color, rule in zip(curves.items(), colors, rules):
@@ -334,7 +453,7 @@ plots.show(fig, "Error of finite differences against step size: three U shapes, 
 # In float64, $\varepsilon = 2.2\cdot10^{-16}$ gives $6\cdot10^{-6}$; in float32 it is near $0.005$, and at best five digits are right. (Far left in float32, $z+h$ rounds to $z$: the difference is 0 and all of the derivative is lost.) This is why
 # `torch.autograd.gradcheck`, and every check of this course, works in float64.
 #
-# ## 6. Move a logit
+# ## 7. Move a logit
 #
 # Three classes, the first is right. Two sliders: the logit of the right class (the others stay at 1 and 0), and a *temperature* $T$, which divides all logits before the softmax. Find out
 # - where the loss stops falling, and what the gradient does there;
@@ -348,12 +467,12 @@ def logit_picture(logit=-1.0, temperature=1.0):
     line = torch.linspace(-6, 6, 121)
     z = torch.cat([line[:, None], others.expand(121, 2)], 1) / temperature
     curve = z.log_softmax(1)[:, 0]
-    fig, (left, right) = plots.figure(1, 2, width=6.6, height=2.5)
+    fig, (left, right) = plots.figure(1, 2, width=7, height=2.8)
     left.bar(range(3), p, color=[plots.BOTH, plots.GREY, plots.GREY])
     left.bar(range(3), [1, 0, 0], fill=False, edgecolor="black", ls="--")
-    for c, push in enumerate(([1, 0, 0] - p.numpy()) / temperature):
-        left.text(c, p[c] + 0.03, f"{push:+.2f}", ha="center")
-    left.set(title="probability, target, push y − p", xticks=range(3),
+    for c, slope in enumerate((p.numpy() - [1, 0, 0]) / temperature):
+        left.text(c, p[c] + 0.03, f"{slope:+.2f}".replace("-", "−"), ha="center")
+    left.set(title="p, target (dashed), gradient", xticks=range(3),
              xticklabels=["right", "wrong", "wrong"], ylim=(0, 1.2))
     right.plot(line, -curve, color=plots.TEXT, label="loss")
     gradient = (curve.exp() - 1) / temperature
@@ -369,11 +488,10 @@ plots.explore(logit_picture,
               "and the temperature move.",
               logit=(-6, 6, 0.5, -1), temperature=(0.25, 4, 0.25, 1))
 
-# %%
 # the same picture for readers without a kernel, and the numbers behind the answers
-plots.show(logit_picture(), "At logit -1 the right class has probability 0.09; its "
-                            "push is +0.91; the loss is a hinge-like curve whose slope "
-                            "ends at -1.")
+plots.show(logit_picture(), "At logit -1 the right class has probability 0.09 and the "
+                            "gradient -0.91, the others +0.67 and +0.24; the loss "
+                            "falls with a slope between -1 and 0.")
 for T in (0.25, 1.0, 4.0):
     for logit in (-6.0, 6.0):
         z = torch.tensor([[logit, 1.0, 0.0]], requires_grad=True)
@@ -383,28 +501,39 @@ for T in (0.25, 1.0, 4.0):
               f"gradient {z.grad[0, 0].item():+.4f}")
 
 # %% [markdown]
-# At $T=1$ a confidently wrong answer is pushed with a force of nearly 1, never more. That bound makes cross-entropy trainable: compare the squared error, whose push grows with the error (section 7).
+# At $T=1$ a confidently wrong answer is pushed with a force of nearly 1: never more, so that no row can throw the weights away, and never less, so that none is given up (section 5).
 # A right answer at logit 6 is pushed with less than 0.01: training spends its effort on the rows it still gets wrong.
 #
-# ## 7. Other targets, other weights
+# ## 8. Entropy, divergence, and soft targets
 #
-# **Label smoothing.** A one-hot target is reached only at infinite logits, so training never stops pulling. Give a share $\varepsilon$ of the target to all $C$ classes evenly:
+# So far the target was one class. Let it be a whole distribution $q$: labels that people disagree on, a teacher's opinion, or a softened one-hot row. The mean surprise of $p$ when $q$ happens is the general **cross-entropy**, and adding and subtracting
+# $\sum_c q_c\log q_c$ splits it in two:
 #
-# $$q_c = (1-\varepsilon)\,\mathbf{y}_c + \frac{\varepsilon}{C},\qquad \ell = -\sum_c q_c\log p_c,\qquad \frac{\partial\ell}{\partial z_c} = p_c - q_c .$$
+# $$\underbrace{-\sum_c q_c\log p_c}_{\text{cross-entropy}} \;=\; \underbrace{-\sum_c q_c\log q_c}_{H(q),\ \text{entropy}} \;+\; \underbrace{\sum_c q_c\log\frac{q_c}{p_c}}_{\mathrm{KL}(q\,\Vert\,p),\ \text{divergence}}$$
 #
-# The derivation of section 4 holds for any target that adds up to 1, so the gradient is again *says minus should say*. It is zero at $p = q$: finite logits, with a gap of $\log\frac{q_y}{q_\text{other}}$ between right and wrong.
+# - The **entropy** $H(q)$ is the surprise that is left to somebody who knows $q$ exactly: 0 for a one-hot target, $\ln C$ for a uniform one. No model can lower it. ($0\log 0$ counts as 0, its limit.)
+# - The **Kullback–Leibler divergence** is what a model pays besides for believing $p$. It is never negative: $\log x\le x-1$ gives $-\mathrm{KL} = \sum_c q_c\log\frac{p_c}{q_c} \le \sum_c q_c\big(\frac{p_c}{q_c}-1\big) \le 0$, with equality only at $p=q$. It is no distance: the two directions differ.
 #
-# Note the consequence for reading logs: with smoothing the lowest possible loss is not 0 but the entropy of $q$, here 0.2911.
+# **In numbers,** $q = (\frac12,\frac12)$ and $p = (0.9, 0.1)$: $H = \ln 2 = 0.693$, cross-entropy $\frac12(0.105+2.303) = 1.204$, so $\mathrm{KL}(q\Vert p) = 0.511$. The other way round $\mathrm{KL}(p\Vert q) = 0.9\ln 1.8 + 0.1\ln 0.2 = 0.368$.
 #
-# **Class weights.** With 9 rows of class 0 for each row of class 1, "always 0" is already 90 % right. Weights $w_c$ make rare classes count more; the mean becomes a weighted mean:
+# **Label smoothing** is the case you will use. A one-hot target is reached only at infinite logits, so training never stops pulling. Give a share $\varepsilon$ of the target to all $C$ classes evenly:
 #
-# $$L = \frac{\sum_i w_{y_i}\,\ell_i}{\sum_i w_{y_i}} .$$
+# $$q_c = (1-\varepsilon)\,\mathbf{y}_c + \frac{\varepsilon}{C},\qquad \frac{\partial\ell}{\partial z_c} = p_c - q_c .$$
 #
-# They change *what the model estimates*. A model that sees no features learns the weighted class shares: with $w = 1/\text{frequency}$ it says 50 : 50, and its probabilities are no longer those of the world.
+# (The derivation of section 4 holds for any target that adds up to 1.) The gradient is zero at $p = q$: finite logits, with a gap of $\log\frac{q_y}{q_\text{other}}$ between right and wrong. The loss there is not 0 but $H(q)$: remember that when you read a log.
 
 # %%
+def divergence(q, p):
+    return (q * (q / p).log()).sum()
+
+q, p = torch.tensor([0.5, 0.5]), torch.tensor([0.9, 0.1])
+print(f"H(q) {-(q * q.log()).sum():.3f}, cross-entropy {-(q * p.log()).sum():.3f}, "
+      f"KL(q‖p) {divergence(q, p):.3f}, KL(p‖q) {divergence(p, q):.3f}")
+
 epsilon, C = 0.1, 3
 right, other = 1 - epsilon + epsilon / C, epsilon / C
+q = torch.tensor([right, other, other], dtype=torch.float64)
+entropy = -(q * q.log()).sum().item()
 gap = math.log(right / other)
 z = torch.tensor([[gap, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
 loss = cross_entropy(z, torch.tensor([0]), label_smoothing=epsilon)
@@ -412,90 +541,58 @@ loss.backward()
 print(f"target: right {right:.4f}, others {other:.4f}; "
       f"best gap ln({right / other:.0f}) = {gap:.4f}")
 zero = bool(z.grad.abs().max() < 1e-12)
-print(f"loss there {loss.item():.4f}, gradient zero: {zero}")
-surer = 3 * z.detach()
-farther = cross_entropy(surer, torch.tensor([0]), label_smoothing=epsilon).item()
-print(f"three times as sure costs {farther:.4f}: more, though the answer is right")
-assert farther > loss.item()
+print(f"at this gap: loss {loss.item():.4f} = entropy {entropy:.4f} "
+      f"+ divergence {abs(loss.item() - entropy):.4f}; gradient zero: {zero}")
+surer = cross_entropy(3 * z.detach(), torch.tensor([0]), label_smoothing=epsilon).item()
+print(f"three times as sure: loss {surer:.4f} = entropy {entropy:.4f} "
+      f"+ divergence {surer - entropy:.4f}, though the answer is right")
+assert zero and abs(loss.item() - entropy) < 1e-12 and surer > loss.item()
 
-def learned_prior(weights):
-    """What a bias alone learns from 900 zeros and 100 ones."""
-    y = torch.tensor([0] * 900 + [1] * 100)
-    bias = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    for _ in range(300):
-        loss = cross_entropy(bias.expand(1000, 2), y, weights)
-        slope, = torch.autograd.grad(loss, bias)
-        bias = (bias - 1.0 * slope).detach().requires_grad_()
-    return bias.softmax(0).tolist()
-
-weighted = torch.tensor([1 / 0.9, 1 / 0.1])
-for name, weights in (("no weights", None), ("weights 1/0.9 and 1/0.1", weighted)):
-    print(f"{name:24s}", [f"{v:.3f}" for v in learned_prior(weights)])
-
-# %% [markdown]
-# **Huber.** For a number instead of a class, the likelihood of step 1 becomes a Gaussian, and its $-\log$ is the squared error $e^2/2$. Its push is $e$ itself, so one absurd row can outvote all others. The absolute error pushes with $\pm1$, but is
-# just as rough for tiny errors. *Huber's* loss takes each where it is good:
-#
-# $$\ell_\delta(e) = \begin{cases} e^2/2 & |e|\le\delta\\ \delta\,(|e|-\delta/2) & |e|>\delta\end{cases}\qquad \ell_\delta'(e) = \text{clamp}(e, -\delta, \delta).$$
-#
-# What is the best single guess for the numbers 0, 1, 2, 2.5 and 60? On paper for $\delta = 1$: the pushes $\text{clamp}(m - x_i)$ must add up to 0, so $1 + (m-1) + (m-2) + (m-2.5) - 1 = 0$ and $m = 5.5/3$.
-
-# %%
-x = torch.tensor([0.0, 1.0, 2.0, 2.5, 60.0], dtype=torch.float64)
-
-def best_guess(loss):
-    m = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    for _ in range(400):
-        slope, = torch.autograd.grad(loss(m.expand(5), x), m)
-        m = (m - 0.5 * slope).detach().requires_grad_()
-    return m.item()
-
-def squared(m, x):
-    return ((m - x) ** 2 / 2).mean()
-
-print(f"squared error {best_guess(squared):.4f} (the mean)")
-print(f"Huber, δ = 1  {best_guess(huber):.4f}")
-print(f"Huber, δ = 5  {best_guess(lambda m, x: huber(m, x, 5.0)):.4f}")
-print(f"absolute      {x.median().item():.4f} (the median)")
-assert abs(best_guess(huber) - 5.5 / 3) < 1e-9
-
-# %% [exercise] 01.3
-# Put smoothing and weights together, so that the result equals `torch.nn.functional.cross_entropy`. Your function receives `logits`, float `(n, C)`, `labels`, int64 `(n,)`, `class_weights`, float `(C,)`,
-# and the number `label_smoothing`; it returns a scalar tensor. PyTorch's rule: each class's term has *that class's* weight, and the total is divided by the sum of the weights of the rows' labels,
-#
-# $$L = \frac{\sum_i\sum_c w_c\,q_{ic}\,(-\log p_{ic})}{\sum_i w_{y_i}} .$$
+# %% [exercise] 01.6
+# Split a cross-entropy. Your function receives `targets`, float `(n, C)`, a distribution in every row, in which some entries may be exactly 0; and `logits`, float `(n, C)`, as large as 1000.
+# It returns the tuple `(entropy, divergence)`: the means over the rows of $H(q)$ and of $\mathrm{KL}(q\Vert p)$, $p$ the softmax of the logits, each a scalar tensor.
 
 # %% [stub]
-def weighted_cross_entropy(logits, labels, class_weights, label_smoothing):
-    """Cross-entropy with class weights and label smoothing, equal to PyTorch's.
+def entropy_and_divergence(targets, logits):
+    """Means over the rows of H(q) and KL(q ‖ softmax(z)), in nats.
 
-    logits : (n, C)   labels : int64 (n,)   class_weights : (C,)
-    label_smoothing : float   returns : scalar tensor
+    targets : q (n, C), may hold zeros   logits : z (n, C)
+    returns : (entropy, divergence), two scalar tensors
     """
     raise NotImplementedError
 
 # %% [solution]
-def weighted_cross_entropy(logits, labels, class_weights, label_smoothing):
-    C = logits.shape[1]
-    surprise = logits.logsumexp(1, keepdim=True) - logits    # (n, C): -log p
-    targets = (1 - label_smoothing) * one_hot(labels, C) + label_smoothing / C
-    return (class_weights * targets * surprise).sum() / class_weights[labels].sum()
+def entropy_and_divergence(targets, logits):
+    log_p = logits - logits.logsumexp(dim=1, keepdim=True)        # (n, C)
+    q_log_q = torch.xlogy(targets, targets)                       # 0 where q is 0
+    return -q_log_q.sum(1).mean(), (q_log_q - targets * log_p).sum(1).mean()
 
 # %% [hints]
-# Three tensors of shape `(n, C)` meet in the numerator: weights (by broadcasting), smoothed targets, surprises. Only the denominator needs the labels as indices.
+# Compute the two halves of KL apart, $\sum_c q_c\log q_c$ and $\sum_c q_c\log p_c$: the first is minus the entropy. Which entry of the first breaks?
 # ---
-# $q$ = `(1 - e) * one_hot(labels, C) + e / C`, all `(n, C)`; $-\log p$ = log-sum-exp of the row minus the logits; the denominator indexes `class_weights`, `(C,)`, by `labels` and sums over the rows.
+# $\log p$ is the logits minus their log-sum-exp over `dim=1`, $(n, C)$, and never infinite. `torch.xlogy(a, b)` is $a\log b$, and 0 where $a = 0$. Sum over the classes, then average over the rows.
 # ---
 # ```python
-# targets = (1 - label_smoothing) * one_hot(labels, C) + label_smoothing / C
-# surprise = logits.logsumexp(1, keepdim=True) - logits
-# return (class_weights * targets * surprise).sum() / ____
+# log_p = logits - logits.logsumexp(dim=1, keepdim=True)
+# q_log_q = torch.xlogy(targets, targets)
+# divergence = ____                       # (n,): what is left of q log q when q log p is taken away
+# return -q_log_q.sum(1).mean(), divergence.mean()
 # ```
 
 # %% [markdown]
-# ## 8. Two kinds of decay
+# ## 9. Adam, and two kinds of decay
 #
-# The loss is not all that moves the weights. The update rule is often printed as
+# Plain descent uses one rate for all weights, though their gradients $g$ may differ by factors of a thousand. **Adam** divides each weight's step by the size that its own gradients have had lately. It keeps two running means per weight, both from 0, and $t$ counts the steps from 1:
+#
+# $$m \leftarrow \beta_1 m + (1-\beta_1)\, g,\qquad v \leftarrow \beta_2 v + (1-\beta_2)\, g^2,\qquad \beta_1 = 0.9,\ \beta_2 = 0.999 .$$
+#
+# **The bias.** Suppose that $g$ is the same at every step. Then $m = (1-\beta_1)(1+\beta_1+\dots+\beta_1^{t-1})\,g = (1-\beta_1^t)\,g$, and likewise $v = (1-\beta_2^t)\,g^2$: both are too small at first, since they started at 0, and not equally so. Dividing by these factors undoes it:
+#
+# $$\hat m = \frac{m}{1-\beta_1^t},\qquad \hat v = \frac{v}{1-\beta_2^t},\qquad w \leftarrow w - \eta\,\frac{\hat m}{\sqrt{\hat v}+\epsilon},\qquad \epsilon = 10^{-8}.$$
+#
+# With a constant gradient the fraction is $\pm1$: every weight walks one $\eta$ per step, whatever the size of $g$. Without the correction the first step would be $0.1/\sqrt{0.001}=3.2$ times as long, and it gets worse before it gets better (first line of the output below).
+#
+# **Decay.** The loss is not all that moves the weights. The update rule is often printed as
 #
 # $$w \leftarrow w - \eta\,\nabla L - \eta\lambda w,$$
 #
@@ -510,6 +607,10 @@ def weighted_cross_entropy(logits, labels, class_weights, label_smoothing):
 # Adam with L2 move it from 2 in 100 steps, for λ = 0.1 and for λ = 0.001?
 
 # %%
+print("steps too long without bias correction:",
+      ", ".join(f"×{(1 - 0.9**t) / math.sqrt(1 - 0.999**t):.2f} at {t}"
+                for t in (1, 10, 100, 1000)))
+
 def walk(optimizer, gradient, start, steps, **settings):
     """The path of a weight vector: (steps + 1, size)."""
     w = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
@@ -531,8 +632,8 @@ for decay in (0.1, 0.001):
     assert 0.9 < idle["Adam + L2"] < 1.1
 
 # %% [markdown]
-# With L2, λ hardly matters: $\lambda w$ is the only gradient there is, Adam scales it to about 1, and the weight walks one $\eta$ per step. A weight with large gradients has the opposite fate: λw drowns in them and is divided away. So Adam with L2 decays the idle
-# weights too fast and the busy ones too slowly. Decoupled decay shrinks each by the same factor. Here is a whole path, on the quadratic $f(w) = \frac12\big(10\,(w_1-2)^2 + 0.3\,(w_2-1.5)^2\big)$: steep in $w_1$, flat in $w_2$.
+# With L2, λ hardly matters: $\lambda w$ is the only gradient there is, Adam scales it to about 1, and the weight walks one $\eta$ per step. A weight with large gradients has the opposite fate: λw drowns in them and is divided away. So on the way
+# Adam with L2 decays the idle weights too fast and the busy ones too slowly. Decoupled decay shrinks each by the same factor. Here is a whole path, on the quadratic $f(w) = \frac12\big(10\,(w_1-2)^2 + 0.3\,(w_2-1.5)^2\big)$: steep in $w_1$, flat in $w_2$.
 
 # %%
 curvature = torch.tensor([10.0, 0.3]).double()
@@ -557,14 +658,24 @@ print("lowest point of f: (2.000, 1.500); "
       f"of f + λ/2 |w|²: ({ridge[0]:.3f}, {ridge[1]:.3f})")
 late = walk(torch.optim.AdamW, slope, start, 3000, lr=0.05, weight_decay=decay)[-1]
 print(f"AdamW           after 3000 steps: ({late[0]:.3f}, {late[1]:.3f})")
+beyond = torch.tensor([5.0, 4.0]).double()  # the same quadratic, its lowest point here
+held = walk(torch.optim.AdamW, lambda w: curvature * (w - beyond), start, 3000, lr=0.05,
+            weight_decay=decay)[-1]
+print(f"AdamW, lowest point moved to (5, 4), after 3000 steps: "
+      f"({held[0]:.3f}, {held[1]:.3f}); 1/λ = {1 / decay:.3f}")
+torch.manual_seed(0)
+noisy = walk(torch.optim.AdamW, lambda w: slope(w) + torch.randn(2).double(), start,
+             3000, lr=0.05, weight_decay=decay)[1500:].mean(0)
+print(f"AdamW with noise of size 1 on each gradient, mean of the last 1500 steps: "
+      f"({noisy[0]:.1f}, {noisy[1]:.1f})")
+assert (held < 1 / decay).all() and (held > 3).all() and noisy[1] < 1
 sgd = (paths["SGD + L2"] - paths["SGD, decoupled"]).abs().max()
 adam = (paths["Adam + L2"] - paths["AdamW"]).norm(dim=1).max()
 print("SGD: both paths agree to 1e-12:", bool(sgd < 1e-12))
 print(f"Adam: the paths are up to {adam:.3f} apart")
 assert sgd < 1e-12 and adam > 0.5
 
-# %%
-fig, axes = plots.figure(1, 2, width=6.4, height=2.7, sharey=True)
+fig, axes = plots.figure(1, 2, width=7, height=3, sharey=True)
 sides = torch.linspace(-1.8, 3, 60), torch.linspace(0.3, 3.2, 60)
 a, b = torch.meshgrid(*sides, indexing="xy")
 height = 5 * (a - 2) ** 2 + 0.15 * (b - 1.5) ** 2
@@ -586,19 +697,17 @@ plots.show(fig, "Paths on a quadratic: with SGD, L2 and decoupled decay coincide
                 "Adam they part. Star: lowest point of f; cross: of f plus penalty.")
 
 # %% [markdown]
-# Three of the paths end at the cross, the lowest point of the penalised loss: there the busy weight has lost 3 % of its value, the idle one half. AdamW does not minimise that penalised loss. It shrinks both coordinates by the same factor per step, as a brake:
-# after 3,000 steps it is still on its way to the star, the lowest point of $f$ itself. (There is no noise here. With the noise of mini-batches Adam's steps shrink and the decay gains weight.)
+# Three of the paths end at the cross, the lowest point of the penalised loss: there the steep weight has lost 3 % of its value, the flat one half. Without noise both kinds of L2 come to rest at that same point, since there $g+\lambda w = 0$, and zero divided by any size is zero: what Adam's division changes is the way there, and a weight that never gets a gradient. AdamW does not minimise that penalised loss. It shrinks both coordinates by the same factor per step, as a brake:
+# after 3,000 steps it is still on its way to the star, the lowest point of $f$ itself. It gets there only because the star lies within reach. Under a steady gradient Adam's step is $\eta$ and the brake takes $\eta\lambda |w|$, so a weight on its way out stands still where both are equal, at $|w| = 1/\lambda$:
+# with the lowest point at (5, 4) both coordinates are held below $1/0.3 = 3.33$. (With the usual $\lambda = 0.01$ that wall stands at 100. With the noise of mini-batches Adam's steps shrink and the decay gains weight: in the flat direction the last line ends near the cross.)
 #
 # A trap of names: in PyTorch `Adam(weight_decay=…)` is L2 and `AdamW(weight_decay=…)` is decoupled. Same argument, two algorithms. The course trains with AdamW, as BERT's fine-tuning recipes do.
 
 # %% [exercise] 01.4
 # Write one step of AdamW and match `torch.optim.AdamW`. Your function receives `weight`, `gradient` and the two running means `mean` and `square`, four float tensors of one shape; `step`, which is 1 for the first step; `learning_rate` and `weight_decay`.
-# It returns the tuple `(weight, mean, square)`, all new. Use $\beta_1 = 0.9$, $\beta_2 = 0.999$ and $\epsilon = 10^{-8}$, with
+# It returns the tuple `(weight, mean, square)` as they are after the step, all new, with $\beta_1 = 0.9$, $\beta_2 = 0.999$ and $\epsilon = 10^{-8}$.
 #
-# $$m \leftarrow \beta_1 m + (1-\beta_1) g,\quad v \leftarrow \beta_2 v + (1-\beta_2) g^2,\quad \hat m = \frac{m}{1-\beta_1^t},\quad \hat v = \frac{v}{1-\beta_2^t},\quad
-# \text{Adam's step} = -\eta\,\frac{\hat m}{\sqrt{\hat v}+\epsilon} .$$
-#
-# The formula says nothing about the decay. You know where it goes; it acts on the weight as it was before the step.
+# Adam stands at the top of this section, without its decay. You know where that goes; it acts on the weight as it was before the step.
 
 # %% [stub]
 def adamw_step(weight, gradient, mean, square, step, learning_rate, weight_decay):
@@ -628,18 +737,15 @@ def adamw_step(weight, gradient, mean, square, step, learning_rate, weight_decay
 # ```python
 # mean = 0.9 * mean + 0.1 * gradient
 # square = 0.999 * square + 0.001 * gradient**2
-# adam = learning_rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
-# return weight - adam - ____, mean, square
+# mean_hat, square_hat = mean / (1 - 0.9**step), square / (1 - 0.999**step)
+# return ____, mean, square           # two things are taken from the weight
 # ```
 
 # %% [markdown]
-# ## 9. ln C, and the log explained
+# ## 10. ln C, and the log explained
 #
-# A model that knows nothing gives every class $p = 1/C$. Its surprise is the same for every row: $-\log\frac1C = \ln C$. So the first number of a training log counts the classes, or rather the outputs: $C = e^{\text{loss}}$. This check costs one line,
-# at any scale. A real BERT that guesses masked words should start near $\ln 30522$ if it is random and far below if its weights were loaded. (Nothing else in this lesson changes at `full` scale, so nothing was run there.)
-#
-# The loss counts **ten** outputs. The accuracy of 51 % speaks of **two** labels: with ten balanced classes, guessing is right 10 % of the time. Both can be true of one program: a softmax with ten outputs, trained on labels that are only ever 0 or 1. Eight outputs
-# are never right. Test that suspicion: the same data, the same training, once with two outputs and once with ten. Features carry little signal (the labels are nearly noise), as a log that ends at 57 % suggests. Five seeds.
+# A model that gives every class $p = 1/C$ has the same surprise for every row: $-\log\frac1C = \ln C$. So the first number of a training log counts the outputs, $C = e^{\text{loss}}$, **if the logits are small at the start**. That *if* is worth a look: a fresh `nn.Linear(20, 10)` on inputs of
+# unit variance has logits that differ, and each difference costs something. The cell below prints where 200 such layers start. At full scale the check is as cheap: a real BERT that guesses masked words starts near $\ln 30522$ if its last layer is small and random, and far below if its weights were loaded.
 
 # %%
 outputs = {"two classes": 2, "ten digits": 10, "ImageNet": 1000,
@@ -649,97 +755,223 @@ for what, C in outputs.items():
     uniform = cross_entropy(z, torch.tensor([0])).item()
     print(f"{what:20s} ln {C:<6d} = {uniform:.4f}")
 print(f"published start: exp(2.3025) = {math.exp(2.3025):.3f} outputs")
-print(f"published end:   exp(-2.2567) = {math.exp(-2.2567):.4f}, "
-      "the (geometric) mean probability of the right class")
 
-def train_log(outputs, seed, steps=700, rate=0.01):
-    """Softmax regression: loss, accuracy, probability on classes 0 and 1, per step."""
+def fresh(seed):
+    """Loss of a fresh ten-way layer, and the spread of a fresh two-way layer's gap."""
+    torch.manual_seed(seed)
+    x, y = torch.randn(2000, 20), torch.randint(2, (2000,))
+    z = torch.nn.Linear(20, 2)(x)
+    loss = cross_entropy(torch.nn.Linear(20, 10)(x), y)
+    return torch.stack([loss, (z[:, 1] - z[:, 0]).std()]).detach()
+
+starts, gaps = torch.stack([fresh(seed) for seed in range(200)]).T
+print(f"200 fresh nn.Linear(20, 10): start {starts.mean():.2f} on average, "
+      f"{starts.min():.1f} to {starts.max():.1f}")
+print(f"200 fresh nn.Linear(20, 2): the two logits differ with std {gaps.mean():.2f}")
+assert starts.mean() > 2.4
+
+# %% [markdown]
+# The published loss counts **ten** outputs, and the accuracy of 51 % speaks of **two** labels: with ten balanced classes, guessing is right 10 % of the time. Both can be true of one program: a softmax with ten outputs, trained on labels that are only ever 0 or 1. Eight outputs
+# are never right. Test that suspicion, on data whose features carry little signal, as a log that ends at 57 % suggests. Four starts, ten seeds each, everything else alike, and a rate so low that the first ten-thousandths of the loss can be seen:
+#
+# - two outputs, random weights of size 0.001;
+# - ten outputs, random weights of size 0.001, of size 0.00001, and weights of exactly zero.
+#
+# **Predict before you run:** which of them shows the log's *first* line, 2.3025 together with 51 %?
+
+# %%
+def train_log(outputs, size, seed, rate=2e-4, steps=650):
+    """Softmax regression on two kinds of label: loss, accuracy, and the probability
+    on classes other than these two, (steps + 1, 3).
+    """
     torch.manual_seed(seed)
     x = torch.randn(1000, 20, dtype=torch.float64)
     y = (torch.rand(1000) < torch.sigmoid(0.4 * x[:, 0])).long()
-    w, b = 0.001 * torch.randn(20, outputs).double(), torch.zeros(outputs).double()
-    target, log = one_hot(y, outputs).double(), []
+    w = size * torch.randn(20, outputs).double()
+    b, target, log = torch.zeros(outputs).double(), one_hot(y, outputs).double(), []
     for _ in range(steps + 1):
-        p = (x @ w + b).softmax(1)
-        loss, right = -(p * target).sum(1).log(), (p.argmax(1) == y).double()
-        log.append([loss.mean(), right.mean(), p[:, :2].sum(1).mean()])
+        p = (x @ w + b).exp()                          # small logits: none overflows
+        p = p / p.sum(1, keepdim=True)
+        log.append([-(p * target).sum(1).log().mean(),
+                    (p.argmax(1) == y).double().mean(), p[:, 2:].sum(1).mean()])
         push = (p - target) / 1000                     # the gradient is x'(p − y)/n
         w, b = w - rate * x.T @ push, b - rate * push.sum(0)
-    return torch.tensor(log)                           # (steps + 1, 3)
+    return torch.tensor(log)
 
-logs = {outputs: torch.stack([train_log(outputs, seed) for seed in range(5)])
-        for outputs in (2, 10)}                        # each (5, steps + 1, 3)
+ways = {"2 outputs, 1e-3": (2, 1e-3), "10 outputs, 1e-3": (10, 1e-3),
+        "10 outputs, 1e-5": (10, 1e-5), "10 outputs, zero": (10, 0.0)}
+logs = {name: [] for name in ways}
+for seed in tqdm(range(10), desc="seeds"):
+    for name, way in ways.items():
+        logs[name].append(train_log(*way, seed))
+logs = {name: torch.stack(runs) for name, runs in logs.items()}   # (10, steps + 1, 3)
 
-# %%
-reached = (logs[10][:, :, 0].mean(0) <= 2.2567).nonzero()[0].item()
-print("mean ± std of 5 seeds       loss             accuracy         "
-      "probability on classes 0 and 1")
-for outputs, log in logs.items():
-    for name, step in (("start", 0), ("step 5", 5), ("at 2.2567", reached),
-                       ("step 700", 700)):
-        means, stds = log[:, step].mean(0), log[:, step].std(0)
-        cells = [f"{mean:.4f} ± {std:.4f}" for mean, std in zip(means, stds)]
-        print(f"{outputs:2d} outputs, {name:10s}   " + "  ".join(cells))
-ten, two = logs[10], logs[2]
-assert (two[:, :, 0] < 0.70).all() and (ten[:, 0, 0] - math.log(10)).abs().max() < 0.01
-assert (ten[:, 5, 1] > 0.5).all() and (ten[:, reached, 2] < 0.25).all()
-assert (ten[:, 700, 0] < 1.5).all()
+def at(log, loss):
+    """What the step shows whose loss is nearest to ``loss``, (seeds, 3)."""
+    step = (log[:, :, 0] - loss).abs().argmin(1)
+    return log[torch.arange(len(log)), step]
 
-# %%
-fig, ax = plots.figure(width=6, height=2.5)
-when = torch.arange(1, 702)
-for outputs, color in ((10, plots.TEXT), (2, plots.IMAGE)):
-    losses = logs[outputs][:, :, 0]                    # (5, steps + 1)
-    label = f"{outputs} outputs, two kinds of label"
-    ax.semilogx(when, losses.mean(0), color=color, label=label)
-    ax.fill_between(when, losses.amin(0), losses.amax(0), color=color, alpha=0.2, lw=0)
-ax.plot([1, reached + 1], [2.3025, 2.2567], "k*", ms=9,
-        label="published first and last line")
+two, *tens = logs.values()
+print(f"2 outputs: highest loss {two[:, :, 0].max():.2f}, "
+      f"never near 2.3: {bool(two[:, :, 0].max() < 0.7)}")
+print("accuracy, ten seeds:   at the start       at 2.3025       at 2.2567   "
+      "p on the other eight")
+for name, log in zip(list(ways)[1:], tens):
+    found = [log[:, 0, 1], *(at(log, loss)[:, 1] for loss in (2.3025, 2.2567))]
+    print(f"{name:19s}" + "".join(f"    {v.min():.2f} to {v.max():.2f}" for v in found)
+          + f"{at(log, 2.2567)[:, 2].mean():14.2f}")
+first = [at(log, 2.3025)[:, 1] for log in tens]
+assert first[0].max() < 0.2 and first[1].min() > 0.4 and first[2].min() > 0.45
+assert two[:, :, 0].max() < 0.7
+assert all(at(log, 2.2567)[:, 1].min() > 0.5 for log in tens)
+
+fig, (left, right) = plots.figure(1, 2, width=7, height=3)
+colors = plots.IMAGE, plots.GREY, plots.BOTH, plots.TEXT
+for name, color in zip(ways, colors):
+    log = logs[name].mean(0)                           # (steps + 1, 3)
+    left.semilogx(range(1, len(log) + 1), log[:, 0], color=color, label=name)
+    if name.startswith("10"):
+        right.plot(log[:, 0], log[:, 1], color=color, label=name)
+left.plot([2, 540], [2.3025, 2.2567], "k*", ms=10, label="published lines")
+right.plot([2.3025, 2.2567], [0.51, 0.569], "k*", ms=10)
 for C in (2, 10):
-    ax.text(700, math.log(C) - 0.19, f"ln {C}", ha="right")
-    ax.axhline(math.log(C), color="black", lw=0.8, ls=":")
-ax.set(title="The published log is the first moment of the wrong model",
-       xlabel="step + 1", ylabel="training loss", ylim=(0, 2.6))
-ax.legend(loc="lower left", bbox_to_anchor=(0, 0.3))
-plots.show(fig, "Ten outputs on two labels start at ln 10 and pass the published end "
-                "after a few steps; two outputs never leave 0.69.")
+    left.axhline(math.log(C), color="black", lw=0.8, ls=":")
+    left.text(1.3, math.log(C) - 0.2, f"ln {C}")
+left.set(title="Ten outputs, not two", xlabel="step + 1", ylabel="training loss",
+         ylim=(0, 2.6))
+left.legend(loc="lower left", bbox_to_anchor=(0, 0.3), fontsize=8)
+right.set(title="The first line needs logits next to zero",
+          xlabel="training loss, falling →", ylabel="accuracy",
+          xlim=(2.305, 2.254), ylim=(0, 0.65))
+right.legend(loc="lower right", fontsize=8)
+plots.show(fig, "Left: ten outputs start at ln 10, two stay at 0.69. Right, accuracy "
+                "against loss: from weights of zero or 1e-5 it is about a half at "
+                "once, near both published points; from 1e-3 it begins at 0.1.")
 
 # %% [markdown]
-# The ten-output model reproduces both lines. (The strength of the signal, and with it the final accuracy, was our choice; the losses and the jump of the accuracy were not.) It starts at ln 10. Its *accuracy* leaves 10 % within five steps, since the two outputs that occur are lifted above the other eight at once. Its *loss* is still near 2.26 when about four fifths of its probability lie on classes that do not exist.
-# Go on for 700 steps and the loss is far lower: if the published program was this one, it had hardly begun to learn when it ended. The two-output model never shows a loss above 0.70.
+# The two-output model never shows a loss above 0.70. All ten-output models show the *last* line: accuracy has long reached its 57 %, since the two outputs that occur are lifted above the other eight, while four fifths of the probability still lie on classes that do not exist. (The strength of the
+# signal, and with it the final accuracy, was our choice.)
 #
-# **How sure is this?** Two other readings give the same first number; a detective names them.
+# The *first* line is harder. From weights of size 0.001 the accuracy at 2.3025 is that of a ten-way guess. From weights a hundred times smaller it is about a half there already, and from zero weights a little more: between logits that are all but equal the slightest push decides. (ln 10 = 2.302585 is printed as 2.3026. The published 2.3025 is a step or two later, or was cut off and not rounded.)
+# So the log needs two things: ten outputs, and logits next to zero at the start, as a last layer that is initialised to zero, or close to it, would give. And it had hardly begun to learn when it ended: the way from 2.26 to the 0.69 of two outputs, learning that eight classes never occur, still lay before it.
+#
+# **How sure is this?** Other readings give the same first number; a detective names them.
 # - Two heads whose losses are *added* start at $\ln C_1 + \ln C_2 = \ln(C_1C_2)$. A two-class and a *five*-class head would give ln 10. Two two-class heads give only $2\ln 2 = 1.386$.
-# - A two-class model can lose 2.30 if it is wildly overconfident at the start. How wildly, the next cell computes.
+# - A two-class model can lose 2.3025 if it is wildly overconfident. With 51 % right, the right rows cost at most $\ln 2$ each, so the wrong ones cost at least $(2.3025 - 0.51\ln 2)/0.49 = 3.98$ on average: it would have to give the truth 1.9 % there. How wild its logits would be, the next cell computes.
 
 # %%
 spread = torch.linspace(0.1, 10, 991, dtype=torch.float64)
 u = torch.linspace(-8, 8, 4001, dtype=torch.float64)
 bell = torch.exp(-u**2 / 2) / math.sqrt(2 * math.pi) * (u[1] - u[0])
 # the mean loss for random logit gaps
-losses = torch.logaddexp(torch.zeros(1).double(), spread[:, None] * u)
-expected = (losses * bell).sum(1)
+expected = torch.logaddexp(torch.zeros(1).double(), spread[:, None] * u) @ bell
 needed = spread[(expected - 2.3025).abs().argmin()].item()
-modest = expected[(spread - 0.5).abs().argmin()]
+modest = expected[(spread - gaps.mean()).abs().argmin()]
+wrong = (2.3025 - 0.51 * math.log(2)) / 0.49
+print("51 % right at 2.3025: the wrong rows give the truth at most "
+      f"{math.exp(-wrong):.3f}")
 print("two outputs start at 2.3025 if the gap between their logits has a standard "
-      f"deviation of {needed:.2f}")
-print("with a gap of 0.5, still generous for a fresh layer, "
-      f"the start is {modest:.4f}")
+      f"deviation of {needed:.2f};")
+print(f"with that of a fresh layer, {gaps.mean():.2f}, the start is {modest:.3f}")
 assert 5 < needed < 6
 
 # %% [markdown]
-# The gap would need a standard deviation above five, and the loss would have to agree with ln 10 to four digits by luck. Ten outputs need no luck. The verdict: **the printed log cannot come from the model as described**; a softmax with ten outputs on two-class labels shows exactly such numbers.
+# The gap would need a standard deviation above five, some seven times that of a fresh layer, and the loss would have to agree with ln 10 to four digits by luck. Ten outputs need no luck. The verdict: **the printed log can hardly come from the model as described**; a softmax with ten outputs on two-class labels,
+# begun next to zero, shows numbers like these.
 #
-# ## 10. Recap
+# ## 11. Stretch: the curvature is a variance
+#
+# One derivative told what the loss pushes. The next tells whether descent can be trusted: does a softmax loss have false valleys?
+
+# %% [exercise] 01.5
+# **On paper.** Take one row, $\ell(z) = \log\sum_k e^{z_k} - z_y$, with $p$ = softmax.
+# 1. Differentiate $p_c - \mathbf{y}_c$ once more and write the matrix of second derivatives $H$ with $p$ alone.
+# 2. For a direction $v$, show that $v^\top H v$ is the *variance* of a quantity under $p$. Which one? Conclude that $\ell$ is convex in $z$, and in the weights of a linear model.
+# 3. In which direction is the curvature 0 whatever $p$ is, and what does that say about logits?
+#
+# **Checked.** Write $v^\top H v$ for every row. Your function receives `logits`, float `(n, C)`, as large as 1000, and `direction`, float `(C,)`; it returns `(n,)`. One of the directions has entries near $10^6$ that differ by about 1: act two of section 3 applies.
+
+# %% [stub]
+def curvature(logits, direction):
+    """Second derivative of each row's cross-entropy along a direction, vᵀHv.
+
+    logits : (n, C)    direction : v (C,)    returns : (n,), never negative
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def curvature(logits, direction):
+    p = logits.softmax(dim=1)                            # (n, C)
+    mean = (p * direction).sum(1, keepdim=True)          # (n, 1)
+    return (p * (direction - mean) ** 2).sum(1)          # large numbers first
+
+# %% [hints]
+# Only the softmax depends on $z$: $\partial p_c/\partial z_k$ is $p_c(1-p_c)$ for $k=c$ and $-p_cp_k$ otherwise. Put $v$ on both sides and sort the sum.
+# ---
+# $H = \mathrm{diag}(p) - pp^\top$, so $v^\top Hv = \sum_c p_cv_c^2 - \big(\sum_c p_cv_c\big)^2$: which statistic is a mean of squares minus a squared mean? It has a second form in which nothing cancels.
+# ---
+# ```python
+# p = logits.softmax(dim=1)
+# mean = ____                        # of the entries of v, as each row's p sees them, (n, 1)
+# # what is left is the mean, under p, of something that cannot be negative
+# ```
+
+# %% [answer]
+# 1. $\partial p_c/\partial z_k = p_c([c=k]-p_k)$, and $\mathbf{y}$ is constant, so $H = \mathrm{diag}(p) - pp^\top$. The label has gone: the curvature does not depend on what is right.
+# 2. $v^\top Hv = \sum_c p_cv_c^2 - (\sum_c p_cv_c)^2 = \mathbb{E}_p[v^2] - \mathbb{E}_p[v]^2 = \mathrm{Var}_p(v) = \sum_c p_c (v_c - \mathbb{E}_p[v])^2 \ge 0$. A function whose second derivative is non-negative in every direction is convex. For $z = xW$ the logits are linear in $W$, and a
+#    convex function of a linear one is convex: no false valleys. (With a hidden layer $z$ is no longer linear in the weights, and the guarantee is gone.)
+# 3. In the direction $(1,\dots,1)$: a constant has no variance. Adding one number to all logits changes neither $p$ nor $\ell$: the shift of section 3. A second reading: where $p$ is nearly one-hot the variance is nearly 0 in *every* direction, so the loss is flat far out and steepest in curvature at the coin flip.
+#    Popoviciu's inequality bounds it by $\frac14(\max v-\min v)^2$.
+
+# %% [markdown]
+# ## 12. Appendix: class weights and Huber
+#
+# <details><summary>Two more losses by name, for when you need them: open it then</summary>
+#
+# **Class weights.** With 9 rows of class 0 for each row of class 1, "always 0" is already 90 % right. Weights $w_c$ make rare classes count more; the mean becomes a weighted mean, $L = \sum_i w_{y_i}\ell_i \big/ \sum_i w_{y_i}$ (`cross_entropy(…, class_weights=w)`; with smoothing, PyTorch gives each class's term *that class's* weight). They change
+# *what the model estimates*: a model that sees no features learns the weighted class shares. With $w = 1/\text{frequency}$ it says 50 : 50, and its probabilities are no longer those of the world.
+#
+# **Huber.** For a number instead of a class, the likelihood of step 1 becomes a Gaussian, and its $-\log$ is the squared error $e^2/2$. Its push is $e$ itself, so one absurd row can outvote all others. The absolute error pushes with $\pm1$, but is just as rough for tiny errors. *Huber's* loss takes each where it is good:
+#
+# $$\ell_\delta(e) = \begin{cases} e^2/2 & |e|\le\delta\\ \delta\,(|e|-\delta/2) & |e|>\delta\end{cases}\qquad \ell_\delta'(e) = \text{clamp}(e, -\delta, \delta).$$
+#
+# The best single guess for 0, 1, 2, 2.5 and 60, with $\delta = 1$: the pushes $\text{clamp}(m - x_i)$ must add up to 0, so $1 + (m-1) + (m-2) + (m-2.5) - 1 = 0$ and $m = 5.5/3$. Lesson 26 measures all of them under wrong labels.
+#
+# </details>
+
+# %% tags=["hide-input"]
+def descend(loss, start):
+    """Where 400 steps of descent end."""
+    w = start.double().requires_grad_()
+    for _ in range(400):
+        slope, = torch.autograd.grad(loss(w), w)
+        w = (w - 0.5 * slope).detach().requires_grad_()
+    return w.detach()
+
+y = torch.tensor([0] * 900 + [1] * 100)
+for name, weights in (("no weights", None),
+                      ("weights 1/0.9 and 1/0.1", torch.tensor([1 / 0.9, 1 / 0.1]))):
+    bias = descend(lambda b: cross_entropy(b.expand(1000, 2), y, weights),
+                   torch.zeros(2))
+    shares = [f"{v:.3f}" for v in bias.softmax(0).tolist()]
+    print(f"a bias alone, from 900 zeros and 100 ones: {name:24s}{shares}")
+x = torch.tensor([0.0, 1.0, 2.0, 2.5, 60.0], dtype=torch.float64)
+guess = descend(lambda m: losses.huber(m.expand(5), x), torch.zeros(1)).item()
+print(f"best guess: squared error {x.mean():.4f} (the mean), Huber {guess:.4f}, "
+      f"absolute {x.median():.4f} (the median)")
+assert abs(guess - 5.5 / 3) < 1e-9
+
+# %% [markdown]
+# ## 13. Recap
 #
 # You can now
 # - derive $\ell = \log\sum_k e^{z_k} - z_y$ from a likelihood and differentiate it to $p - \mathbf{y}$ without notes;
-# - say which part of a loss overflows or cancels, in which precision, and repair it with the maximum taken out;
-# - choose $h \approx \varepsilon^{1/3}$ and float64 to check a gradient, and know why;
-# - say what smoothing, class weights and Huber do to the target, the estimate and the push;
-# - tell `Adam(weight_decay=…)` from `AdamW(weight_decay=…)`, and compare the first line of a log with $\ln C$.
+# - say which part of a loss overflows or cancels, in which precision, and repair it: the maximum taken out, the large numbers first;
+# - say what a squared error on probabilities lacks, and choose $h \approx \varepsilon^{1/3}$ and float64 to check a gradient;
+# - split a cross-entropy into entropy and divergence, and say what smoothing does to both;
+# - write Adam with its bias correction, tell `Adam(weight_decay=…)` from `AdamW(weight_decay=…)`, and compare the first line of a log with $\ln C$.
 #
-# **On paper, before you go:** derive $p - y$ for the binary loss and for the softmax. If either takes more than three lines, look at section 4 once more.
+# **On paper, before you go:** derive $p - y$ for the binary loss and for the softmax. If either takes more than three lines, look at section 4 once more. `cmlib.report()` shows what you have done, over all lessons.
 
 # %% [quiz]
 # ? Your three-class model starts at a loss of 1.10, and its accuracy is 33 %. What do you conclude?
@@ -761,14 +993,16 @@ assert 5 < needed < 6
 # + `Adam` adds λw to the gradient and rescales it :: For an idle weight λw is the whole gradient, and Adam blows it up to a full step of size η, whatever λ is.
 
 # %% [markdown]
-# **Glossary**: *logit*, an unbounded score before sigmoid or softmax · *likelihood*, the probability a model gives to what happened · *surprise*, minus the logarithm of a probability · *cross-entropy*, the mean surprise · *log-sum-exp*, the logarithm of the softmax's normaliser ·
+# **Glossary**: *logit*, an unbounded score before sigmoid or softmax · *likelihood*, the probability a model gives to what happened · *surprise*, minus the logarithm of a probability · *cross-entropy*, the mean surprise · *entropy*, the cross-entropy of a distribution with itself ·
+# *Kullback–Leibler divergence*, cross-entropy minus entropy · *log-sum-exp*, the logarithm of the softmax's normaliser · *bias correction*, dividing a running mean by the weight it has gathered so far ·
 # *finite difference*, a derivative from two evaluations · *label smoothing*, a target that keeps a share for every class · *decoupled decay*, shrinking weights outside the gradient.
 #
 # **References**
 # - C. Szegedy et al., *Rethinking the Inception architecture for computer vision*, CVPR 2016: section 7 introduces label smoothing as used here.
-# - P. J. Huber, *Robust estimation of a location parameter*, Annals of Mathematical Statistics 35 (1964): the loss that is quadratic near zero and linear far away, for the problem of section 7.
+# - P. J. Huber, *Robust estimation of a location parameter*, Annals of Mathematical Statistics 35 (1964): the loss that is quadratic near zero and linear far away, for the problem of section 12.
 # - I. Loshchilov and F. Hutter, *Decoupled weight decay regularization*, ICLR 2019: L2 and decay agree for SGD and not for Adam; introduces AdamW.
-# - D. P. Kingma and J. Ba, *Adam: a method for stochastic optimization*, ICLR 2015: algorithm 1 is exercise 01.4 without the decay.
+# - D. P. Kingma and J. Ba, *Adam: a method for stochastic optimization*, ICLR 2015: algorithm 1 is exercise 01.4 without the decay, section 3 the bias correction.
+# - T. M. Cover and J. A. Thomas, *Elements of information theory*, Wiley 2006: chapter 2 has entropy and divergence, with all their inequalities.
 # - N. J. Higham, *Accuracy and stability of numerical algorithms*, SIAM 2002: rounding, cancellation, and the step of a finite difference.
 
 # %% [progress]
