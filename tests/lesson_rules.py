@@ -17,8 +17,6 @@ from cmlib.authoring.source import Cell, parse
 
 CELLS, FEWEST = (30, 55), 15  # DESIGN: 40 ± 10, and up to five of a stretch exercise; lesson 00 is an opening
 COLUMNS = 88  # what JupyterLab shows of code at 1,280 pixels
-# Lessons that are being mended need no schematic, no stretch exercise, no word on cmlib.report() yet.
-MENDING = ("00", "01", "02", "03", "04", "05", "06", "07", "13")
 
 
 @dataclass(frozen=True)
@@ -129,11 +127,10 @@ def has_its_exercises(lesson: Lesson) -> Iterator[str]:
     number = lesson.number
     asked = [cell.argument for cell in lesson.cells if cell.kind == "exercise"]
     stretch = f"{number}.5"
-    demanded = number not in MENDING or stretch in asked
     others = [id for id in asked if id != stretch]
     rule, right = ("one to four exercises", 1 <= len(others) <= 4) if number == "00" else \
         ("four exercises", len(others) == 4)
-    if not right or len(set(asked)) < len(asked) or (demanded and asked[-1] != stretch):
+    if not right or len(set(asked)) < len(asked) or asked[-1:] != [stretch]:
         yield (f"{lesson.name}: a lesson has {rule}, and last its stretch exercise {stretch}; found "
                f"{', '.join(asked) or 'none'}.")
     known = [e.id for e in lesson.exercises]
@@ -160,8 +157,6 @@ def _parts_of_exercises(lesson) -> list[tuple[Cell, list[str]]]:
 
 
 def is_drawn(lesson: Lesson) -> Iterator[str]:
-    if lesson.number in MENDING:
-        return
     drawn = [cell for cell in lesson.code if "schematic" in cell.text.lower() and "hide-input" in cell.tags]
     if not drawn:
         yield (f'{lesson.name}: a lesson draws its mechanism in a folded cell, # %% tags=["hide-input"], '
@@ -169,8 +164,6 @@ def is_drawn(lesson: Lesson) -> Iterator[str]:
 
 
 def names_the_page_of_progress(lesson: Lesson) -> Iterator[str]:
-    if lesson.number in MENDING:
-        return
     recap = lesson.text.rpartition("\n## ")[2]
     if "cmlib.report()" not in recap:
         yield (f"{lesson.name}: the recap, a lesson's last section, names `cmlib.report()`, the page of what "

@@ -95,11 +95,40 @@ def test_a_slip_that_nobody_listed_is_named(name):
 @pytest.mark.parametrize("answer", [
     lambda x, m, s: blend(x, m, s) + 1e-3 * x[:, 0] ** 2,
     lambda x, m, s: blend(x, m, s) * (1 + 0.01 * torch.arange(x.shape[2])),
-    lambda x, m, s: x.std(1) * 0.37,
     lambda x, m, s: torch.where(blend(x, m, s) > 0, blend(x, m, s), 7.0),  # explained only in part
 ])
 def test_what_no_slip_explains_whole_is_not_explained(answer):
     assert "off by up to" in judge(BLEND, answer).message
+
+
+def test_an_argument_that_is_never_read_is_named():
+    message = judge(BLEND, lambda x, m, s: blend(x, m, 0.6)).message
+    assert message == "`share` has no effect: your function returns the same for another one."
+
+
+def test_only_the_wrong_part_need_be_explained():
+    def both(x, y):
+        return x.square().sum(), (x + 2 * y).sum()
+
+    def cases(draw):
+        yield case(draw.normal(5), draw.normal(5), about="five numbers")
+    pair = Exercise("99.4", "Pair", both, 1, 1, 1, make_cases=cases, names=("the first", "the second"))
+    assert judge(pair, lambda x, y: (both(x, y)[0], (x - 2 * y).sum())).message.startswith("In the second, ")
+    two = judge(pair, lambda x, y: (x.abs().sum(), both(x, y)[1] + x[0])).message
+    assert two.startswith("In the first, ")  # the second has a slip of its own
+
+
+def test_what_breaks_for_large_numbers_alone_is_said():
+    def soft(x):
+        return x.logsumexp(0)
+
+    def cases(draw):
+        yield case(draw.normal(5), about="five numbers")
+        yield case(1000 * draw.normal(5), about="large numbers")
+    one = Exercise("99.5", "Soft maximum", soft, 1, 1, 1, make_cases=cases)
+    assert judge(one, lambda x: x.exp().sum().log()).message.startswith("Only large numbers break it")
+    cut = judge(one, lambda x: x.clamp(max=50).logsumexp(0)).message
+    assert cut.startswith("Only large numbers go wrong")
 
 
 def count(labels, guesses):

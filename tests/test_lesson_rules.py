@@ -91,8 +91,7 @@ def test_a_lesson_that_is_not_planned_is_said(tmp_path):
                         "'other'; found 'joint_loss'.")
 
 
-def test_a_lesson_that_is_mended_keeps_three_rules_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(rules, "MENDING", ())
+def test_a_lesson_without_drawing_stretch_exercise_and_page_of_progress_is_told(tmp_path):
     text = EXAMPLE.read_text("utf-8").replace("chematic", "rawing").replace("cmlib.report()", "a page")
     for exercise in re.findall(r"# %% \[exercise\] 02\.5.*?(?=# %% \[markdown\])", text, flags=re.DOTALL):
         text = text.replace(exercise, "")

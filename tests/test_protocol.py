@@ -24,6 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from cmlib.data import Features, Pairs
 from cmlib.encoders import image_encoder, text_encoder
+from cmlib.evaluation import evaluate
 from cmlib.fusion import Concat
 from cmlib.models import FusionModel
 from cmlib.tasks import Classify, Contrast, Regress, Tag, Task
@@ -438,6 +439,19 @@ def test_a_task_that_is_wrong_is_told_in_one_sentence(call, error, said):
 def test_rows_for_validation_are_checked_too():
     with pytest.raises(ValueError, match="^The rows of valid have no labels"):
         fit(net(), two_views(8, 0), labels(None), **SETTINGS)
+
+
+def test_what_is_evaluated_is_checked_too_and_once():
+    with pytest.raises(ValueError, match="^The labels of data answer 3 questions, but"):
+        evaluate(net(), labels(torch.zeros(8, 3)), task=Tag())
+    seen = []
+
+    class Counts(Classify):
+        def check(self, name, rows, outputs):
+            seen.append((name, len(rows), tuple(outputs.shape)))
+
+    evaluate(net(), two_views(8, 0), batch_size=3, task=Counts())
+    assert seen == [("data", 8, (3, 2))]
 
 
 def test_what_a_task_makes_of_the_outputs_is_what_its_check_gets():

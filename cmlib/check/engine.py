@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from cmlib.check import gradients, raised
+from cmlib.check import detective, gradients, raised
 from cmlib.check.compare import alike, difference, kind_of, numbers
 from cmlib.check.formula import Formula
 from cmlib.check.inplace import is_changed, remembered
@@ -202,24 +202,19 @@ def properties(
     except Failed as failed:
         yield "a value of the right kind", failed.sentence
         return
-    looks, cases = True, []
-    for make_cases in (exercise.make_cases, *exercise.more_cases):
-        for one in make_cases(Draw(seed)):
-            cases.append(one)
-            others = _others(exercise, seed, len(cases)) if again else ()
-            sentence, found = _sentence(_compare_values, exercise, answer, one, looks, others)
+    looks, before = True, []
+    ahead = (one for make in (exercise.make_cases, *exercise.more_cases) for one in make(Draw(seed)))
+    while one := next(ahead, None):
+        ahead, rest = itertools.tee(ahead)
+        others = itertools.chain(rest, before) if again else ()  # drawn only where they are needed
+        sentence, found = _sentence(_compare_values, exercise, answer, one, looks, others)
+        looks = looks and not sentence
+        yield one.about, sentence
+        if exercise.grad:
+            sentence = sentence or _sentence(gradients.compare, exercise, one, *found)[0]
             looks = looks and not sentence
-            yield one.about, sentence
-            if exercise.grad:
-                sentence = sentence or _sentence(gradients.compare, exercise, one, *found)[0]
-                looks = looks and not sentence
-                yield f"the gradient for {one.about}", sentence
-
-
-def _others(exercise, seed, place) -> Iterator[Case]:
-    """The cases after the one at ``place``, then those before it."""
-    drawn = [one for make in (exercise.make_cases, *exercise.more_cases) for one in make(Draw(seed))]
-    yield from (*drawn[place:], *drawn[: place - 1])
+            yield f"the gradient for {one.about}", sentence
+        before = [*before, one]
 
 
 def _sentence(compare, *args) -> tuple[str | None, Any]:
@@ -267,11 +262,10 @@ def _compare_values(exercise, answer, one: Case, looks=True, others=()) -> tuple
             return exercise.call(function, *_fresh(case.args, exercise.grad))
 
         others, more = itertools.tee(_asking(exercise, answer, others))
-        _meet_a_mistake(exercise, got, want, rerun, others)
+        _meet_a_mistake(exercise, got, want, rerun, others, one.args)
         if exercise.detective and not alike(got, want, exercise.rtol, exercise.atol):
-            from cmlib.check import detective  # it needs this module
-
-            slip = detective.slip(exercise, one, got, want, more)
+            slip = detective.slip(exercise, one, got, want, more, lambda args: exercise.call(
+                answer, *_fresh(args, exercise.grad)))
             if slip:
                 raise Failed(slip)
     raise Failed(problem if problem[0].isupper() else f"The result is wrong for {one.about}: {problem}")
@@ -301,15 +295,14 @@ def _run(exercise, answer, args, one):
         raise Failed(raised.told(error, answer, one.about)) from None
 
 
-def _meet_a_mistake(exercise, got, want, rerun, others=()):
+def _meet_a_mistake(exercise, got, want, rerun, others=(), args=()):
     """Raise the sentence of a known mistake that gives ``got``, before anything is said of its form. Of
-    several that do, the one that explains most of the other cases; none where the result is one number, which
-    two mistakes easily share, and most other cases contradict.
+    several that do, the one that explains most of the other cases; none where the result is a plain share,
+    which two mistakes may well give, and most other cases contradict.
 
     others : (case, what the answer returns for it)
     """
-    tolerances = exercise.rtol, exercise.atol
-    known = []
+    tolerances, found, known = (exercise.rtol, exercise.atol), numbers(got), []
     for sentence, wrong in exercise.mistakes:
         try:
             predicted = rerun(wrong)
@@ -322,12 +315,12 @@ def _meet_a_mistake(exercise, got, want, rerun, others=()):
     if not known:
         return
     ahead = [0] * len(known)  # cases that each explains, less those that it does not
-    for other, result in itertools.islice(others, 6):
+    single = found is not None and found.numel() == 1 and detective.is_simple(got, args)
+    for other, result in itertools.islice(others, 6 if len(known) > 1 else 3 * single):
         for k, (_, wrong) in enumerate(known):
             with contextlib.suppress(Exception):
                 ahead[k] += 1 if alike(result, rerun(wrong, other), *tolerances) else -1
-    found = numbers(got)
-    if max(ahead) >= 0 or found is None or found.numel() > 1:
+    if max(ahead) >= 0 or not single:
         raise Failed(known[ahead.index(max(ahead))][0])
 
 
@@ -354,8 +347,17 @@ def _number(value) -> float:
 
 
 def _fresh(args, grad):
-    return [a.detach().clone().requires_grad_(i in grad) if isinstance(a, torch.Tensor) else copy.deepcopy(a)
+    return [_copied(a).requires_grad_() if i in grad and isinstance(a, torch.Tensor) else _copied(a)
             for i, a in enumerate(args)]
+
+
+def _copied(value):
+    """As `copy.deepcopy`, which takes thirty times as long for the weights of a network."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if type(value) is dict:
+        return {key: _copied(part) for key, part in value.items()}
+    return type(value)(map(_copied, value)) if type(value) in (list, tuple) else copy.deepcopy(value)
 
 
 def _plain(value):

@@ -45,7 +45,11 @@ def _(draw):
         "##crack",
         "uncrack",
     }
-    yield case("toy", vocab, about="a word that is in the vocabulary")
+    # two cases in which the slips of the search give different pieces
+    whole = {"[UNK]", "toy", "to", "t", "##toy", "##o", "##y"}
+    yield case("toy", whole, about="a word that is in the vocabulary")
+    gap = {"[UNK]", "a", "b", "abc", "##abc", "##a", "##b", "##c", "##ab"}
+    yield case("abcab", gap, about="a word whose longest first piece has a gap below it")
     yield case("toys", vocab, about="a word of two pieces")
     two_ways = {"[UNK]", "ab", "a", "##b", "##c", "##bc"}
     yield case("abc", two_ways, about="a word that could be cut in several ways")
@@ -69,14 +73,17 @@ def _(draw):
     ) * 2:
         yield case(*_built(draw, about), about=about)
     for _ in range(4):
-        yield telling(wordpiece, lambda: _over_abc(draw), hides=(*unknown, "never goes back"))
+        yield telling(
+            wordpiece, lambda: _over_abc(draw),
+            hides=(*unknown, "never goes back", "missing for the first time", "cannot go on with a word"),
+        )
     for _ in range(2):
         yield telling(
             wordpiece,
             lambda: _over_abc(draw),
             hides=(
                 "shortest piece", "with ## in front", "without their ##", "never goes back", "from the right",
-                "reversed order", "Only the first piece",
+                "reversed order", "Only the first piece", "never tried", "given up", "yours begins with it",
             ),
         )
 
@@ -209,6 +216,15 @@ def _(word, vocab):
     return ["[UNK]"] if "[UNK]" in pieces else pieces
 
 
+@wordpiece.mistake(
+    "The continuing pieces are looked up, and written, without their ##: “toy” begins a word, “##toy” goes "
+    "on with one, and they are two different entries."
+)
+def _(word, vocab):
+    pieces = _greedy(word, vocab, look="")
+    return ["[UNK]"] if "[UNK]" in pieces else [piece.removeprefix("##") for piece in pieces]
+
+
 @wordpiece.mistake("Where no piece fits, the whole word becomes one [UNK]; you keep the pieces found before.")
 def _(word, vocab):
     return _greedy(word, vocab)
@@ -260,9 +276,71 @@ def _(word, vocab):
     return pieces
 
 
+# before the next one, which gives up in the same way wherever a word has several pieces
+@wordpiece.mistake("A word that is no entry itself is cut into pieces before it is given up.")
+def _(word, vocab):
+    return [word] if word in vocab else ["[UNK]"]
+
+
+@wordpiece.mistake(
+    "The whole of what is left is never tried: the first candidate ends at len(word), and word[start:end] "
+    "leaves out the letter at end."
+)
+def _(word, vocab):
+    pieces, start = [], 0
+    while start < len(word):
+        mark = "##" if start else ""
+        ends = [e for e in range(len(word) - 1, start, -1) if mark + word[start:e] in vocab]
+        if not ends:
+            return ["[UNK]"]
+        pieces.append(mark + word[start:ends[0]])
+        start = ends[0]
+    return pieces
+
+
+@wordpiece.mistake(
+    "You lengthen a piece until it is missing for the first time; a longer one may be there. Shorten from "
+    "the right."
+)
+def _(word, vocab):
+    pieces, start = [], 0
+    while start < len(word):
+        mark, end = "##" if start else "", start
+        while end < len(word) and mark + word[start:end + 1] in vocab:
+            end += 1
+        if end == start:
+            return ["[UNK]"]
+        pieces.append(mark + word[start:end])
+        start = end
+    return pieces
+
+
+@wordpiece.mistake(
+    "Where no piece with ## fits you take one that begins words; a beginning cannot go on with a word."
+)
+def _(word, vocab):
+    pieces, start = [], 0
+    while start < len(word):
+        mark = "##" if start else ""
+        found = [(e, m + word[start:e]) for e in range(len(word), start, -1) for m in (mark, "")
+                 if m + word[start:e] in vocab]
+        if not found:
+            return ["[UNK]"]
+        start, piece = found[0]
+        pieces.append(piece)
+    return pieces
+
+
 @wordpiece.mistake("The ## belongs only to pieces that do not begin the word; yours begins with it.")
 def _(word, vocab):
-    return ["##" + piece.removeprefix("##") for piece in wordpiece.reference(word, vocab)]
+    pieces, start = [], 0
+    while start < len(word):
+        ends = [e for e in range(len(word), start, -1) if "##" + word[start:e] in vocab]
+        if not ends:
+            return ["[UNK]"]
+        pieces.append("##" + word[start:ends[0]])
+        start = ends[0]
+    return pieces
 
 
 @exercise("03.2", "Pad with a mask", minutes=8, points=2, difficulty=2,
@@ -363,6 +441,15 @@ def _(rows, pad_id):
 def _(rows, pad_id):
     ids, mask = pad_with_mask.reference(rows, pad_id)
     return ids, mask.sum(1)
+
+
+@pad_with_mask.mistake(
+    "The mask is one too long: the first place of padding has a 1 as well. A row of n tokens has the places "
+    "0 … n − 1."
+)
+def _(rows, pad_id):
+    ids, mask = pad_with_mask.reference(rows, pad_id)
+    return ids, (torch.arange(mask.shape[1]) <= mask.sum(1, keepdim=True)).long()
 
 
 @pad_with_mask.mistake("The mask is one too short: the last token of every row has a 0.")
@@ -475,6 +562,11 @@ def _(states, mask):
     return masked_mean.reference(states, mask).mean(0, keepdim=True)
 
 
+@masked_mean.mistake("The first token is left out; here [CLS] counts as every other token.")
+def _(states, mask):
+    return masked_mean.reference(states[:, 1:], mask[:, 1:])
+
+
 @masked_mean.mistake("The last token's state is taken, not the mean over the tokens.")
 def _(states, mask):
     return states[torch.arange(len(states)), mask.sum(1) - 1]
@@ -507,12 +599,14 @@ def _judge_split(answer, groups, test_share, seed):
     count, in_test = len(groups.unique()), len(groups[test].unique())
     exact = test_share * count
     expected = max(1, round(exact))
-    if in_test != expected:
+    others = [answer(groups, test_share, seed + k)[1].sort().values for k in range(1, 7)]
+    same_size = all(len(groups[other].unique()) == in_test for other in others)
+    if in_test != expected or not same_size:
         named = {math.ceil(exact): "up", int(exact): "down", count - expected: "swapped"}
-        return named.get(in_test, "many" if in_test > 2 * expected else "share")
+        unnamed = "many" if in_test > 2 * expected else "share" if in_test and same_size else "names"
+        return unnamed if in_test == expected else named.get(in_test, unnamed)
     if not all(torch.equal(a.sort().values, b.sort().values) for a, b in zip(first, again, strict=True)):
         return "repeat"
-    others = [answer(groups, test_share, seed + k)[1].sort().values for k in range(1, 7)]
     return "right" if not all(torch.equal(test.sort().values, other) for other in others) else "seed"
 
 
@@ -601,6 +695,14 @@ def _(groups, test_share, seed):
 
 
 @split_by_group.mistake(
+    "The number of groups in the test part hangs on the seed, or is 0: draw as many of groups.unique() as "
+    "test_share says. Groups need not be called 0, 1, 2, …, and a share of the rows is none of the groups."
+)
+def _(groups, test_share, seed):
+    return _draw_groups(groups, seed, lambda count: max(1, round(test_share * count)) + seed % 2)
+
+
+@split_by_group.mistake(
     "Far too many groups are in the test part: did you draw rows, or from set(groups)? A set keeps the "
     "entries of a tensor apart even where they are equal; draw from groups.unique()."
 )
@@ -664,6 +766,10 @@ def _all_in_training(size, total, test_rows):
 
 
 LEAKS = {  # what is said of a wrong leak: the chance that no mate is in training, the weights of the groups
+    "The first mate has T − 1 of N − 1 places, and each further one has one less: the factors are "
+    "(T − k)/(N − k).": (lambda s, n, t: ((t - 1) / (n - 1)) ** (s - 1), None),
+    "One mate in the training part is a leak; you ask for all of them, and leave the row's own place free.":
+        (lambda s, n, t: 1 - math.prod((n - t - k) / (n - k) for k in range(s - 1)), None),
     "You draw with replacement: each mate that is a test row leaves one place less, so the factors are "
     "(T − k)/(N − k).": (lambda s, n, t: (t / n) ** (s - 1), None),
     "The row itself has a place already: the first mate has T − 1 of N − 1 places, not T of N.":

@@ -129,6 +129,24 @@ def _(texts, labels):
     return float(sum(right for right, _ in _by_key(texts, labels, _bag)))
 
 
+@luckiest_bag.mistake(
+    "A bag with both labels counts half in your sum: that is what can be expected of it; in hindsight it "
+    "takes the more frequent label."
+)
+def _(texts, labels):
+    return _share(_by_key(texts, labels, _bag, lambda a: len(a) if len(set(a)) == 1 else len(a) / 2))
+
+
+@luckiest_bag.mistake("Your key is the number of words: a bag also knows which words they are.")
+def _(texts, labels):
+    return _share(_by_key(texts, labels, lambda text: len(text.split())))
+
+
+@luckiest_bag.mistake("This is the number of different bags, divided by the messages; how many are right?")
+def _(texts, labels):
+    return len({_bag(text) for text in texts}) / len(texts)
+
+
 @luckiest_bag.mistake("This is how often the luckiest bag is wrong.")
 def _(texts, labels):
     return 1 - luckiest_bag.reference(texts, labels)
@@ -184,6 +202,24 @@ def _(draw):
         torch.ones(1, 1, dtype=torch.long),
         about="one query and one key",
     )
+
+
+@attention.mistake("0 · (−∞) is nan: a mask times −∞ spoils the scores of the words, too. Use masked_fill.")
+def _(q, k, v, mask):
+    return _attend(q, k, v, mask[:, None]) * torch.nan
+
+
+@attention.mistake("The weights are divided by √d after the softmax; divide the scores, before it.")
+def _(q, k, v, mask):
+    return _attend(q, k, v, mask[:, None], scale=1.0) / math.sqrt(q.shape[-1])
+
+
+@attention.mistake(
+    "The softmax runs over the queries, so a key's weights add up to one (or to nan, where it is padding): "
+    "each query shares out one unit over the keys."
+)
+def _(q, k, v, mask):
+    return _attend(q, k, v, mask[:, None], axis=1)
 
 
 @attention.mistake("The padding is not masked: padded keys still take weight from the words.")
@@ -407,6 +443,15 @@ def _(q, k, v, mask, n_heads):
     return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), mask[:, None, None], hide=-1e9, axis=1))
 
 
+@multi_head.mistake(
+    "The masks stand in the wrong order: mask.repeat(n_heads, 1) begins anew with every head, and your "
+    "folded heads stand text by text. Use repeat_interleave."
+)
+def _(q, k, v, mask, n_heads):
+    masks = mask.repeat(n_heads, 1).view(len(q), n_heads, 1, -1)
+    return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), masks))
+
+
 @multi_head.mistake("The padding is not masked: give the mask to every head.")
 def _(q, k, v, mask, n_heads):
     return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), torch.ones_like(mask)[:, None, None]))
@@ -553,6 +598,23 @@ def _(x, mask, state, n_heads):
     return _layer(x, torch.ones_like(mask), state, n_heads)
 
 
+@bert_layer.mistake(
+    "The residuals stand outside LayerNorm, x + LayerNorm(…): in BERT the sum comes first, LayerNorm(x + …)."
+)
+def _(x, mask, state, n_heads):
+    def norm(name, x):
+        weight, shift = state[name + ".LayerNorm.weight"], state[name + ".LayerNorm.bias"]
+        return F.layer_norm(x, x.shape[-1:], weight, shift, eps=1e-12)
+
+    def dense(name, x):
+        return F.linear(x, state[name + ".weight"], state[name + ".bias"])
+
+    parts = (dense(f"attention.self.{name}", x) for name in ("query", "key", "value"))
+    heard = dense("attention.output.dense", layers.multi_head(*parts, mask, n_heads))
+    x = x + norm("attention.output", heard)
+    return x + norm("output", dense("output.dense", F.gelu(dense("intermediate.dense", x))))
+
+
 @bert_layer.mistake("There is only one head in your layer: split query, key and value into n_heads blocks.")
 def _(x, mask, state, n_heads):
     return _layer(x, mask, state, 1)
@@ -578,6 +640,7 @@ def _(draw):
     for n, steps in ((3, 2), (1, 1), (4, 5), (2, 0)):
         about = f"{n} {'frequency' if n == 1 else 'frequencies'}, {steps} {'step' if steps == 1 else 'steps'}"
         yield case(draw.uniform(n, low=0.1, high=0.9), steps, about=about)
+    yield case(draw.uniform(1, low=0.1, high=0.9).repeat(2), 3, about="two equal frequencies")
 
 
 def _rotations(angles, turn=lambda c, s: ((c, -s), (s, c))):
@@ -619,6 +682,11 @@ def _(frequencies, steps):
 @look_back.mistake("Both sines have the same sign: one of the two addition theorems has a minus.")
 def _(frequencies, steps):
     return _rotations(frequencies * steps, lambda c, s: ((c, s), (s, c)))
+
+
+@look_back.mistake("Your blocks are reflections: the second column is (−sin, cos); yours has the other sign.")
+def _(frequencies, steps):
+    return _rotations(frequencies * steps, lambda c, s: ((c, s), (s, -c)))
 
 
 @look_back.mistake("Sine and cosine are exchanged in your blocks: with steps = 0 nothing may turn.")

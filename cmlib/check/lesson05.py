@@ -84,6 +84,17 @@ def _(x, kernel, stride, padding):
     return F.conv2d(F.pad(x, (0, padding, 0, padding)), kernel, stride=stride)
 
 
+@conv2d.mistake("The frame is only on the left and above: padding p adds p rows above and below, p columns "
+                "left and right.")
+def _(x, kernel, stride, padding):
+    return F.conv2d(F.pad(x, (padding, 0, padding, 0)), kernel, stride=stride)
+
+
+@conv2d.mistake("The first window is not counted: (h + 2p − kh) // stride is the number of steps after it.")
+def _(x, kernel, stride, padding):
+    return F.conv2d(x, kernel, stride=stride, padding=padding)[:, :, :-1, :-1]
+
+
 @conv2d.mistake("The frame repeats the border pixels: conv2d pads with zeros.")
 def _(x, kernel, stride, padding):
     return F.conv2d(F.pad(x, (padding,) * 4, mode="replicate"), kernel, stride=stride)
@@ -113,6 +124,7 @@ def _(draw):
                                                                        "stride 1")
     yield case(224, [(7, 2, 3), (3, 2, 1), (3, 1, 1), (3, 2, 1)], about="the first layers of ResNet-50")
     yield case(15, [], about="no layer at all")
+    yield case(16, [(3, 1, 1)] * 6 + [(3, 2, 1)] * 2, about="a field larger than the picture")
 
     def mixed():
         layers = [
@@ -122,7 +134,7 @@ def _(draw):
         return case(int(draw.integers(500, low=300)), layers, about="four layers of mixed kernels, strides "
                                                                     "and paddings")
     for _ in range(3):
-        yield telling(geometry, mixed)
+        yield telling(geometry, mixed, hides=("end at the picture's rim",))
 
 
 def _geometry(
@@ -170,6 +182,26 @@ def _(size, layers):
     field, jump = 1, 1
     for k, s, _ in layers:
         field, jump = field + (k - 1) * jump, s
+    return geometry.reference(size, layers)[0], field
+
+
+@geometry.mistake("Your field is made to end at the picture's rim; the receptive field is what the layers "
+                  "could see of a picture without end.")
+def _(size, layers):
+    out, field = geometry.reference(size, layers)
+    return out, min(size, field)
+
+
+@geometry.mistake("You read each layer as (kernel, padding, stride); it is (kernel, stride, padding).")
+def _(size, layers):
+    return geometry.reference(size, [(k, max(p, 1), s) for k, s, p in layers])
+
+
+@geometry.mistake("The jump grows by the kernel; it is multiplied by the stride.")
+def _(size, layers):
+    field, jump = 1, 1
+    for k, _, _ in layers:
+        field, jump = field + (k - 1) * jump, jump * k
     return geometry.reference(size, layers)[0], field
 
 
@@ -330,16 +362,18 @@ def _option_a(x, channels, stride):
 
 
 def _forward(
-    x, weights, shortcut=_option_a, stem=torch.relu, pool=lambda z: z.mean((2, 3)), block=_block, bias=True
+    x, weights, shortcut=_option_a, stem=torch.relu, pool=lambda z: z.mean((2, 3)), block=_block, bias=True,
+    norm=_bn, stride_of=lambda stage, i: 2 if stage > 1 and i == 0 else 1, blocks=(0, 1, 2)
 ):
+    """The network with every part that a learner may get wrong as an argument."""
     def part(prefix):
         return {
             name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
         }
-    x = stem(_bn(F.conv2d(x, weights["conv1.weight"], padding=1), weights, "bn1"))
+    x = stem(norm(F.conv2d(x, weights["conv1.weight"], padding=1), weights, "bn1"))
     for stage, channels in ((1, 16), (2, 32), (3, 64)):
-        for i in range(3):
-            stride = 2 if stage > 1 and i == 0 else 1
+        for place, i in enumerate(blocks):
+            stride = stride_of(stage, place)
             x = block(x, shortcut(x, channels, stride), part(f"layer{stage}.{i}."), stride)
     features = pool(x)
     return features, F.linear(features, weights["linear.weight"], weights["linear.bias"] if bias else None)
@@ -401,6 +435,22 @@ for _sentence, _slip in {
     "All the zero channels stand after the old ones: option A puts half of them before and half behind.": {
         "shortcut": _pad_after
     },
+    "All the zero channels stand before the old ones: option A puts half of them before and half behind.": {
+        "shortcut": lambda x, c, s: F.pad(x[:, :, ::s, ::s], (0, 0, 0, 0, c - x.shape[1], 0))
+    },
+    "The shortcut takes the second, fourth, … row and column: option A begins with the first.": {
+        "shortcut": lambda x, c, s: _option_a(x[:, :, s - 1 :: s, s - 1 :: s], c, 1)
+    },
+    "The first block of layer1 has stride 2 in your network; only those of layer2 and layer3 do.": {
+        "stride_of": lambda stage, i: 2 if i == 0 else 1
+    },
+    "You have two blocks a stage; there are three.": {"blocks": (0, 1)},
+    "Every stage runs with one block's weights: the second block and the third have weights of their own.": {
+        "blocks": (0, 1, 1)
+    },
+    "The batch norm after the first convolution is missing.": {"norm": lambda z, w, name: z},
+    "The first batch norm uses the statistics of this batch: a trained network is run with its running "
+    "statistics.": {"norm": _batch_bn},
     "The shortcut averages 2 × 2 places: option A takes every second row and column and drops the others.": {
         "shortcut": _averaged
     },
@@ -499,6 +549,9 @@ for _sentence, _slip in {
     },
     "Batch norm is counted with four numbers a channel: running mean and variance are averages that are "
     "kept, not learned.": {"per_channel": 4, "stem": 7 * 7 * 3 * 64 + 4 * 64},
+    "Batch norm is counted with one number a channel: it learns two, γ and β.": {
+        "per_channel": 1, "stem": 7 * 7 * 3 * 64 + 64
+    },
     "Convolutions are counted with a bias: before a batch norm they have none.": {
         "per_channel": 3, "stem": 7 * 7 * 3 * 64 + 3 * 64
     },
@@ -536,6 +589,29 @@ for _sentence, _slip in {
     "The stem is missing: a 7 × 7 convolution from 3 to 64 channels, with its batch norm.": {"stem": 0},
 }.items():
     resnet_parameters.mistake(_sentence)(lambda blocks, classes, slip=_slip: _resnet(blocks, classes, **slip))
+
+
+@resnet_parameters.mistake("This is the count of ResNet-50, whatever `blocks` is: walk through those given.")
+def _(blocks, classes):
+    return resnet_parameters.reference((3, 4, 6, 3), classes)
+
+
+@resnet_parameters.mistake("Your last layer has 1,000 classes, whatever `classes` is.")
+def _(blocks, classes):
+    return resnet_parameters.reference(blocks, 1000)
+
+
+@resnet_parameters.mistake(
+    "Every block reads four times its own width in your count; the first block of a stage reads what the "
+    "stage before gave back."
+)
+def _(blocks, classes):
+    total, channels = 7 * 7 * 3 * 64 + 2 * 64, 2048
+    for stage, n in enumerate(blocks):
+        width = 64 * 2**stage
+        enters = 64 if stage == 0 else 2 * width  # what the projection reads is right
+        total += n * (17 * width * width + 2 * 6 * width) + enters * 4 * width + 2 * 4 * width
+    return total + channels * classes + classes
 
 
 @resnet_parameters.mistake(

@@ -98,6 +98,28 @@ def _(table):
     return torch.stack([_best_cuts(table, order, allowed).amax(0).sum() for order in _orders(table)]).amax()
 
 
+@ceiling_of_sums.mistake("You leave out the first cut: a message may also be refunded for no photo at all.")
+def _(table):
+    allowed = range(1, table.shape[1] + 1)
+    return torch.stack([_best_cuts(table, order, allowed).amax(0).sum() for order in _orders(table)]).amax()
+
+
+@ceiling_of_sums.mistake(
+    "You sort the photos by what a refund gains over all messages; the best order need not be that one. Try "
+    "them all."
+)
+def _(table):
+    gain = (table[1] - table[0]).sum(1)
+    return _best_cuts(table, gain.argsort(descending=True).tolist()).amax(0).sum()
+
+
+@ceiling_of_sums.mistake(
+    "You count what refunds win over keeps, and forget what the keeps give: add the probability of label 0."
+)
+def _(table):
+    return ceiling_of_sums.reference(table) - table[0].sum()
+
+
 @ceiling_of_sums.mistake(
     "You fix f and g before you look: the log-odds of each half by itself. The ceiling is over all f and "
     "g."
@@ -212,6 +234,16 @@ for _sentence, _slip in {
 def _(image, text, W1, b1, W2, b2):
     halves = [_unit(text), _unit(image)]
     return gelu(torch.cat(halves, 1) @ W1.T + b1) @ W2.T + b2
+
+
+for _sentence, _kept in {
+    "Both biases are missing: a linear layer is x @ W.T + b.": (0, 0),
+    "The bias b1 is missing: a linear layer is x @ W.T + b.": (0, 1),
+    "The bias b2 is missing: a linear layer is x @ W.T + b.": (1, 0),
+}.items():
+    concat_head.mistake(_sentence)(
+        lambda image, text, W1, b1, W2, b2, kept=_kept: _head(image, text, W1, kept[0] * b1, W2, kept[1] * b2)
+    )
 
 
 @concat_head.mistake("These are probabilities; the head returns logits, before any softmax.")
@@ -398,6 +430,23 @@ def _(logits):
 
 
 @without_comparing.mistake(
+    "Its own partner is left out of every mean, the grand mean too; all n messages count, its own included."
+)
+def _(logits):
+    n, own = len(logits), logits.diagonal().T
+    photo, message = ((logits.sum(axis) - own) / (n - 1) for axis in (1, 0))
+    return photo + message - photo.mean(0)
+
+
+@without_comparing.mistake(
+    "Your grand mean still differs from message to message: it runs over photos and messages, and keeps only "
+    "the classes."
+)
+def _(logits):
+    return logits.mean(1) + logits.mean(0) - logits.mean((0, 2))[:, None]
+
+
+@without_comparing.mistake(
     "You take the softmax first: average the logits, since a sum of opinions is a sum of logits."
 )
 def _(logits):
@@ -412,7 +461,7 @@ def _decide(answer, photos, words):
         raise AnswerRaised("does not return the four weights (W1, b1, w2, b2)")
     W1, b1, w2, b2 = (torch.as_tensor(one).to(photos.dtype) for one in weights)
     for name, one, wanted in (("W1", W1, (2, photos.shape[1] + words.shape[1])), ("b1", b1, (2,)),
-                              ("w2", w2, (2,))):
+                              ("w2", w2, (2,)), ("b2", b2, ())):
         if one.shape != wanted:
             raise AnswerRaised(f"returns {name} of shape {tuple(one.shape)}, and {wanted} is wanted,")
     k = len(photos)
@@ -462,6 +511,8 @@ for _sentence, _slip in {
     "Your head says \"they differ\" to every pair: what does its logit say where the numbers are equal?": {
         "out": (0.0, 0.0), "bias": 0.5
     },
+    "Your head misses colours whose numbers differ by 1: there |c − d| = 1, and the biases take as much "
+    "away; take less.": {"bias": -1.0},
     "Your head says \"equal\" to every pair.": {"out": (0.0, 0.0), "bias": -0.5},
     "You add the two numbers: the difference c − d is what is zero for equal colours.": {"message": 1.0},
     "The second unit is subtracted: relu(s) − relu(−s) is s itself, so the head is linear again.": {

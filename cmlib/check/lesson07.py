@@ -1,6 +1,7 @@
 """Exercises of lesson 07: real pictures, real words."""
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import torch
 
@@ -96,6 +97,22 @@ def _(emoji):
     return _key(emoji, same="")
 
 
+@group_key.mistake("Man and woman become the person U+1F9D1; in your key the person becomes one of them.")
+def _(emoji):
+    return _key(emoji).replace(PERSON, MAN)
+
+
+@group_key.mistake("The parts are in another order: glue them as they came.")
+def _(emoji):
+    return JOINER.join(sorted(_key(emoji).split(JOINER)))
+
+
+@group_key.mistake("The joiners are gone before you cut, so no part is a gender sign of its own: cut "
+                   "first, then drop.")
+def _(emoji):
+    return _key(emoji, signs="").replace(JOINER, "")
+
+
 @exercise("07.6", "Does the interval keep its promise?", minutes=15, points=3, difficulty=3,
           names=("the coverage of the usual interval", "the coverage of Wilson's"))
 def coverage(right, n, p, z=1.96):
@@ -115,11 +132,14 @@ def _(draw):
         right = (draw.uniform(3000, n) < p).sum(1)
         return case(right, n, p, z, about=about)
 
-    yield telling(coverage, lambda: test_sets(22, 0.88, 1.6, "22 rows and p = 0.88, z = 1.6"))
-    yield telling(coverage, lambda: test_sets(40, 0.8, 2.1, "40 rows and p = 0.8, z = 2.1"))
+    ends = ("its ends",)  # of them the last case speaks
+    yield telling(coverage, lambda: test_sets(22, 0.88, 1.6, "22 rows and p = 0.88, z = 1.6"), hides=ends)
+    yield telling(coverage, lambda: test_sets(40, 0.8, 2.1, "40 rows and p = 0.8, z = 2.1"), hides=ends)
     yield test_sets(12, 0.97, 1.96, "12 rows and p = 0.97")
     yield test_sets(247, 0.5, 1.96, "247 rows and p = 0.5")
     yield case(torch.tensor([12, 12, 11]), 12, 0.95, 1.96, about="three test sets, two of them all right")
+    # 2 of 4 rows, z = 1: the usual interval is 0.25 to 0.75, without rounding in any order of the steps
+    yield case(torch.tensor([2, 3, 1, 1, 2]), 4, 0.75, 1.0, about="intervals that end exactly at p")
 
 
 def _holds(low, high, p):
@@ -191,6 +211,44 @@ def _(right, n, p, z):
 def _(right, n, p, z):
     share = right.double() / n
     return tuple(float((p <= ends(share, n, z)[1]).double().mean()) for ends in (_usual, _wilson))
+
+
+@coverage.mistake("In the usual interval you check the upper end only: p must also lie above the lower one.")
+def _(right, n, p, z):
+    share = right.double() / n
+    first = float((p <= _usual(share, n, z)[1]).double().mean())
+    return first, coverage.reference(right, n, p, z)[1]
+
+
+@coverage.mistake("In the usual interval you check the lower end only: p must also lie below the upper one.")
+def _(right, n, p, z):
+    share = right.double() / n
+    first = float((_usual(share, n, z)[0] <= p).double().mean())
+    return first, coverage.reference(right, n, p, z)[1]
+
+
+@coverage.mistake("An interval holds p where low ≤ p and p ≤ high; with *or* it always does.")
+def _(right, n, p, z):
+    return 1.0, 1.0
+
+
+@coverage.mistake("You make one interval, from the mean of all shares; each test set has one of its own.")
+def _(right, n, p, z):
+    share = (right.double() / n).mean()[None]
+    return _holds(*_usual(share, n, z), p), _holds(*_wilson(share, n, z), p)
+
+
+@coverage.mistake("n is the rows of one test set; in your roots stands the number of test sets.")
+def _(right, n, p, z):
+    share, sets = right.double() / n, len(right)
+    return _holds(*_usual(share, sets, z), p), _holds(*_wilson(share, sets, z), p)
+
+
+@coverage.mistake("An interval holds its ends, too: ≤, not <.")
+def _(right, n, p, z):
+    share = right.double() / n
+    inside = ((low < p) & (p < high) for low, high in (_usual(share, n, z), _wilson(share, n, z)))
+    return tuple(float(held.double().mean()) for held in inside)
 
 
 @coverage.mistake("z is fixed in your code; use the argument.")
@@ -289,7 +347,18 @@ def _(groups, splits):
 
 @torn_groups.mistake("Only groups in all three splits are in your list; two are enough for a leak.")
 def _(groups, splits):
-    return sorted(g for g, home in _homes(groups, splits).items() if len(home) == len(set(splits)))
+    return sorted(g for g, home in _homes(groups, splits).items() if len(home) == 3)
+
+
+@torn_groups.mistake("A group in all three splits is torn, too: more than one, not exactly two.")
+def _(groups, splits):
+    return sorted(g for g, home in _homes(groups, splits).items() if len(home) == 2)
+
+
+@torn_groups.mistake("You compare only rows that follow each other; the rows of a group may lie far apart.")
+def _(groups, splits):
+    rows = pairwise(zip(groups, splits, strict=True))
+    return sorted({g for (g, split), (h, other) in rows if g == h and split != other})
 
 
 def _counts(labels, guesses, n_classes):
@@ -319,7 +388,7 @@ def _(draw):
         guesses = torch.where(draw.uniform(60) < 0.6, labels, draw.integers(classes, 60))
         return case(labels, guesses, classes, about="random guesses, mostly right")
     # of these the next cases speak
-    rare = ("never predicted", "without a true row", "whose F1 is 0", "divide by n_classes")
+    rare = ("never predicted", "without a true row", "whose F1 is 0", "divide by n_classes", "0/0", "as 1")
     yield telling(macro_f1, lambda: mostly_right(4), hides=rare)
     yield telling(macro_f1, lambda: mostly_right(3), hides=rare)
     yield case(
@@ -391,6 +460,25 @@ def _(labels, guesses, n_classes):
     return (2 * hits / (guessed + true).clamp(min=1)).sum() / n_classes
 
 
+@macro_f1.mistake("0/0 is nan: leave a class that neither occurs nor is predicted out of the mean.")
+def _(labels, guesses, n_classes):
+    hits, guessed, true = _counts(labels, guesses, n_classes)
+    return (2 * hits / (guessed + true)).mean()
+
+
+@macro_f1.mistake("A class that is neither true nor predicted counts as 1 in your mean; leave it out.")
+def _(labels, guesses, n_classes):
+    hits, guessed, true = _counts(labels, guesses, n_classes)
+    return (2 * hits / (guessed + true)).nan_to_num(1.0).mean()
+
+
+@macro_f1.mistake("You add precision and recall and halve the sum; F1 is their harmonic mean.")
+def _(labels, guesses, n_classes):
+    hits, guessed, true = _counts(labels, guesses, n_classes)
+    precision, recall = (hits / guessed).nan_to_num(), (hits / true).nan_to_num()
+    return ((precision + recall) / 2)[guessed + true > 0].mean()
+
+
 @macro_f1.mistake(
     "This is the F1 of the mean precision and the mean recall; macro F1 is the mean of the classes' own F1."
 )
@@ -418,7 +506,7 @@ def effective_rows(sizes, rho):
 @effective_rows.cases
 def _(draw):
     for groups, rho, about in (
-        (6, 0.5, "six groups and ρ = 0.5"),
+        (6, 0.3, "six groups and ρ = 0.3"),
         (20, 0.2, "twenty groups and ρ = 0.2"),
         (9, 0.9, "nine groups and ρ = 0.9"),
     ):
@@ -465,6 +553,12 @@ for _sentence, _slip in {
     ),
     "ρ is squared in your formula: a covariance is ρ times the variance.": (
         lambda m, n, rho: n**2 / (m + rho**2 * m * (m - 1)).sum()
+    ),
+    "n is not squared: the variance of the mean is that of the sum divided by n².": (
+        lambda m, n, rho: n / (m + rho * m * (m - 1)).sum()
+    ),
+    "You mix the answers for ρ = 0 and ρ = 1; the variances mix, and n over a mix is no mix.": (
+        lambda m, n, rho: (1 - rho) * n + rho * len(m)
     ),
     "This is the answer for ρ = 1, whatever ρ is.": lambda m, n, rho: n**2 / (m * m).sum(),
     "You add up the groups' own effective rows, m/(1 + (m − 1)ρ); in the plain mean a large group weighs "

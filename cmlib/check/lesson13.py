@@ -41,10 +41,10 @@ def _(draw):
         a, b, c = width(600), width(300), width(130)
         layers = [("linear", 9, a), ("relu", a, a), ("linear", a, b), ("norm", b, b), ("gelu", b, b),
                   ("linear", b, c), ("relu", c, c), ("linear", c, 11)]
-        return case(layers, rows(), 3 + int(draw.integers(2)), about="a chain whose lower layers are frozen")
+        return case(layers, rows(), 3, about="a chain whose lower layers are frozen")
 
     def learns():
-        a, b = width(), width()
+        a, b = width(), width(400)
         layers = [("norm", 500, 500), ("linear", 500, a), ("gelu", a, a), ("linear", a, b), ("relu", b, b)]
         return case(layers, rows(), 0, about="a chain that learns from its first layer on")
 
@@ -52,22 +52,37 @@ def _(draw):
     yield case([("linear", 40, 64), ("relu", 64, 64), ("linear", 64, 30)], 50, 0,
                about="linear, ReLU, linear")
     yield learns()
-    yield telling(memory_plan, mixed, hides=("The biases",))
-    yield telling(memory_plan, mixed, hides=("The biases",))
+    hides = "The biases", "no weights either", "A norm has", "The ReLU at the end"
+    yield telling(memory_plan, mixed, hides)
+    yield telling(memory_plan, mixed, hides)
     yield case([("linear", 30, 200), ("gelu", 200, 200), ("linear", 200, 20)], 70, 3, about="nothing learns")
+    yield case([("linear", 30, 200), ("gelu", 200, 200), ("linear", 200, 20)], rows(), 1,
+               about="a GELU between a frozen layer and one that learns")
+    a, b = width(), width()
+    yield case([("norm", a, a), ("relu", a, a), ("norm", a, a), ("gelu", a, a)], rows(), 0,
+               about="a chain of norms")
+    yield case([("norm", b, b), ("gelu", b, b), ("norm", b, b), ("relu", b, b)], rows(), 1,
+               about="a chain of norms whose first one is frozen")
 
 
 def _plan(layers, rows, frozen, list_of=lambda place, kind: {place + (kind == "relu")}, once=True, rest=True,
-          bias=1, gain=1, moments=2, own=lambda place, frozen: place >= frozen, size=4):
-    sizes = [{"linear": i * o + bias * o, "norm": gain * 2 * i}.get(kind, 0) for kind, i, o in layers]
+          bias=1, norm=2, moments=2, own=lambda place, frozen: place >= frozen, size=4,
+          passes=lambda place, frozen, weights: weights > 0 and place >= frozen):
+    sizes = [{"linear": i * o + bias * o, "norm": norm * i}.get(kind, 0) for kind, i, o in layers]
     widths, kept, needed = [layers[0][1], *(o for *_, o in layers)], [], False
     for place, (kind, _, _) in enumerate(layers):
-        needed = needed or not rest or bool(sizes[place] and place >= frozen)
+        needed = needed or not rest or passes(place, frozen, sizes[place])
         kept += list_of(place, kind) if needed else []
     learning = sum(n for place, n in enumerate(sizes) if own(place, frozen))
     saved = rows * sum(widths[k] for k in (set(kept) if once else kept))
     return {"weights": size * sum(sizes), "gradients": size * learning, "moments": moments * size * learning,
             "activations": size * saved}
+
+
+def _entries(layers, rows, frozen, **theirs):
+    """The right plan with other functions of it in some entries."""
+    found = _plan(layers, rows, frozen)
+    return found | {name: entry(found) for name, entry in theirs.items()}
 
 
 def _forgets(sentence, **how):
@@ -93,10 +108,41 @@ _forgets("Only the inputs of the linear layers are counted; the norm, GELU and R
          list_of=lambda place, kind: {place} if kind == "linear" else set())
 _forgets("The norm keeps its input.",
          list_of=lambda place, kind: set() if kind == "norm" else {place + (kind == "relu")})
+_forgets("The ReLU at the end keeps its output, too, although no layer after it takes it in.",
+         list_of=lambda place, kind: set() if kind == "relu" else {place})
+_forgets("Nothing is kept before the first layer that has weights and learns: an entry that is not frozen "
+         "and has no weights either needs no gradient.",
+         passes=lambda place, frozen, weights: place >= frozen)
 _forgets("The biases of the linear layers are missing: one number for each output.", bias=0)
+_forgets("A norm has two numbers for each input, a gain and a bias.", norm=1)
 _forgets("AdamW keeps two numbers for every weight that learns, a mean of its gradient and one of the "
          "square; you count one.", moments=1)
 _forgets("These are numbers, not bytes: in float32 each takes 4.", size=1)
+_forgets("These are megabytes; bytes are wanted.", size=4e-6)
+_forgets("The moments are two numbers for each weight that learns; its gradient has an entry of its own.",
+         moments=3)
+_forgets("A linear layer keeps its input: the gradient of its weight is input × incoming gradient.",
+         list_of=lambda place, kind: set() if kind == "linear" else {place + (kind == "relu")})
+
+
+memory_plan.mistake("AdamW has moments only for what learns: frozen layers have none.")(
+    lambda *given: _entries(*given, moments=lambda found: 2 * found["weights"]))
+memory_plan.mistake("Frozen layers have no gradients.")(
+    lambda *given: _entries(*given, gradients=lambda found: found["weights"]))
+memory_plan.mistake("Frozen layers have weights, too, and lie in memory: `weights` counts all of them.")(
+    lambda *given: _entries(*given, weights=lambda found: found["gradients"]))
+for _sentence, _count in (
+    ("`frozen` says how many entries do not learn; you freeze one more.", lambda frozen, layers: frozen + 1),
+    ("`frozen` says how many entries do not learn; you freeze one fewer.",
+     lambda frozen, layers: max(0, frozen - 1)),
+    ("The *first* entries do not learn; you count from the other end.",
+     lambda frozen, layers: len(layers) - frozen),
+):
+    memory_plan.mistake(_sentence)(
+        lambda layers, rows, frozen, count=_count: _plan(layers, rows, count(frozen, layers)))
+for _name in ("weights", "gradients", "moments", "activations"):
+    memory_plan.mistake(f"The entry {_name!r} is missing; the dict has four.")(
+        lambda *given, left=_name: {name: n for name, n in _plan(*given).items() if name != left})
 
 
 @memory_plan.mistake("These are the activations of one row; every row of the batch keeps its own.")
@@ -166,12 +212,17 @@ _slip("You add up the parts' means without weighing them: the step grows with th
       scale=lambda g, n, rows, parts: g)
 _slip("This is the gradient of the sum over rows; divide by the number of all rows.",
       scale=lambda g, n, rows, parts: g * n)
+_slip("The share of a part is its rows over all rows; yours is upside down.",
+      scale=lambda g, n, rows, parts: g * rows / n)
 _slip("You clip every part; clip the gradient of the whole batch, once, after adding up.",
       each=_clipped, whole=lambda g, clip: g)
 _slip("The gradient is not clipped: where its norm exceeds the limit, scale it down to the limit.",
       whole=lambda g, clip: g)
 _slip("You clip every entry by itself, which changes the direction; scale the whole gradient by one number.",
       whole=lambda g, clip: g.clamp(-clip, clip))
+for _dim in (0, 1):
+    _slip("There is one norm, over all entries of the gradient; you clip its rows or columns one by one.",
+          whole=lambda g, clip, dim=_dim: g * (clip / g.norm(dim=dim, keepdim=True)).clamp(max=1))
 _slip("You bring every gradient to the length of the limit; one that is shorter stays as it is.",
       whole=lambda g, clip: g * clip / float(g.norm()))
 _slip("You scale up what is too short and leave what is too long: the factor is the smaller of 1 and "
@@ -183,11 +234,55 @@ _slip("The limit holds for the norm of the gradient, not for its largest entry."
       whole=lambda g, clip: g * min(1.0, clip / float(g.abs().max())))
 
 
-@accumulated_step.mistake("You take a step after every part; add the gradients up first, and take one step.")
+@accumulated_step.mistake("You clip every part; clip the gradient of the whole batch, once, after adding up.")
 def _(weight, xs, ys, learning_rate, clip):
+    rows = sum(len(y) for y in ys)
+    each = [_part(weight, x, y) * len(y) / rows for x, y in zip(xs, ys, strict=True)]
+    return weight - learning_rate * sum(_clipped(gradient, clip) for gradient in each)
+
+
+def _steps(weight, xs, ys, learning_rate, clip, share_of):
+    rows = sum(len(y) for y in ys)
     for x, y in zip(xs, ys, strict=True):
-        weight = weight - learning_rate * _clipped(_part(weight, x, y), clip)
+        gradient = _part(weight, x, y) * share_of(len(y), rows)
+        weight = weight - learning_rate * _clipped(gradient, clip)
     return weight
+
+
+for _share_of in (lambda n, rows: 1.0, lambda n, rows: n / rows):
+    accumulated_step.mistake(
+        "You take a step after every part; add the gradients up first, and take one step."
+    )(lambda *given, share_of=_share_of: _steps(*given, share_of))
+
+
+@accumulated_step.mistake("You clip before you divide by the number of rows: it is the mean that is clipped.")
+def _(weight, xs, ys, learning_rate, clip):
+    rows = sum(len(y) for y in ys)
+    total = sum(_part(weight, x, y) * len(y) for x, y in zip(xs, ys, strict=True))
+    return weight - learning_rate * _clipped(total, clip) / rows
+
+
+@accumulated_step.mistake("The last part is missing in the sum.")
+def _(weight, xs, ys, learning_rate, clip):
+    rows = sum(len(y) for y in ys)
+    each = [_part(weight, x, y) * len(y) / rows for x, y in zip(xs[:-1], ys[:-1], strict=True)]
+    return weight - learning_rate * _clipped(sum(each, torch.zeros_like(weight)), clip)
+
+
+@accumulated_step.mistake("The rate is used as it is, however many parts there are.")
+def _(weight, xs, ys, learning_rate, clip):
+    return _step(weight, xs, ys, learning_rate / len(xs), clip)
+
+
+@accumulated_step.mistake("The limit holds for the norm of the gradient, not of the weight.")
+def _(weight, xs, ys, learning_rate, clip):
+    gradient = weight - _step(weight, xs, ys, 1.0, math.inf)
+    return weight - learning_rate * gradient * min(1.0, clip / float(weight.norm()))
+
+
+@accumulated_step.mistake("This is the gradient; the weight after the step is wanted.")
+def _(weight, xs, ys, learning_rate, clip):
+    return weight - _step(weight, xs, ys, 1.0, clip)
 
 
 @accumulated_step.mistake("Only the gradient of the last part is left: do not clear it between parts.")
@@ -231,14 +326,16 @@ def _(draw):
     yield case([0, 1, 2, 6], 7, 0, about="no warm-up")
     yield case([0, 3, 7], 8, 8, about="nothing but warm-up")
     yield case([0, 3], 4, 9, about="a run that ends within its warm-up")
+    yield case([8, 9, 20], 8, 8, about="steps after a run that is nothing but warm-up")
+    yield case([9, 10, 12, 19, 20, 25], 10, 20, about="steps after a run that ended within its warm-up")
     yield case([0], 1, 0, about="a run of one step")
     yield case([8, 9, 12, 30], 8, 2, about="steps after the last")
     yield lengths("other lengths")
     yield lengths("other lengths again")
 
 
-def _share(step, steps, warmup, first=1, rise=None, end=True, fall=None):
-    if end and step >= steps:
+def _share(step, steps, warmup, first=1, rise=None, end=lambda t, n, w: t >= n, fall=None):
+    if end(step, steps, warmup):
         return 0.0
     if step < warmup:
         return rise(step, steps, warmup) if rise else (step + first) / max(1, warmup)
@@ -252,7 +349,10 @@ def _off(sentence, **how):
 
 _off("At step 0 the share is 0, and the first batch is computed for nothing: count step + 1 in the warm-up.",
      first=0)
-_off("After the last step the rate must be 0; a cosine that goes on rises again.", end=False)
+_off("After the last step the rate must be 0; a cosine that goes on rises again.",
+     end=lambda t, n, w: False)
+_off("A run can end within its warm-up: ask whether it is over before you ask whether it warms up.",
+     end=lambda t, n, w: t >= max(n, w))
 _off("The cosine begins where the warm-up ends: count the steps since then, out of those that are left.",
      fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * t / n)))
 _off("You divide the steps since the warm-up by all steps; divide by those that are left after it.",
@@ -273,6 +373,23 @@ _off("The last step has the share 0 and is computed for nothing: the fall takes 
      fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * (t - w) / max(1, n - w - 1))))
 _off("The warm-up rises over warmup steps, not over all of them.",
      rise=lambda t, n, w: (t + 1) / n)
+for _cut in (0, 1):
+    share.mistake("You shorten a warm-up that is as long as the run: it keeps its slope and is cut off.")(
+        lambda step, steps, warmup, cut=_cut: _share(step, steps, min(warmup, steps - cut)))
+_off("You multiply the warm-up by a cosine that began with the run; one comes after the other.",
+     rise=lambda t, n, w: (t + 1) / w * 0.5 * (1 + math.cos(math.pi * t / n)),
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * t / n)))
+_off("The fall is one step ahead: at step `warmup` the share is still 1.",
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * (t - w + 1) / max(1, n - w))))
+_off("`math.cos` takes radians: half a wave is π, not 180.",
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(180 * done)))
+_off("The first step after the run is step `steps`: from there on the share is 0, hence step >= steps.",
+     end=lambda t, n, w: t > n, rise=lambda t, n, w: (t + 1) / w)
+_off("That is a quarter of a wave: it falls at once, and the fall wanted begins as gently as it ends.",
+     fall=lambda t, n, w, done: 1 - math.sin(math.pi / 2 * done))
+_off("The warm-up is a straight line; yours is bent.", rise=lambda t, n, w: ((t + 1) / w) ** 2)
+_off("The share falls to 0; you keep it above a floor.",
+     fall=lambda t, n, w, done: max(0.1, 0.5 * (1 + math.cos(math.pi * done))))
 _off("There is no warm-up: below it the share rises in a line.", rise=lambda t, n, w: 1.0)
 
 
@@ -309,6 +426,7 @@ def _(draw):
             f"text_encoder.layer.{n - 1}.output.dense.weight": ("text", n, (h, 4 * h)),
             f"text_encoder.layer.{n - 1}.output.dense.bias": ("text", n, (h,)),
             f"text_encoder.layer.{n}.attention.relative_bias.weight": ("text", n + 1, (32, 12)),
+            "text_encoder.final_norm.weight": ("text", n + 2, (h,)),
             "image_encoder.trunk.0.weight": ("image", 0, (w, 3, 7, 7)),
             "image_encoder.trunk.1.weight": ("image", 0, (w,)),
             "image_encoder.trunk.7.0.conv1.weight": ("image", 4, (2 * w, w, 3, 3)),
@@ -330,10 +448,11 @@ def _(draw):
 
 def _groups(parameters, rates, layer_decay, weight_decay, decays=lambda name, shape: len(shape) > 1,
             below=lambda top, depth, every: top - depth, left=lambda branch, rates: branch in rates,
-            rate=lambda rates, branch: rates[branch], turned=False, counts=lambda branch, rates: 1.0):
+            rate=lambda rates, branch: rates[branch], turned=False, counts=lambda branch, rates: 1.0,
+            fewest=0):
     tops, rate_of, decay_of = {}, {}, {}
-    for branch, depth, _ in parameters.values():
-        tops[branch] = max(tops.get(branch, 0), depth)
+    for branch, depth, shape in parameters.values():
+        tops[branch] = max(tops.get(branch, 0), depth if len(shape) >= fewest else 0)
     for name, (branch, depth, shape) in parameters.items():
         if left(branch, rates):
             exponent = below(tops[branch], depth, max(tops.values()))
@@ -354,6 +473,12 @@ _mixed_up("The layer next to the head has the whole rate, and the factor is for 
           "is top - depth, not depth.", below=lambda top, depth, every: depth)
 _mixed_up("Each branch has a top of its own; you count from the deepest layer of all branches.",
           below=lambda top, depth, every: every - depth)
+_mixed_up("The top of a branch is the deepest layer that any of its parameters has, a vector as well; you "
+          "look at matrices only.", fewest=2)
+parameter_groups.mistake("Each branch has a top of its own; you count from the top of all that learn.")(
+    lambda parameters, rates, *factors: _groups(
+        {name: given for name, given in parameters.items() if given[0] in rates}, rates, *factors,
+        below=lambda top, depth, every: every - depth))
 _mixed_up("One layer below the top gets the factor once: the exponent is top - depth, and you have one more.",
           below=lambda top, depth, every: top - depth + 1)
 _mixed_up("Every layer gets the factor once more than the one above it; you give it once to all of them.",
@@ -380,6 +505,59 @@ _mixed_up("The word embeddings are a matrix, and they decay too.",
           decays=lambda name, shape: len(shape) > 1 and "embedding" not in name)
 
 
+@parameter_groups.mistake("The exponent is the distance from the top; you count only layers that are there.")
+def _(parameters, rates, layer_decay, weight_decay):
+    rate_of, decay_of = parameter_groups(parameters, rates, layer_decay, weight_decay)
+    for name in rate_of:
+        branch, depth, _ = parameters[name]
+        above = {d for other, d, _ in parameters.values() if other == branch and d > depth}
+        rate_of[name] = rates[branch] * layer_decay ** len(above)
+    return rate_of, decay_of
+
+
+@parameter_groups.mistake("Two layers below the top have the factor squared: a power of it, not a multiple.")
+def _(parameters, rates, layer_decay, weight_decay):
+    rate_of, decay_of = parameter_groups(parameters, rates, layer_decay, weight_decay)
+    for name in rate_of:
+        branch, depth, _ = parameters[name]
+        below = max(d for other, d, _ in parameters.values() if other == branch) - depth
+        rate_of[name] = rates[branch] * (layer_decay * below if below else 1)
+    return rate_of, decay_of
+
+
+_mixed_up("Every parameter has the rate of its own branch; you give all of them the largest.",
+          rate=lambda rates, branch: max(rates.values()))
+_mixed_up("The exponent is the whole distance from the top; yours is half of it.",
+          below=lambda top, depth, every: (top - depth) / 2)
+_mixed_up("The head's matrices decay as all others do.",
+          decays=lambda name, shape: len(shape) > 1 and not name.startswith("head"))
+
+
+@parameter_groups.mistake("A branch without a rate is frozen; you give it a rate of another branch.")
+def _(parameters, rates, layer_decay, weight_decay):
+    whole = {branch: rates.get(branch, rates["head"]) for branch, _, _ in parameters.values()}
+    return parameter_groups(parameters, whole, layer_decay, weight_decay)
+
+
+@parameter_groups.mistake("Give `weight_decay` as it is; the optimiser multiplies it by the rate itself.")
+def _(*given):
+    rate_of, decay_of = parameter_groups(*given)
+    return rate_of, {name: decay * rate_of[name] for name, decay in decay_of.items()}
+
+
+@parameter_groups.mistake("A gain or a bias is in the dict of decays as well, with 0.")
+def _(*given):
+    rate_of, decay_of = parameter_groups(*given)
+    return rate_of, {name: decay for name, decay in decay_of.items() if decay}
+
+
+@parameter_groups.mistake("What is frozen is in neither dict; you leave it in the dict of decays.")
+def _(parameters, rates, layer_decay, weight_decay):
+    everybody = {branch: 1.0 for branch, _, _ in parameters.values()}
+    return (parameter_groups(parameters, rates, layer_decay, weight_decay)[0],
+            parameter_groups(parameters, everybody, layer_decay, weight_decay)[1])
+
+
 # Broken logs
 
 
@@ -388,7 +566,7 @@ def diagnosis():
     return "cadb"
 
 
-# What in the log of that number speaks against the cause with that letter; true of data/runs/broken_logs.json
+# What in the log of that number speaks against the cause with that letter; true of data/runs/broken.json
 _AGAINST = (
     {"a": "Log 1: a dead branch leaves a quiet loss on a level; this one jumps up and down all the time.",
      "b": "Log 1: what is learned by heart has a small training loss at the end; this one has not.",
@@ -416,3 +594,9 @@ for _told in product("abcdef", repeat=4):
     _wrong = [k for k, (one, right) in enumerate(zip(_told, diagnosis(), strict=True)) if one != right]
     if _wrong:
         diagnosis.mistake(_AGAINST[_wrong[0]][_told[_wrong[0]]])(lambda told=_told: "".join(told))
+for _few in (1, 2, 3):
+    for _told in product("abcdef", repeat=_few):
+        diagnosis.mistake("Give four letters, one for each log.")(lambda told=_told: "".join(told))
+for _between in (" ", ",", ", "):
+    diagnosis.mistake("Write the four letters without anything between them.")(
+        lambda between=_between: between.join(diagnosis()))

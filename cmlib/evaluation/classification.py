@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
@@ -104,7 +105,8 @@ def evaluate(
     """
     if task is not None:
         rows = prepare(model, data, task.targets)
-        return task.score(keep_all(model, task, model, rows, batch_size), rows)
+        check = partial(task.check, "data", rows)
+        return task.score(keep_all(model, task, model, rows, batch_size, first=check), rows)
     if isinstance(by, str):
         extras = getattr(data, "extras", {})
         if by not in extras:

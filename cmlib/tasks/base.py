@@ -74,7 +74,8 @@ class Task:
     def check(self, name: str, rows, outputs) -> None:
         """Raise ValueError, in one sentence, for data that do not fit; once, before the first objective.
 
-        name : "train" or "valid"; rows : those data; outputs : of the first batch, as ``objective`` gets them
+        name : "train" or "valid", "data" where they are evaluated; rows : those data; outputs : of the first
+            batch, as ``objective`` gets them
         """
 
     def objective_parts(self, outputs, batch) -> dict[str, Tensor]:

@@ -78,6 +78,6 @@ def choose(name: str | Precision = "auto", device: torch.device | str = "cpu") -
         return Precision("fp16", kind, "this GPU has no bfloat16; float16 needs a loss scale, or small "
                                        "gradients become 0")
     if name == "auto":
-        return Precision("fp32", kind, "outside a GPU small models gain little from short formats; ask for "
+        return Precision("fp32", kind, "without CUDA small models gain little from short formats; ask for "
                                        "bf16 if it pays")
     return Precision(name, kind, "asked for")

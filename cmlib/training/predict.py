@@ -90,15 +90,22 @@ def keep_all(
     rows,
     batch_size: int = 256,
     index: torch.Tensor | None = None,
+    first: Callable | None = None,
 ):
     """What the task keeps of every row, for its ``score``; call : the model, perhaps in another precision.
 
+    first : called once, with the outputs of the first batch, before anything is made of them
     What the task draws (noise, masks) is the same every time, so that epochs and models can be compared; the
     random numbers of the training go on as if nothing had been drawn.
     """
 
+    waiting = [] if first is None else [first]
+
     def kept(batch):
-        return task.keep(task.forward(call, batch), batch)
+        outputs = task.forward(call, batch)
+        while waiting:
+            waiting.pop()(outputs)
+        return task.keep(outputs, batch)
 
     device = device_of(model)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

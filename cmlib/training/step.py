@@ -35,13 +35,11 @@ class Step:
         compiled: bool,
         clip: float,
     ):
-        self.model, self.task, self.optimizer, self.precision, self.team = (
-            model,
-            task,
-            optimizer,
-            precision,
-            team,
-        )
+        self.model = model
+        self.task = task
+        self.optimizer = optimizer
+        self.precision = precision
+        self.team = team
         self.clip = clip
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         device = self.parameters[0].device

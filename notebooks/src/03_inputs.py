@@ -50,16 +50,18 @@ from transformers import BertTokenizer
 # the vocabulary of bert-base-uncased, checked by its SHA-256
 tokenizer = BertTokenizer(str(fetch("bert-vocab")))
 desk = RefundDesk(probabilities=(0, 0, 1, 0))  # situation T: only the message tells
-train, test = desk.sample(1024), desk.sample(512, split="test")
-train_ids = tokenizer(list(train.texts))["input_ids"]
-test_ids = tokenizer(list(test.texts))["input_ids"]
+train = desk.sample(1024)
+# five trainings, each with test messages of its own
+tests = [desk.sample(512, split="test", start=512 * seed) for seed in range(5)]
+train_ids, *test_ids = (tokenizer(list(rows.texts))["input_ids"]
+                        for rows in (train, *tests))
 
-def train_scorer(mean, epochs=6):
+def train_scorer(mean, seed, epochs=6):
     """A trained function: id lists, padded as one batch → logits (batch,).
 
     mean(states, mask) → (batch, hidden)
     """
-    torch.manual_seed(cfg.seed)
+    torch.manual_seed(seed)
     embedding, head = nn.Embedding(len(tokenizer), 16), nn.Linear(16, 1)
     optimizer = torch.optim.Adam([*embedding.parameters(), *head.parameters()], lr=0.02)
 
@@ -77,7 +79,7 @@ def train_scorer(mean, epochs=6):
     return torch.no_grad()(score)
 
 # %%
-plain_mean = train_scorer(lambda states, mask: states.mean(1))
+plain = [train_scorer(lambda states, mask: states.mean(1), seed) for seed in range(5)]
 lengths = 1, 20, 40, 60, 80, 100, 128  # of the neighbours
 company = [torch.randint(1000, 20000, (n,)).tolist() for n in lengths]
 
@@ -86,22 +88,22 @@ def refund_in_company(score, text):
     ids = tokenizer(text)["input_ids"]
     return torch.stack([score([ids, neighbour])[0].sigmoid() for neighbour in company])
 
-def test_logits(score):
-    """Logits (512,) of the test messages, alone and all beside 128 tokens."""
-    alone = torch.cat([score([row]) for row in test_ids])
-    return alone, score([*test_ids, company[-1]])[:-1]
+def test_logits(score, rows):
+    """Logits (2, 512) of the test messages, alone and all beside 128 tokens."""
+    alone = torch.cat([score([row]) for row in rows])
+    return torch.stack([alone, score([*rows, company[-1]])[:-1]])
 
 messages = ("it is in two pieces .", "it is not broken , it is fine .",
             "everything arrived in one piece .")
-answers = [refund_in_company(plain_mean, text) for text in messages]
+answers = [refund_in_company(plain[0], text) for text in messages]
 for text, p in zip(messages, answers):
     print(f"{text:35} alone {p[0]:.3f}   beside 40 tokens {p[2]:.3f}   "
           f"beside 128 tokens {p[-1]:.3f}")
-alone, beside_128 = test_logits(plain_mean)
-flipped = ((alone > 0) != (beside_128 > 0)).double().mean()
-print("share of 512 test messages whose decision changes with the company: "
-      f"{flipped:.3f}")
-assert flipped > 0.1
+refunded = torch.stack([test_logits(*pair) for pair in zip(plain, test_ids)]) > 0
+flipped = (refunded[:, 0] != refunded[:, 1]).double().mean(1)            # (5,)
+print("share of 512 test messages whose decision changes with the company, in five "
+      f"trainings: {flipped.min():.2f} to {flipped.max():.2f}")
+assert flipped.min() > 0.03 and flipped.max() > 0.2
 
 fig, ax = plots.figure(width=7, height=3)
 colors, above = (plots.TEXT, plots.GREY, plots.BOTH), (0.06, 0.05, -0.09)
@@ -118,7 +120,7 @@ plots.show(fig, "P(refund) of three messages against the length of the longest o
 
 # %% [markdown]
 # The mean was taken over all positions, padding included. So the company decides how strongly a message is diluted with the vector of
-# `[PAD]`, and a quarter of the decisions hang on who else happened to be in the batch. You mend it in section 3.
+# `[PAD]`, and between a tenth and a half of the decisions, from training to training, hang on who else happened to be in the batch. You mend it in section 3.
 #
 # It is one of a family. Each step between the ticket and the model can go wrong in silence:
 #
@@ -139,7 +141,7 @@ plots.show(fig, "P(refund) of three messages against the length of the longest o
 # **WordPiece** (the tokenizer of BERT) lies between: a fixed vocabulary of whole words and of pieces, and a rule.
 #
 # **Where the vocabulary comes from.** From counting. Begin with single letters. Again and again take the pair of neighbouring pieces that occurs most often in a large text, and make it a new piece, until the table has the size that you want. That is *byte-pair encoding* (Sennrich et al. 2016; GPT's tokenizers). WordPiece takes the pair that raises the likelihood of the text most, usually written as
-# $\text{count}(ab)\,/\,(\text{count}(a)\,\text{count}(b))$: how much more often the two meet than chance would have it. Nobody consults a dictionary: pieces are statistics of the text, and a text about toys gets *duckling* as one piece before *parliament*. The cell below makes sixty merges from two thousand tickets.
+# $\text{count}(ab)\,/\,(\text{count}(a)\,\text{count}(b))$: how much more often the two meet than chance would have it. Nobody consults a dictionary: pieces are statistics of the text, and a text about refunds makes *ordered* one piece while *unboxed* is still six. The cell below makes sixty merges from two thousand tickets.
 
 # %%
 def merged(pieces, pair):
@@ -384,23 +386,28 @@ def masked_mean(states, attention_mask):
 # %%
 from cmlib.check.lesson03 import masked_mean
 
-scorer = train_scorer(masked_mean)
+masked = [train_scorer(masked_mean, seed) for seed in range(5)]
 for text in messages:
-    p = refund_in_company(scorer, text)
+    p = refund_in_company(masked[0], text)
     print(f"{text:35} alone {p[0]:.3f}   beside 128 tokens {p[-1]:.3f}")
     assert torch.allclose(p, p[:1].expand_as(p), atol=1e-5)
-alone, beside_128 = test_logits(scorer)
-change = (alone - beside_128).abs().max()
+logits = torch.stack([test_logits(*pair) for pair in zip(masked, test_ids)])
+change = (logits[:, 0] - logits[:, 1]).abs().max()
 print(f"largest change of a logit is below 0.0001: {bool(change < 1e-4)}")
-for name, score in (("plain mean", plain_mean), ("masked mean", scorer)):
-    alone, beside = (((logits > 0) == test.labels).double().mean()
-                     for logits in test_logits(score))
-    print(f"{name:12} test accuracy alone {alone:.3f}   beside 128 tokens {beside:.3f}")
-assert change < 1e-4
+labels = torch.stack([rows.labels for rows in tests])[:, None]      # (5, 1, 512)
+right = {"plain mean": refunded == labels, "masked mean": (logits > 0) == labels}
+right = {name: each.double().mean(2) for name, each in right.items()}
+for name, each in right.items():
+    print(f"{name:12} test accuracy, mean of five: alone {each[:, 0].mean():.3f}   "
+          f"beside 128 tokens {each[:, 1].mean():.3f}")
+gain = (right["masked mean"] - right["plain mean"])[:, 0]           # alone, (5,)
+print(f"masked minus plain, each message alone: {gain.mean():+.3f} ± "
+      f"{gain.std() / 5**0.5:.3f} (± its standard error)")
+assert change < 1e-4 and gain.mean() > 0
 
 # %% [markdown]
-# Same data, same number of weights, one division. The masked scorer is not a better *reader*: an average cannot tell "not broken, fine" from "not
-# fine, broken" (lesson 04). It is the same reader on every day. The test "add padding, nothing may change" belongs to every model that takes
+# Same data, same number of weights, one division. The masked scorer also reads a little better when every message stands alone, for the plain one was trained on diluted averages. But that is not the point: an average still cannot tell "not broken, fine" from "not
+# fine, broken" (lesson 04). The masked one is the same reader on every day. The test "add padding, nothing may change" belongs to every model that takes
 # a batch: lesson 04 puts attention through it.
 #
 # ## 4. Collate: pad only as far as you must
@@ -496,6 +503,10 @@ red[..., 0] = 1                                          # (height, width, chann
 for how, x in (("permute", red.permute(2, 0, 1)), ("reshape", red.reshape(3, 64, 64))):
     means = ", ".join(f"{mean:.2f}" for mean in x.mean((1, 2)).tolist())
     print(f"pure red by {how}: mean of the channels {means}")
+for light in (1.0, 0.5):
+    row = light * torch.tensor([100.0, 200.0])
+    scaled = ", ".join(f"{v:.2f}" for v in ((row - row.mean()) / row.std()).tolist())
+    print(f"{row.tolist()}: mean {row.mean():.0f}, std {row.std():.1f} → ({scaled})")
 flat = per_image(torch.full((3, 8, 8), 90.0))
 print("a photo without contrast, per image: all nan:", bool(flat.isnan().all()))
 photos = RefundDesk(probabilities=(0, 1, 0, 0)).sample(12).images
@@ -525,7 +536,7 @@ plots.show(lamps(0.4), alt)
 plots.explore(lamps, alt, brightness=(0.2, 1.0, 0.05, 0.4))
 
 # %% [markdown]
-# Move the slider: the lower photo changes, its fixed normalisation changes with it, and the lower right picture stands still.
+# Move the slider: the lower photo changes, its fixed normalisation changes with it, and the lower right picture stands still, as that of *one mean* would. (Normalised values lie on both sides of 0; to be seen they are shown as $(\hat x + 2.5)/5$.)
 #
 # Does it matter? Where the label depends on brightness (an opacity in a lung, a lamp that is on, a print that is too pale), it decides everything.
 # The test: each photo gets a strong or a weak lamp, the label is *which*, and a linear classifier looks at 8 × 8 averaged pixels. You train with one
@@ -562,14 +573,14 @@ runs = torch.stack([lamp_accuracies(seed) for seed in tqdm(range(5), desc="seeds
 print("trained with ↓  tested with →  " + "".join(f"{name:>12}" for name in normalise))
 for name, row in zip(normalise, runs.mean(0)):
     print(f"{name:31}" + "".join(f"{mean:12.3f}" for mean in row))
-itself = bool(runs[:, 0, 0].min() > 0.9 and runs[:, 1, 1].min() > 0.9)
+itself = bool(runs[:, 0, 0].min() > 0.85 and runs[:, 1, 1].min() > 0.85)
 mistaken = bool(runs[:, 0, 1].max() < 0.6)
-print("in every seed, fixed and only ÷ 255 get more than 0.9 with themselves:", itself)
+print("in every seed, fixed and only ÷ 255 get more than .85 with themselves:", itself)
 print("in every seed, fixed gets less than 0.6 where only ÷ 255 was done:", mistaken)
 assert itself and mistaken and (runs[:, :, 2:].mean(0) - 0.5).abs().max() < 0.12
 
 # %% [markdown]
-# Read it by column. *Per image* and *one mean*: near chance, whatever the training. *Fixed* against *only ÷ 255*: each is excellent with itself, and the weights trained
+# Read it by column. *Per image* and *one mean*: near chance, whatever the training. *Fixed* against *only ÷ 255*: each does well with itself, and the weights trained
 # with the fixed statistics fall to chance when they are fed pixels that were only divided by 255 (the other way round, part of the skill survives). No error, no warning: the shapes agree.
 #
 # Two rules follow. **Normalisation belongs to the weights**, not to the data loader: in `cmlib` an `ImageBatch` carries raw pixels 0…255, and each image encoder
@@ -710,11 +721,14 @@ up, down = (bool((sign * (synonyms[name] - synonyms["none"]) > 0.05).all())
             for sign, name in ((1, "synonyms"), (-1, "neighbours")))
 print("in every seed, on its own test rows: synonyms gain more than five points:", up)
 print("in every seed, neighbours lose more than five:", down)
+gains = [(synonyms[name] - synonyms["none"]).mean()
+         for name in ("synonyms", "neighbours")]
+print(f"on average: synonyms {gains[0]:+.2f}, neighbours {gains[1]:+.2f}")
 assert up and down
 
 # %% [markdown]
-# Synonyms that keep the label gain more than ten points, since many test messages name the colour by a word that the training rows never contained; neighbours that change it cost
-# about twenty, down to chance, because half of the colours in the training text no longer agree with their labels. The code is the same: one table is true, the other is not. The same holds for *delete a random word*
+# Synonyms that keep the label gain some twelve points, since many test messages name the colour by a word that the training rows never contained; neighbours that change it cost
+# even more, down to chance, because half of the colours in the training text no longer agree with their labels. The code is the same: one table is true, the other is not. The same holds for *delete a random word*
 # when the word is *not*.
 #
 # ## 7. Split first, and by group
@@ -743,7 +757,7 @@ def photograph_again(photos, times, generator):
     return torch.stack([once(photo) for _ in range(times) for photo in photos])
 
 def week(seed, toys=150):
-    """Four photos of each toy, and next week's.
+    """Four photos of each toy, and one, taken the same way, of each of next week's.
 
     Returns photos (600, 12288), labels and groups (600,); next week's photos, labels.
     """
@@ -752,7 +766,7 @@ def week(seed, toys=150):
     now, later = rows[:toys], rows[toys:]
     photos = photograph_again(now.images, 4, generator).flatten(1)
     return (photos, now.labels.repeat(4), torch.arange(toys).repeat(4),
-            later.images.float().flatten(1), later.labels)
+            photograph_again(later.images, 1, generator).flatten(1), later.labels)
 
 def share_kept(x, y, x_new, y_new):
     """Share of the new rows whose y equals that of the most similar known row."""
@@ -924,7 +938,7 @@ for attempt in (lambda: Batch(batch.text, batch.image, batch.labels),
     except (TypeError, ValueError) as error:
         print(f"{type(error).__name__}: {error}")
 # %% [markdown]
-# `ImageBatch` and `TextBatch` are two small dataclasses that look at the shape and type of what they hold, once per batch, which costs microseconds. Every encoder of this course takes one of them,
+# `ImageBatch` and `TextBatch` are two small dataclasses that look at the shape and type of what they hold, once per batch. Every encoder of this course takes one of them,
 # and none takes the other. A type is the cheapest test there is: it is written once and runs at every call.
 #
 # ## 10. At full scale
@@ -956,9 +970,9 @@ for attempt in (lambda: Batch(batch.text, batch.image, batch.labels),
 # + Those of ImageNet :: The weights were fitted to numbers made this way; a dark photo should arrive as a dark photo.
 # - Those of your photos :: Then "dark" would arrive as "average", and every feature the weights know would mean something else. Fine-tuning can adapt to it; frozen weights cannot.
 # - Those of each photo :: That would make all your photos equally bright and of equal contrast, and remove both as features.
-# ? A data set has four augmented variants of each film. In which order do you work?
+# ? You want four augmented variants of each film; some patients have several films. In which order do you work?
 # - Augment, shuffle, split :: This is the leak of section 7: variants of one film stand on both sides.
-# - Augment, split by film, train :: The score is honest, but the test part then holds augmented films, which is not what you will meet.
+# - Augment, split by patient, train :: Nothing leaks, but the test part then holds augmented films, which is not what you will meet.
 # + Split by patient, then augment the training part :: Two films of one patient are near-copies as well, and the test part stays as it will be met.
 
 # %% [markdown]

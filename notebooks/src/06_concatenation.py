@@ -121,7 +121,7 @@ sketch.show("Photo and message each pass an encoder and are averaged to one vect
 # order of the photos and any number of refunds for each message there are $f$ and $g$ that do it.
 #
 # In the example, with photo 0 first: message 0 should keep photo 0 and refund photo 1. Its cuts are nobody (right with .25 of .5), photo 0 only (0), both (.25). Message 1 should refund photo 0 and keep photo 1:
-# exactly one photo, right with .5. Together .75: **three of four.**
+# exactly one photo, right with .5. Together .75. The other order gives the same, since exchanging the photos exchanges keep and refund: **three of four.**
 
 # %% [exercise] 06.6
 # Find the third judge's ceiling. Your function receives `table`, float64 `(2, photos, messages)`: the probabilities of label 0 (keep) and 1 (refund) with every pair of symbols, summing to 1; there are at most
@@ -177,7 +177,7 @@ assert abs(sums - 0.9375) < 1e-9
 
 # %% [markdown]
 # In closed form, with shares $p_R, p_I, p_T, p_S$ and no noise: image only $p_R + p_I + \tfrac12(p_T + p_S)$, text only $p_R + p_T + \tfrac12(p_I + p_S)$, a sum of opinions $p_R + p_I + p_T + \tfrac34 p_S$, both $1$. At equal shares: ¾, ¾, $\tfrac{15}{16}$, 1.
-# **So a model may be right on .93 of all tickets without ever having compared anything.** Keep that number.
+# **So a model may be right on 0.9375 of all tickets without ever having compared anything.** Keep that number.
 #
 # ## 3. What a linear head can say
 #
@@ -269,6 +269,8 @@ for ax, both_weight, title in zip(axes, (0.0, -3.0), titles):
     ax.set(title=title, xlabel="colour in the photo", xticks=[0, 1], yticks=[0, 1],
            aspect="equal")
 axes[0].set_ylabel("colour ordered")
+fig.supxlabel("circle: keep, square: refund; shaded orange: the model says refund",
+              fontsize=9)
 plots.show(fig, "Four tickets at the corners of a square: equal colours are circles, "
                 "different ones squares. A straight line leaves one circle among the "
                 "squares; a boundary bent by one hidden unit has all four right.")
@@ -361,15 +363,15 @@ def accuracy_by_group(right, group, n_groups):
 # `torch.bincount(group, weights=…, minlength=n_groups)` adds weights per group: once with ones, once with `right.double()`. $0/0$ is `nan` in floating point.
 # ---
 # ```python
-# rows = torch.bincount(group, minlength=n_groups)   # 0 for an empty group: 0 / 0 is nan
-# hits = ____
-# return hits / rows
+# def count(weights=None):         # one number for every group, empty ones included
+#     return torch.bincount(____)
+# # then call it twice and divide; 0 / 0 is nan
 # ```
 
 # %% [markdown]
 # ## 6. The experiment
 #
-# Both encoders are frozen: every ticket is encoded once, and only heads are trained on the vectors. That takes seconds, so you can afford what a single number cannot give: **five seeds, each with 1,500 training tickets and 300 test tickets of its own.**
+# Both encoders are frozen: every ticket is encoded once, and only heads are trained on the vectors. That takes seconds, so you can afford what a single number cannot give: **five seeds, each with 1,500 training tickets and 300 test tickets of its own**, and training to the end, until a head knows nearly all of its tickets by heart.
 # (Five seeds on one draw of rows would agree with each other about what that draw happens to be.)
 #
 # **What is new about a test ticket?** The desk writes its messages from sentence templates. With `held_out=True`, a third of all templates, small talk included, are kept for the split "test". So there are two kinds of test:
@@ -410,11 +412,12 @@ def report(model, seed, kind="known sentences", change=lambda rows: rows, data=N
     score = evaluate(model, change(rows), by=situation, group_names="RITS")
     return torch.tensor([score.accuracy, *(score.groups[k].accuracy for k in "RITS")])
 
-def train_head(seed, head="mlp", train=None, epochs=10, batch_size=128, **settings):
+def train_head(seed, head="mlp", train=None, epochs=20, batch_size=128, **settings):
     torch.manual_seed(seed)
     train = of(seed, pool, PER) if train is None else train
     model = Concat(pool.image.shape[1], pool.text.shape[1], 2, head, **settings)
-    fit(model, train, epochs=epochs, batch_size=batch_size, learning_rate=6e-3,
+    rate = {"mlp": 6e-3, "linear": 3e-2}[head]  # a linear head needs larger steps
+    fit(model, train, epochs=epochs, batch_size=batch_size, learning_rate=rate,
         seed=seed, progress=False)
     return model
 
@@ -422,9 +425,11 @@ def header(title):
     print(f"{title:28s} all ± std        " + "      ".join("RITS"))
 
 def line(name, rows):
-    """Mean ± std of five seeds overall, then the means in R, I, T and S."""
+    """Mean ± std over the seeds overall, then the means in R, I, T and S."""
     groups = "  ".join(f"{mean:.3f}" for mean in rows.mean(0)[1:])
-    print(f"{name:28s} {rows[:, 0].mean():.3f} ± {rows[:, 0].std():.3f}  {groups}")
+    std = rows[:, 0].std()  # of few seeds; a large one is itself uncertain
+    spread = f"± {std:.3f}" if std < 0.045 else "(wide) "
+    print(f"{name:28s} {rows[:, 0].mean():.3f} {spread}  {groups}")
 
 # %%
 contenders = {"image only": {"use": ("image",)}, "text only": {"use": ("text",)},
@@ -450,9 +455,11 @@ ahead = {kind: rows["concat, MLP"][:, 4] - rows["concat, linear"][:, 4]
 print("in S, MLP above linear on known sentences, in every seed:",
       bool((ahead["known sentences"] > 0).all()))
 unread = bool(results["new sentences"]["concat, MLP"][:, 3].mean() < 0.6)
-small_lead = bool(ahead["new sentences"].mean() < 0.1)
+small_lead = bool(ahead["new sentences"].mean() < 0.2)
 print("on new sentences, in the mean, the MLP's T is below 0.6 and its lead in S "
-      "below 0.1:", unread and small_lead)
+      "below 0.2:", unread and small_lead)
+by_heart = evaluate(models["concat, MLP"][0], of(0, pool, PER)).accuracy
+print(f"the first MLP on its own training tickets: {by_heart:.2f}")
 assert not encoders.pretrained or (ahead["known sentences"].min() > 0.03 and unread)
 assert (linear[:, 4].mean() - 0.5).abs() < 0.1
 
@@ -463,31 +470,32 @@ shades = {"image only": plots.IMAGE, "text only": plots.TEXT,
 for ax, (kind, table_of) in zip(axes, results.items()):
     for offset, (name, color) in enumerate(shades.items()):
         at = [k + 0.2 * (offset - 1.5) for k in range(4)]
-        rows = table_of[name]
-        ax.bar(at, rows.mean(0)[1:], 0.18, color=color, label=name)
-        ax.errorbar(at, rows.mean(0)[1:], rows.std(0)[1:], fmt="none", ecolor="black",
+        mean, std = table_of[name].mean(0)[1:], table_of[name].std(0)[1:]
+        ax.bar(at, mean, 0.18, color=color, label=name)
+        upward = torch.minimum(std, 1 - mean)  # no accuracy is above 1
+        ax.errorbar(at, mean, torch.stack([std, upward]), fmt="none", ecolor="black",
                     elinewidth=1, capsize=2)
-    ax.axhline(0.5, color="black", lw=1, ls="--")
+    ax.axhline(0.5, color="black", lw=1, ls="--", label="coin flip")
     ax.hlines([1, 1, 1, 0.75], [-0.4, 0.6, 1.6, 2.6], [0.4, 1.4, 2.4, 3.4],
               color=plots.COLORS[4], lw=2, label="ceiling of a sum")
     ax.set(title=kind, ylim=(0, 1.05), xticks=range(4),
            xticklabels=["R: either", "I: photo", "T: message", "S: both"])
 axes[0].set_ylabel("test accuracy")
 handles, labels = axes[0].get_legend_handles_labels()
-fig.legend(handles, labels, ncols=5, loc="outside lower center")
+fig.legend(handles, labels, ncols=6, loc="outside lower center")
 plots.show(fig, "Accuracy per situation of four models. On known sentences only the "
-                "MLP on both halves rises above a coin flip in S. On new sentences "
-                "every model is near a coin flip in T and the MLP's lead in S is gone.")
+                "MLP on both halves rises above a coin flip in S. On new sentences no "
+                "model is above a coin flip in T, and the MLP's lead in S is small.")
 
 # %% [markdown]
-# Read the tables by column, not by row. In R everything works, so R tells you nothing about fusion. In I and T each single-modality model is blind where the other sees; linear concatenation repairs I, and part of T, because there one opinion can be
+# Read the tables by column, not by row. In R everything works, so R tells you nothing about fusion. In I and T each single-modality model is blind where the other sees; linear concatenation repairs I, and most of T, because there one opinion can be
 # zero while the other speaks. In S it knows next to nothing, exactly as step 4 said. The MLP knows far more than a coin.
 #
 # **And then the sentences change, and T is gone for everyone,** also for the text-only model that read nearly every known sentence. Eight sentences of each verdict are what a head has to learn from; it learns those eight. *Nothing is broken* contains *broken*, so it is called broken.
-# Even S is nearly gone, where a message holds one colour word, the same as ever: in another sentence the averaged states lie elsewhere. No fusion can mend that. So say what your test asks: below, *known sentences* measure what a head does with what it can read.
+# In S a message holds one colour word, the same as ever; yet only a small lead is left there, since in another sentence the averaged states lie elsewhere. No fusion can mend that. So say what your test asks: below, *known sentences* measure what a head does with what it can read.
 #
-# **Fusing lowers T**: text-only knows more of it than the MLP on both. Why? Two suspects can be removed. (1) In R the photo tells as well, so R tickets teach the fused head less about reading. (2) Nothing in T's photos matters, and yet every sealed parcel looks a
-# little different: numbers to overfit to. Replace each photo's features by the *mean photo of its symbol*, so that only what $a$ says is left.
+# **Fusing lowers T**: text-only knows more of it than either model on both. Why? Two suspects can be removed. (1) In R the photo tells as well, so R tickets teach the fused head less about reading. (2) Nothing in T's photos matters, and yet every sealed parcel looks a
+# little different: numbers to overfit to. For (1), train the text-only model without its R tickets; without its I tickets is the control, about as many fewer. For (2), replace each photo's features by the *mean photo of its symbol*, so that only what $a$ says is left.
 
 # %%
 def calm(features, pairs):
@@ -499,24 +507,27 @@ def calm(features, pairs):
 plain_tests, situation = test_pairs["known sentences"], train_pairs.extras["situation"]
 calm_pool = calm(pool, train_pairs)
 calm_tests = calm(tests["known sentences"], plain_tests)
-calmed, text_without_r = [], []
+calmed, text_without = [], {"R": [], "I": []}
 for seed in SEEDS:
     model = train_head(seed, train=of(seed, calm_pool, PER))
     calmed.append(report(model, seed, data=calm_tests))
-    others = of(seed, situation, PER) != 0
-    rows = of(seed, pool, PER)[others.nonzero()[:, 0]]
-    text_without_r.append(report(train_head(seed, train=rows, use=("text",)), seed))
-calmed, text_without_r = torch.stack(calmed), torch.stack(text_without_r)
+    for name, reports in text_without.items():
+        others = of(seed, situation, PER) != "RITS".index(name)
+        rows = of(seed, pool, PER)[others.nonzero()[:, 0]]
+        reports.append(report(train_head(seed, train=rows, use=("text",)), seed))
+calmed = torch.stack(calmed)
 header("known sentences")
 line("text only", known["text only"])
-line("text only, no R in training", text_without_r)
+for name, reports in text_without.items():
+    line(f"text only, no {name} in training", torch.stack(reports))
 line("concat, MLP", mlp)
 line("concat, MLP, calm photos", calmed)
-print("calm photos raise T in every seed:", bool((calmed[:, 3] > mlp[:, 3]).all()))
-assert not encoders.pretrained or (calmed[:, 3] - mlp[:, 3]).mean() > 0.02
+calmer = (calmed[:, 3] - mlp[:, 3]).mean()
+print("calm photos raise T, in the mean, by more than 0.02:", bool(calmer > 0.02))
+assert not encoders.pretrained or calmer > 0.02
 
 # %% [markdown]
-# The second suspect is guilty: what is irrelevant in one modality costs in the other, as long as tickets are few. The first contributes: without R tickets the text-only model reads less of T, too.
+# The second suspect is guilty: what is irrelevant in one modality costs in the other, as long as tickets are few. The first contributes a little: without R tickets the text-only model reads less of T; without as many I tickets, from which no reading can be learned, it reads as much as ever.
 #
 # ## 7. When one half shouts
 #
@@ -528,24 +539,24 @@ assert not encoders.pretrained or (calmed[:, 3] - mlp[:, 3]).mean() > 0.02
 def quieter(features, factor):
     return Features(features.image, features.text * factor, features.labels)
 
-scales = {(1.0, True): mlp}
+THREE = range(3)  # the first three seeds, where training takes longer
+scales = {(1.0, True): mlp[:3]}
 for factor, normalize in ((1.0, False), (0.01, True), (0.01, False)):
     scales[factor, normalize] = torch.stack([
         report(train_head(seed, train=quieter(of(seed, pool, PER), factor),
                           normalize=normalize), seed,
                change=lambda rows, factor=factor: quieter(rows, factor))
-        for seed in SEEDS])
+        for seed in THREE])
 header("text times …, LayerNorm")
 for (factor, normalize), rows in scales.items():
     line(f"{factor:4.2f}  {'with' if normalize else 'without'}", rows)
-plain_gain = scales[1.0, True][:, 0] - scales[1.0, False][:, 0]
-helps = bool(plain_gain.mean() > 0.01)
-print("without a whisper, LayerNorm is ahead in the mean:", helps)
+gain = (scales[1.0, True][:, 0] - scales[1.0, False][:, 0]).mean()
+print("without a whisper, LayerNorm is ahead in the mean:", bool(gain > 0))
 lowest, highest = scales[0.01, True][:, 3].min(), scales[0.01, False][:, 3].max()
 assert not encoders.pretrained or lowest > highest
 
 # %% [markdown]
-# Whispered and not normalised, the message is hardly heard: T and S fall to a coin, I does not. LayerNorm per half makes the scale irrelevant. And it helps without any whisper: these encoders' features differ in size by themselves (section 6 prints it).
+# Whispered and not normalised, the message is hardly heard: T and S fall to a coin, I does not. LayerNorm per half makes the scale irrelevant. It even helps a little without any whisper: these encoders' features differ in size by themselves (section 6 prints it).
 #
 # ## 8. Which control can tell?
 #
@@ -585,8 +596,8 @@ def without_comparing(logits):
 # Photo $i$: the mean over the messages, axis 1. Message $i$: the mean over the photos, axis 0. Both have shape (n, classes), and row $i$ of each belongs to pair $(i, i)$. The grand mean, (classes,), is in both.
 # ---
 # ```python
-# photo, message = logits.mean(1), logits.mean(0)
-# return photo + message - ____
+# photo = logits.mean(____)        # photo i, averaged over all messages
+# # then the message's; both contain the same number for each class: how often, and how often do you want it?
 # ```
 
 # %%
@@ -631,17 +642,17 @@ assert not encoders.pretrained or lost["MLP"][:, 4].mean() > 0.08
 
 # %% [markdown]
 # Shuffled pairs and a missing half bring *both* heads down, to the same place: they show that both halves are used, and cannot tell comparing from adding. The additive part can: the linear head is its own additive part and loses nothing; the MLP's S falls back to
-# a coin while R and I stay. So the discriminating evidence is **the gap in S**, measured directly or as the distance from the additive part.
+# a coin while R and I stay. So the discriminating evidence is **the distance in S from the additive part**. The accuracy in S alone is evidence only where it passes ¾, since a sum may reach that (section 2).
 #
 # ## 9. More tickets, or the same three lines end to end?
 #
-# In S the MLP stays below the ceiling, and in T too. Is it the head, or what the head is given? Two cures, side by side:
+# In S the MLP stays below the ceiling, and in T too. More passes are no cure: it knows its 1,500 tickets by heart. Is it the head, or what the head is given? Two cures, side by side:
 #
-# - **more tickets**: the same head on the same frozen features, with the five seeds' tickets together, 20 epochs;
-# - **fine-tuning**: the same 1,500 tickets, but gradients flow into BERT. The photo features already tell what I asks, so the ResNet stays frozen; that halves the time. The model is now the whole model, its data are `Pairs`, and the lines are the same. On a GPU this very cell
+# - **more tickets**: the same head on the same frozen features, with the five seeds' tickets together. To change nothing but the tickets, it gets as many *steps* as the start: 8 epochs of batches of 256, against 20 of 128;
+# - **fine-tuning**: the same 1,500 tickets, but gradients flow into BERT. The photo features already tell what I asks, so the ResNet stays frozen. The model is now the whole model, its data are `Pairs`, and the lines are the same. On a GPU this very cell
 #   runs `bert-base-uncased` and `resnet50`, because `cfg` says so.
 #
-# **Predict before you run:** one more pass over the same tickets, starting from the five heads that you have. Which column moves most? And which cure helps on *new sentences*?
+# **Predict before you run:** one more pass over the same tickets, starting from three of the heads that you have. Which column moves most? And which cure helps on *new sentences*?
 
 # %%
 from cmlib import freeze
@@ -649,8 +660,8 @@ from cmlib import freeze
 # the rate of the mini BERT would ruin BERT-base (lesson 13)
 rate = 1e-3 if cfg.text_encoder == "mini" else 5e-5
 cures = {name: {kind: [] for kind in tests} for name in ("more tickets", "fine-tuned")}
-for seed in tqdm(SEEDS, desc="seeds"):
-    big = train_head(seed, train=pool, epochs=20, batch_size=256)
+for seed in tqdm(THREE, desc="seeds"):
+    big = train_head(seed, train=pool, epochs=8, batch_size=256)
     model = FusionModel(freeze(image_encoder(cfg.image_encoder)),
                         text_encoder(cfg.text_encoder), n_classes=2)
     model.head.load_state_dict(models["concat, MLP"][seed].state_dict())
@@ -666,28 +677,29 @@ names = {"more tickets": f"frozen, {len(pool.labels):,} tickets",
          "fine-tuned": f"BERT fine-tuned, {PER:,}"}
 for kind in tests:
     header(kind)
-    line(f"frozen, {PER:,} tickets", results[kind]["concat, MLP"])
+    line(f"frozen, {PER:,} tickets", results[kind]["concat, MLP"][:3])
     for name, title in names.items():
         line(title, cured[name][kind])
-both_help = [bool((by_kind["known sentences"][:, 4] > mlp[:, 4]).all())
+both_help = [bool((by_kind["known sentences"] - mlp[:3])[:, 4].mean() > 0.03)
              for by_kind in cured.values()]
-print("in S, known sentences, each cure beats the start in every seed:", all(both_help))
+print("in S, known sentences, each cure beats the start, in the mean, by 0.03 or more:",
+      all(both_help))
 new = [by_kind["new sentences"].mean(0) for by_kind in cured.values()]  # (5,) each
-arrives, unread = ([bool(mean[4] > 0.55) for mean in new],
+arrives, unread = ([bool(mean[4] > 0.52) for mean in new],
                    [bool(mean[3] < 0.6) for mean in new])
-print("on new sentences, in the mean: S above 0.55 with each cure:", all(arrives))
+print("on new sentences, in the mean: S above 0.52 with each cure:", all(arrives))
 print("  and T below 0.6 with each cure:", all(unread))
 assert cfg.text_encoder != "mini" or all(both_help + arrives + unread)
 
 # %% [markdown]
-# On known sentences both cures work. The frozen features were *not* the obstacle: with five times the tickets the same head on the same features does better than the fine-tuned model. **What both T and S lacked was tickets; fine-tuning buys some of it from few of them.**
+# On known sentences both cures work. The frozen features were *not* the obstacle: with five times the tickets, in as many steps, the same head on the same features gains in T and in S. **What both lacked was tickets; fine-tuning makes up for many of them in S.** (Long training matters as well: stopped at 10 epochs, the start would look worse than it is.)
 # Neither buys reading: on new sentences T stays near a coin flip, whatever you pay; in S, where one colour word has to be found, something arrives. More tickets from the same templates are more of the same sentences. (Lesson 04 asks what pretraining does about it.)
 #
 # Note the order of work: first a head on frozen features, then both together. Lesson 13 measures what happens the other way round.
 #
 # ## 10. Break it: six colours
 #
-# With two colours, "different" means "the other one". With $K = 6$ the head has to learn an equality test over 36 pairs of colours. Take tickets of situation S only, the same number for both, frozen encoders, and known sentences.
+# With two colours, "different" means "the other one". With $K = 6$ the head has to learn an equality test over 36 pairs of colours. Take tickets of situation S only, the same number for both, frozen encoders, and known sentences; train until the training tickets are known by heart.
 #
 # **Predict before you run:** the accuracy for K = 2 and for K = 6.
 
@@ -698,20 +710,22 @@ rows_of = {6: extract(encoders, six.sample(sum(ROWS))),
            2: pool[(situation == 3).nonzero()[:sum(ROWS), 0]]}
 for n_colors, rows in rows_of.items():
     five = []
-    for seed in SEEDS:  # another cut of the same tickets for every seed
-        shuffle = torch.Generator().manual_seed(seed)
+    for cut in THREE:  # another cut of the same tickets every time
+        shuffle = torch.Generator().manual_seed(cut)
         order = torch.randperm(sum(ROWS), generator=shuffle)
-        head = train_head(seed, train=rows[order[:ROWS[0]]])
-        five.append(evaluate(head, rows[order[ROWS[0]:]]).accuracy)
-    only_s[n_colors] = torch.tensor(five)
-    right = only_s[n_colors]
-    print(f"K = {n_colors}: {right.mean():.3f} ± {right.std():.3f}")
-apart = only_s[2].min() - only_s[6].max()
-print("K = 6 is below K = 2 in every seed:", bool(apart > 0))
+        parts = rows[order[:ROWS[0]]], rows[order[ROWS[0]:]]
+        head = train_head(cut, train=parts[0], epochs=30)
+        five.append([evaluate(head, part).accuracy for part in parts])
+    only_s[n_colors] = torch.tensor(five)  # (cuts, 2)
+    train, right = only_s[n_colors].T
+    print(f"K = {n_colors}: {right.mean():.3f} ± {right.std():.3f}; "
+          f"on its own training tickets {train.mean():.2f}")
+apart = only_s[2][:, 1].min() - only_s[6][:, 1].max()
+print("K = 6 is below K = 2 in every cut:", bool(apart > 0))
 assert not encoders.pretrained or apart > 0
 
 # %% [markdown]
-# Is the MLP too small to represent equality of six colours, or does it only not find it? The stretch exercise settles that: two hidden units are enough for *any* number of colours. So it does not find it in this much data. A head whose form already contains a
+# Is the MLP too small to represent equality of six colours, or does it only not find it? The stretch exercise settles that: two hidden units are enough for *any* number of colours. So it does not find it in this much data: it learns its thousand tickets by heart, and the rule only in part. A head whose form already contains a
 # comparison, such as a product of the two halves, needs far less: that is the subject of lesson 08.
 
 # %% [exercise] 06.5
@@ -765,19 +779,19 @@ def comparing_head(photos, words):
 # - compute the ceiling of any subset of modalities, and of any sum of opinions, from a table;
 # - prove that linear concatenation is a sum of opinions, and what that costs;
 # - report per situation, over seeds with tickets of their own, on known and on new sentences;
-# - separate comparing from adding: by the gap in S and by the additive part.
+# - separate comparing from adding: by the distance from the additive part, and by an accuracy in S above ¾.
 #
 # `cmlib.report()` shows all lessons, with your points, on one page.
 
 # %% [quiz]
 # ? Linear concatenation reaches 0.5 in S. A colleague suggests a bigger BERT. Will it help?
 # - Yes, better features make the classes linearly separable :: Each half may become as good as you like: the score is still f(photo) + g(message), and step 3 holds for every f and g.
-# + No, the sum of two opinions cannot compare, whatever the features :: The identity of step 3 uses nothing about the encoders.
+# + No, the sum of two opinions cannot compare, whatever the features :: The identity of step 3 uses nothing about the encoders. The best a sum can do in S is ¾, and training does not even look for that.
 # - Only together with a bigger ResNet :: Two perfect opinions are still two opinions.
 # ? The fused model is right on 0.93 of all tickets; image only on 0.75, text only on 0.75. Is that evidence that it compares?
 # - Yes, it is above both :: A sum of opinions is above both as well.
 # - No, 0.93 is below the ceiling of 1 :: Falling short of the ceiling says nothing about how the rest was reached.
-# + No: the best sum of opinions reaches 15/16 = 0.9375 :: A model that never compares may get R, I and T right, and three quarters of S. Look at S and at the additive part.
+# + No: the best sum of opinions reaches 15/16 = 0.9375 :: A model that never compares may get R, I and T right, and three quarters of S. Look at the additive part, and whether S passes ¾.
 # - Yes, if shuffling the pairs lowers it :: Shuffling lowers a sum of opinions just as far: section 8.
 # ? Why does LayerNorm act on each half and not on the concatenated vector?
 # + Because a joint normalisation keeps the ratio of the halves :: Dividing both by one number leaves the louder half as much louder as before.

@@ -277,6 +277,61 @@ def split_by_rows_of_groups(groups, test_share, seed):
     return torch.where(~test)[0], torch.where(test)[0]
 
 
+def wordpiece_never_the_rest(word, vocab):
+    out, start = [], 0
+    while start < len(word):
+        end = len(word) - 1
+        while end > start and ("##" if start else "") + word[start:end] not in vocab:
+            end -= 1
+        if end <= start:
+            return ["[UNK]"]
+        out.append(("##" if start else "") + word[start:end])
+        start = end
+    return out
+
+
+def wordpiece_lengthening(word, vocab):
+    out, start = [], 0
+    while start < len(word):
+        end, mark = start + 1, "##" if start else ""
+        while end <= len(word) and mark + word[start:end] in vocab:
+            end += 1
+        if end == start + 1:
+            return ["[UNK]"]
+        out.append(mark + word[start:end - 1])
+        start = end - 1
+    return out
+
+
+def wordpiece_always_marked(word, vocab):
+    out, rest = [], word
+    while rest:
+        fits = [rest[:end] for end in range(len(rest), 0, -1) if "##" + rest[:end] in vocab]
+        if not fits:
+            return ["[UNK]"]
+        out.append("##" + fits[0])
+        rest = rest[len(fits[0]):]
+    return out
+
+
+def pad_mask_too_long(token_ids, pad_id):
+    ids, mask = pad_by_lengths(token_ids, pad_id)
+    return ids, (torch.arange(ids.shape[1]) <= mask.sum(1)[:, None]).long()
+
+
+def split_from_zero(groups, test_share, seed):
+    order = torch.randperm(int(groups.max()) + 1, generator=torch.Generator().manual_seed(seed))
+    test = torch.isin(groups, order[:max(1, round(test_share * len(order)))])
+    return torch.where(~test)[0], torch.where(test)[0]
+
+
+def split_positions(groups, test_share, seed):
+    names = groups.unique()
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    test = torch.isin(groups, order[:max(1, round(test_share * len(names)))])
+    return torch.where(~test)[0], torch.where(test)[0]
+
+
 def wordpiece_from_the_right(word, vocab):
     out, end = [], len(word)
     while end > 0:
@@ -355,12 +410,16 @@ WRONG = {
     "03.1": [
         (wordpiece_shortest, "shortest piece"),
         (wordpiece_partial_unknown, "keep the pieces found before"),
-        (wordpiece_no_marks, "looked up without their ##"),
+        (wordpiece_no_marks, "looked up, and written, without their ##"),
         (wordpiece_marks_forgotten_in_lookup, "two different entries"),
         (wordpiece_backtracks, "never goes back"),
         (wordpiece_strips_marks, "with ## in front"),
         (wordpiece_drops_the_rest, "only the pieces found before"),
         (wordpiece_from_the_right, "from the right end"),
+        (wordpiece_never_the_rest, "never tried"),
+        (wordpiece_lengthening, "Shorten from the right"),
+        (lambda word, vocab: [word] if word in vocab else ["[UNK]"], "before it is given up"),
+        (wordpiece_always_marked, "yours begins with it"),
     ],
     "03.2": [
         (pad_left, "on the left"),
@@ -372,6 +431,7 @@ WRONG = {
         (pad_ids_only, "Return 2 values"),
         (pad_cut, "cut to the shortest"),
         (pad_in_the_caller_s_lists, "in place"),
+        (pad_mask_too_long, "one too long"),
     ],
     "03.3": [
         (mean_unmasked, "not masked"),
@@ -381,6 +441,7 @@ WRONG = {
         (mean_inverted, "upside down"),
         (mean_batch_count, "whole batch"),
         (mean_plus_one, "One is added"),
+        (lambda states, mask: mean_by_einsum(states[:, 1:], mask[:, 1:]), "first token is left out"),
         (mean_over_hidden, "shape is wrong"),
     ],
     "03.4": [
@@ -394,6 +455,8 @@ WRONG = {
         (split_rounds_down, "round the number of test groups down"),
         (split_rounds_up, "round the number of test groups up"),
         (split_by_a_set, "set(groups)"),
+        (split_from_zero, "hangs on the seed"),
+        (split_positions, "or is 0"),
         (split_by_rows_of_groups, "number of groups in the test part"),
     ],
     "03.5": [
@@ -401,6 +464,7 @@ WRONG = {
         (leak_with(lambda s, n, t: math.prod((t - k) / (n - k) for k in range(s - 1))), "a place already"),
         (leak_with(lambda s, n, t: 1 - math.prod((t - k) / (n - k) for k in range(1, s))),
          "does not leak"),
+        (leak_with(lambda s, n, t: ((t - 1) / (n - 1)) ** (s - 1)), "each further one has one less"),
         (leak_with(lambda s, n, t: (t - 1) / (n - 1) if s > 1 else 1), "a single mate"),
         (leak_by_groups, "Every group counts alike"),
         (lambda sizes, t: leak_by_rows(sizes, t) * t, "not their number"),

@@ -299,7 +299,7 @@ def layer_unbiased(hidden, mask, state, n_heads):
 # 04.5 a shift is a rotation
 
 def shift_by_solving(frequencies, steps):
-    """No trigonometry: the matrix that carries enough positions back."""
+    """A fit, which the text forbids: with two equal frequencies it has no unique answer."""
     t = torch.arange(4 * len(frequencies) + 2, dtype=frequencies.dtype)
     def at(t):
         angles = t[:, None] * frequencies
@@ -310,6 +310,12 @@ def shift_by_solving(frequencies, steps):
 def shift_by_exponential(frequencies, steps):
     turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=frequencies.dtype)
     return torch.linalg.matrix_exp(torch.kron(torch.diag(frequencies * steps), turn))
+
+
+def shift_by_complex(frequencies, steps):
+    turned = torch.exp(-1j * frequencies * steps)  # of the hand at angle 0, to (c, -s)
+    rows = torch.stack([turned, 1j * turned], dim=1)  # (n, 2): where 1 and i go
+    return torch.block_diag(*torch.view_as_real(rows))
 
 
 def _shift(angle=lambda w, steps: w * steps, block=lambda c, s: [[c, -s], [s, c]]):
@@ -334,7 +340,7 @@ RIGHT = {
     "04.2": [attention_torch, attention_by_loop, attention_additive],
     "04.3": [heads_view, heads_loop, heads_folded],
     "04.4": [layer_written_out, layer_by_torch, layer_by_transformers],
-    "04.5": [shift_by_solving, shift_by_exponential],
+    "04.5": [shift_by_exponential, shift_by_complex],
 }
 
 WRONG = {
@@ -348,6 +354,10 @@ WRONG = {
         (lucky_mean_of_bags, "average over the bags"),
         (lambda texts, y: y.double().mean().maximum(1 - y.double().mean()), "over all messages"),
         (lambda texts, y: 1 - lucky_by_counter(texts, y), "is wrong"),
+        (_lucky(best=lambda ys: len(ys) if len(set(ys)) == 1 else len(ys) / 2), "can be expected of it"),
+        (_lucky(key=lambda text: len(text.split())), "the number of words"),
+        (lambda texts, y: len({" ".join(sorted(text.split())) for text in texts}) / len(texts),
+         "the number of different bags"),
         (lambda texts, y: lucky_by_counter(texts, y) * len(texts), "divide by how many"),
     ],
     "04.2": [
@@ -360,6 +370,9 @@ WRONG = {
         (_wrong_attention(scale=lambda q, k: q.shape[-1]), "divide by its square root"),
         (_wrong_attention(scale=lambda q, k: math.sqrt(k.shape[1])), "number of keys"),
         (_wrong_attention(dim=1, hide=-1e9), "runs over the queries"),
+        (_wrong_attention(dim=1), "runs over the queries"),
+        (lambda q, k, v, mask: (q @ k.mT / math.sqrt(q.shape[-1])
+                                + (1 - mask[:, None]) * float("-inf")).softmax(-1) @ v, "Use masked_fill"),
         (attention_no_softmax, "softmax is missing"),
         (attention_exp, "exp of a thousand overflows"),
         (_wrong_attention(hide=-10.0), "set to −10"),
@@ -401,8 +414,10 @@ WRONG = {
         (_shift(angle=lambda w, steps: w), "by one step"),
         (_shift(block=lambda c, s: [[c, s], [s, c]]), "same sign"),
         (_shift(block=lambda c, s: [[s, -c], [c, s]]), "exchanged"),
+        (_shift(block=lambda c, s: [[c, s], [s, -c]]), "reflections"),
         (_shift(block=lambda c, s: [[c, 0.0], [0.0, c]]), "Only the cosines"),
         (_shift(angle=lambda w, steps: math.radians(w * steps)), "degrees"),
         (shift_halves, "all cosines first"),
+        (shift_by_solving, "two equal frequencies"),
     ],
 }

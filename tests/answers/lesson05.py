@@ -304,6 +304,10 @@ WRONG = {
         (_geometry(size_rule=lambda n, k, s, p: (n + 2 * p - k) // s), "The first window is not counted"),
         (lambda size, layers: geometry_forward(size, layers)[::-1], "wrong order"),
         (lambda size, layers: geometry_forward(size, layers)[0], "Return 2 values"),
+        (lambda size, layers: tuple(map(min, geometry_forward(size, layers), (10**6, size))),
+         "the picture's rim"),
+        (lambda size, layers: geometry_forward(size, [(k, p or 1, s) for k, s, p in layers]),
+         "(kernel, padding, stride)"),
     ],
     "05.3": [
         (_block(join=lambda z, s: F.relu(z)), "The shortcut is missing"),
@@ -324,6 +328,14 @@ WRONG = {
         (
             _resnet20(shortcut=lambda x, c, s: F.pad(x[..., ::s, ::s], (0, 0, 0, 0, 0, c - x.shape[1]))),
             "stand after the old ones",
+        ),
+        (
+            _resnet20(shortcut=lambda x, c, s: F.pad(x[..., ::s, ::s], (0, 0, 0, 0, c - x.shape[1], 0))),
+            "stand before the old ones",
+        ),
+        (
+            _resnet20(shortcut=lambda x, c, s: _zeros_around(x[..., s - 1::s, s - 1::s], c, 1)),
+            "begins with the first",
         ),
         (
             _resnet20(
@@ -354,6 +366,8 @@ WRONG = {
     "05.5": [
         (_count(norm=0), "Batch norm is not counted"),
         (_count(norm=4), "not learned"),
+        (lambda blocks, classes: _count()((3, 4, 6, 3), classes), "whatever `blocks` is"),
+        (lambda blocks, classes: _count()(blocks, 1000), "1,000 classes"),
         (_count(norm=3), "counted with a bias"),
         (_count(project=lambda stage, i: False), "The projections are missing"),
         (_count(project=lambda stage, i: True), "Every block has a projection"),

@@ -127,6 +127,12 @@ def additive_by_einsum(logits):
     return photo + (message - photo.mean(0))
 
 
+def additive_without_own(logits):
+    n = len(logits)
+    others = logits * (1 - torch.eye(n, dtype=logits.dtype))[..., None]
+    return (others.sum(1) + others.sum(0)) / (n - 1) - others.sum((0, 1)) / (n * (n - 1))
+
+
 def additive_diagonal(logits):
     return torch.stack([logits[i, i] for i in range(len(logits))])
 
@@ -183,6 +189,10 @@ WRONG = {
         (_sums(pick=lambda scores: scores.sum(1).max()), "share one cut"),
         (_sums(cuts=lambda a: range(1, a) if a > 1 else range(2)), "cuts at the ends"),
         (_sums(cuts=range), "the last cut"),
+        (_sums(cuts=lambda a: range(1, a + 1)), "the first cut"),
+        (lambda t: _sums(orders=lambda rows: [(t[1] - t[0]).sum(1).argsort(descending=True).tolist()])(t),
+         "need not be that one"),
+        (lambda t: sums_by_cumsum(t) - t[0].sum(), "what the keeps give"),
         (lambda t: 1 - sums_by_cumsum(t), "the error of the best sum"),
         (_sums(over=lambda found: sum(found) / len(found)), "best order is wanted"),
     ],
@@ -197,6 +207,7 @@ WRONG = {
         (_with(unit_outside), "outside the root"),
         (_with(unit_unbiased), "n − 1"),
         (head_swapped, "text half comes first"),
+        (lambda i, t, W1, b1, W2, b2: head_by_hand(i, t, W1, 0 * b1, W2, 0 * b2), "Both biases"),
         (lambda *a, **w: head_by_layers(*a, **w).softmax(-1), "before any softmax"),
         (lambda image, text, W1, b1, W2, b2: head_by_layers(image.detach(), text, W1, b1, W2, b2), "image"),
     ],
@@ -219,6 +230,7 @@ WRONG = {
         (lambda x: x.mean(0) + x.mean(1) - x.mean(), "keeps its own grand mean"),
         (lambda x: torch.stack([x[i, i] for i in range(len(x))]) - additive_by_einsum(x), "beyond a sum"),
         (lambda x: additive_by_einsum(x.softmax(2)), "softmax"),
+        (additive_without_own, "the grand mean too"),
     ],
     "06.5": [
         (_two_units(lambda W1, b1, w2, b2, n: (W1, b1, -w2, torch.tensor(0.01))), "other way round"),
@@ -227,6 +239,7 @@ WRONG = {
         (_two_units(lambda W1, b1, w2, b2, n: (W1, b1, w2, torch.tensor(-99.0))), '"equal" to every pair'),
         (head_that_adds, "You add the two numbers"),
         (head_that_reads_one, "only the photo"),
+        (_two_units(lambda W1, b1, w2, b2, n: (W1, b1, w2, b2.reshape(1))), "b2 of shape"),
         (_two_units(lambda W1, b1, w2, b2, n: (W1[:1], b1[:1], w2[:1], b2)), "W1 of shape"),
         (lambda photos, words: head_by_inverse(photos, words)[0], "four weights"),
     ],

@@ -87,6 +87,16 @@ def _cover(usual=lambda s, n, z: (s, z * (s * (1 - s) / n).sqrt()), term=lambda 
     return coverage
 
 
+def coverage_of_the_mean(right, n, p, z=1.96):
+    return coverage_by_loop(right.double().mean()[None], n, p, z)
+
+
+def coverage_with_sets_for_rows(right, n, p, z=1.96):
+    shares = right / n
+    n = len(right)
+    return coverage_by_loop(shares * n, n, p, z)
+
+
 def effective_by_matrix(sizes, rho):
     """The variance of a mean, from the whole covariance matrix of the rows."""
     group = torch.arange(len(sizes)).repeat_interleave(sizes)
@@ -134,6 +144,17 @@ def torn_train_test(groups, splits):
     return sorted(inside["train"] & inside["test"])
 
 
+def torn_in(groups, splits, count):
+    """The groups whose rows lie in exactly this many splits."""
+    homes = {g: {s for h, s in zip(groups, splits, strict=True) if h == g} for g in groups}
+    return sorted(g for g in homes if len(homes[g]) == count)
+
+
+def torn_neighbours(groups, splits):
+    found = {g for k, g in enumerate(groups) if k and groups[k - 1] == g and splits[k - 1] != splits[k]}
+    return sorted(found)
+
+
 def f1_by_loop(labels, guesses, n_classes):
     scores = []
     for k in range(n_classes):
@@ -159,6 +180,18 @@ def f1_weighted(labels, guesses, n_classes):
 def f1_all_classes(labels, guesses, n_classes):
     confusion = one_hot(labels, n_classes).double().T @ one_hot(guesses, n_classes).double()
     return (2 * confusion.diagonal() / (confusion.sum(0) + confusion.sum(1))).nan_to_num().mean()
+
+
+def f1_of_classes(labels, guesses, n_classes):
+    confusion = one_hot(labels, n_classes).double().T @ one_hot(guesses, n_classes).double()
+    return 2 * confusion.diagonal() / (confusion.sum(0) + confusion.sum(1))
+
+
+def f1_plain_mean(labels, guesses, n_classes):
+    confusion = one_hot(labels, n_classes).double().T @ one_hot(guesses, n_classes).double()
+    precision = (confusion.diagonal() / confusion.sum(0)).nan_to_num()
+    recall = (confusion.diagonal() / confusion.sum(1)).nan_to_num()
+    return ((precision + recall) / 2)[confusion.sum(0) + confusion.sum(1) > 0].mean()
 
 
 def f1_by_parts(labels, guesses, n_classes):
@@ -207,6 +240,9 @@ WRONG = {
         (key_man_and_woman, "two keys"),
         (key_with_colour, "U+FE0F is still there"),
         (key_as_codes, "Return a text"),
+        (lambda e: key_by_parts(e).replace("\U0001f9d1", "\U0001f468"), "becomes one of them"),
+        (lambda e: "\u200d".join(sorted(key_by_parts(e).split("\u200d"))), "in another order"),
+        (lambda e: key_by_parts(e.replace("\u200d", "")), "before you cut"),
         (lambda e: None, "Return a text"),
     ],
     "07.6": [
@@ -220,6 +256,14 @@ WRONG = {
         (_cover(inside=lambda low, high, p: low <= p), "lower end only"),
         (_cover(inside=lambda low, high, p: high >= p), "upper end only"),
         (_cover(inside=lambda low, high, p: (low > p) | (high < p)), "misses p"),
+        (_cover(inside=lambda low, high, p: (low < p) & (p < high)), "its ends"),
+        (_cover(inside=lambda low, high, p: (low <= p) | (p <= high)), "with *or*"),
+        (lambda r, n, p, z: (_cover(inside=lambda low, high, p: p <= high)(r, n, p, z)[0],
+                             coverage_by_loop(r, n, p, z)[1]), "usual interval you check the upper end only"),
+        (lambda r, n, p, z: (_cover(inside=lambda low, high, p: low <= p)(r, n, p, z)[0],
+                             coverage_by_loop(r, n, p, z)[1]), "usual interval you check the lower end only"),
+        (coverage_of_the_mean, "make one interval"),
+        (coverage_with_sets_for_rows, "number of test sets"),
         (lambda r, n, p, z: coverage_by_loop(r, n, p), "z is fixed"),
         (lambda r, n, p, z: coverage_by_loop(r, n, p, z)[::-1], "wrong order"),
         (lambda r, n, p, z: 2 * coverage_by_loop(r, n, p, z)[1:], "true p stands under"),
@@ -227,6 +271,9 @@ WRONG = {
     "07.3": [
         (torn_train_test, "only train with test"),
         (lambda g, s: sorted({x for x in g if g.count(x) > 1}), "more than one row"),
+        (lambda g, s: torn_in(g, s, 3), "two are enough"),
+        (lambda g, s: torn_in(g, s, 2), "not exactly two"),
+        (torn_neighbours, "follow each other"),
         (lambda g, s: sorted(x for x in g if x in torn_by_sets(g, s)), "name it once"),
         (lambda g, s: [i for i, x in enumerate(g) if x in torn_by_sets(g, s)], "numbers of the rows"),
         (lambda g, s: sorted(set(g) - set(torn_by_sets(g, s))), "are whole"),
@@ -240,10 +287,13 @@ WRONG = {
         (mean_precision, "mean precision"),
         (f1_weighted, "weight each class"),
         (f1_all_classes, "divide by n_classes"),
-        (f1_by_parts, "never predicted"),
+        (f1_by_parts, "whose F1 is 0"),
         (f1_of_labels, "without a true row"),
         (f1_of_guesses, "never predicted"),
         (f1_of_means, "of the mean precision"),
+        (lambda y, g, n: f1_of_classes(y, g, n).mean(), "0/0"),
+        (lambda y, g, n: f1_of_classes(y, g, n).nan_to_num(1.0).mean(), "counts as 1"),
+        (f1_plain_mean, "harmonic mean"),
     ],
     "07.5": [
         (_effective(lambda m, n, rho: n), "number of rows"),
@@ -254,6 +304,9 @@ WRONG = {
         (_effective(lambda m, n, rho: n * n / (m + rho * m * (m - 1) / 2).sum()), "every pair once"),
         (_effective(lambda m, n, rho: n * n / (m + rho * m * m).sum()), "with itself"),
         (_effective(lambda m, n, rho: n * n / (m**2).sum()), "for ρ = 1"),
+        (_effective(lambda m, n, rho: n * n / (m + rho**2 * m * (m - 1)).sum()), "ρ is squared"),
+        (_effective(lambda m, n, rho: n / (m + rho * m * (m - 1)).sum()), "n is not squared"),
+        (_effective(lambda m, n, rho: (1 - rho) * n + rho * len(m)), "You mix"),
         (_effective(lambda m, n, rho: (m / (1 + (m - 1) * rho)).sum()), "own effective rows"),
     ],
 }

@@ -39,12 +39,12 @@ def plan_by_measuring(layers, rows, frozen):
             "activations": saved}
 
 
-def plan(layers, rows, frozen, keeps=None, unique=True, start=None, two=2, bias=1, number=4):
+def plan(layers, rows, frozen, keeps=None, unique=True, start=None, two=2, bias=1, number=4, gains=2):
     keeps = keeps or {"linear": "in", "norm": "in", "gelu": "in", "relu": "out"}
-    count = [(a * b + bias * b) if kind == "linear" else 2 * a if kind == "norm" else 0
+    count = [(a * b + bias * b) if kind == "linear" else gains * a if kind == "norm" else 0
              for kind, a, b in layers]
     first = next((i for i, n in enumerate(count) if n and i >= frozen), len(layers))
-    first = first if start is None else start
+    first = first if start is None else start(frozen)
     held = []
     for i, (kind, a, b) in enumerate(layers):
         if i >= first:
@@ -67,6 +67,13 @@ def plan_learning_everywhere(layers, rows, frozen):
     found = plan(layers, rows, frozen)
     n = found["weights"]
     return found | {"gradients": n, "moments": 2 * n}
+
+
+def plan_with(**changed):
+    def with_changes(*given):
+        found = plan(*given)
+        return found | {name: of(found) for name, of in changed.items()}
+    return with_changes
 
 
 # 13.2
@@ -113,10 +120,41 @@ def step_clips_parts(weight, xs, ys, learning_rate, clip):
     return weight - learning_rate * total
 
 
+def step_clips_weighted_parts(weight, xs, ys, learning_rate, clip):
+    w, total, n = weight.clone().requires_grad_(), 0, sum(map(len, ys))
+    for x, y in zip(xs, ys, strict=True):
+        (g,) = torch.autograd.grad(cross_entropy(x @ w, y, reduction="sum") / n, w)
+        total = total + g * min(1, clip / g.norm().item())
+    return weight - learning_rate * total
+
+
 def step_each_part(weight, xs, ys, learning_rate, clip):
     for x, y in zip(xs, ys, strict=True):
         weight = step_by_autograd(weight, [x], [y], learning_rate, clip)
     return weight
+
+
+def step_each_weighted_part(weight, xs, ys, learning_rate, clip):
+    n = sum(map(len, ys))
+    for x, y in zip(xs, ys, strict=True):
+        w = weight.clone().requires_grad_()
+        (cross_entropy(x @ w, y, reduction="sum") / n).backward()
+        nn.utils.clip_grad_norm_([w], clip)
+        weight = weight - learning_rate * w.grad
+    return weight
+
+
+def step_clips_the_sum(weight, xs, ys, learning_rate, clip):
+    w, n = weight.clone().requires_grad_(), sum(map(len, ys))
+    for x, y in zip(xs, ys, strict=True):
+        cross_entropy(x @ w, y, reduction="sum").backward()
+    nn.utils.clip_grad_norm_([w], clip)
+    return w.detach() - learning_rate * w.grad / n
+
+
+def step_by_column(weight, xs, ys, learning_rate, clip):
+    g = weight - step_unclipped(weight, xs, ys, 1.0, clip)
+    return weight - learning_rate * g * (clip / g.norm(dim=0)).clamp(max=1)
 
 
 def step_unclipped(weight, xs, ys, learning_rate, clip):
@@ -169,6 +207,18 @@ def share_trusted(step, steps, warmup):
     return get_cosine_schedule_with_warmup(optimizer, warmup, steps).lr_lambdas[0](step)
 
 
+def share_warm_first(step, steps, warmup):
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.0 if step >= steps else cosine((step - warmup) / (steps - warmup))
+
+
+def share_divides_by_zero(step, steps, warmup):
+    if step < warmup:
+        return (step + 1) / warmup if step < steps else 0.0
+    return cosine(min(1, (step - warmup) / (steps - warmup)))
+
+
 def fall(of):
     def share(step, steps, warmup):
         if step >= steps:
@@ -205,6 +255,34 @@ def groups_by_loop(parameters, rates, layer_decay, weight_decay):
     return rate, decay
 
 
+def groups_under_matrices(parameters, rates, layer_decay, weight_decay):
+    top = {}
+    for branch, depth, shape in parameters.values():
+        if len(shape) > 1:
+            top[branch] = max(top.get(branch, 0), depth)
+    _, decay = groups_by_dicts(parameters, rates, layer_decay, weight_decay)
+    return {name: rates[b] * layer_decay ** (top[b] - d) for name, (b, d, _) in parameters.items()
+            if b in rates}, decay
+
+
+def groups_under_learning(parameters, rates, layer_decay, weight_decay):
+    deepest = max(d for b, d, _ in parameters.values() if b in rates)
+    _, decay = groups_by_dicts(parameters, rates, layer_decay, weight_decay)
+    return {n: rates[parameters[n][0]] * layer_decay ** (deepest - parameters[n][1]) for n in decay}, decay
+
+
+def groups_by_present(parameters, rates, layer_decay, weight_decay):
+    depths = {b: sorted({d for branch, d, _ in parameters.values() if branch == b}) for b in rates}
+    _, decay = groups_by_dicts(parameters, rates, layer_decay, weight_decay)
+    return {n: rates[b] * layer_decay ** (len(depths[b]) - 1 - depths[b].index(d))
+            for n, (b, d, _) in parameters.items() if b in rates}, decay
+
+
+def groups_with(given, decays):
+    rate, decay = groups_by_dicts(*given)
+    return rate, decays(rate, decay)
+
+
 def group(rate=None, decay=None, frozen=True):
     def groups(parameters, rates, layer_decay, weight_decay):
         good = groups_by_dicts(parameters, rates, layer_decay, weight_decay)
@@ -226,7 +304,7 @@ RIGHT = {"13.6": [plan, plan_by_measuring], "13.2": [step_by_autograd, step_by_f
 WRONG = {
     "13.6": [
         (but(unique=False), "it lies in memory once"),
-        (but(start=0), "keeps nothing: no gradient will ever pass"),
+        (but(start=lambda frozen: 0), "keeps nothing: no gradient will ever pass"),
         (plan_learning_everywhere, "neither gradients nor moments"),
         (but(keeps=ALL | {"relu": "in"}), "What a ReLU keeps is its output"),
         (but(keeps=dict.fromkeys(ALL, "out")), "every layer keep its output"),
@@ -234,9 +312,22 @@ WRONG = {
         (but(keeps=ALL | {"gelu": ""}), "GELU keeps its input"),
         (but(keeps={"linear": "in"}), "inputs of the linear layers are counted"),
         (but(keeps=ALL | {"norm": ""}), "The norm keeps its input"),
+        (but(keeps=ALL | {"relu": ""}), "The ReLU at the end"),
         (but(bias=0), "The biases"),
+        (but(gains=1), "A norm has two numbers"),
+        (but(start=lambda frozen: frozen), "Nothing is kept before"),
+        (plan_with(moments=lambda p: 2 * p["weights"]), "moments only for what learns"),
+        (plan_with(gradients=lambda p: p["weights"]), "Frozen layers have no gradients"),
+        (plan_with(weights=lambda p: p["gradients"]), "Frozen layers have weights"),
+        (lambda *given: {k: v for k, v in plan(*given).items() if k != "moments"}, "'moments' is missing"),
         (but(two=1), "you count one"),
         (but(number=1), "not bytes"),
+        (but(number=4e-6), "megabytes"),
+        (but(two=3), "an entry of its own"),
+        (but(keeps=ALL | {"linear": ""}), "A linear layer keeps its input"),
+        (lambda s, r, f: plan(s, r, f + 1), "you freeze one more"),
+        (lambda s, r, f: plan(s, r, max(0, f - 1)), "you freeze one fewer"),
+        (lambda s, r, f: plan(s, r, len(s) - f), "from the other end"),
         (lambda s, r, f: plan(s, 1, f), "one row"),
         (lambda s, r, f: sum(plan(s, r, f).values()), "Return a dict"),
     ],
@@ -245,6 +336,7 @@ WRONG = {
         (step_of(lambda loss, n, parts: loss), "without weighing"),
         (step_of(lambda loss, n, parts: loss * n), "number of all rows"),
         (step_clips_parts, "You clip every part"),
+        (step_clips_weighted_parts, "You clip every part"),
         (step_each_part, "after every part"),
         (step_unclipped, "not clipped"),
         (step_by_value, "changes the direction"),
@@ -252,11 +344,25 @@ WRONG = {
         (step_cleared, "do not clear"),
         (step_squared, "forgot the root"),
         (lambda w, x, y, r, c: w - (w - step_by_autograd(w, x, y, r, c)) * -1, "walk up"),
+        (lambda w, x, y, r, c: w - step_by_autograd(w, x, y, 1.0, c), "This is the gradient"),
+        (step_by_column, "rows or columns"),
+        (step_clips_the_sum, "before you divide"),
+        (lambda w, x, y, r, c: step_by_formula(w, x, y, r / len(x), c), "however many parts"),
+        (step_each_weighted_part, "after every part"),
     ],
     "13.8": [
         (share_trusted, "count step + 1"),
         (lambda t, n, w: 0.0 if t >= n else t / w if t < w else cosine((t - w) / (n - w)), "count step + 1"),
         (lambda t, n, w: (t + 1) / w if t < w else cosine((t - w) / max(1, n - w)), "rises again"),
+        (lambda t, n, w: share_by_if(t, n, min(w, n - 1)), "You shorten a warm-up"),
+        (lambda t, n, w: 0.0 if t >= n else min(1, (t + 1) / max(1, w)) * cosine(t / n), "one comes after"),
+        (fall(lambda t, n, w: cosine((t - w + 1) / (n - w))), "one step ahead"),
+        (fall(lambda t, n, w: cosine((t - w) / (n - w) * 180 / math.pi)), "radians"),
+        (fall(lambda t, n, w: max(0.1, cosine((t - w) / (n - w)))), "floor"),
+        (fall(lambda t, n, w: 1 - math.sin(math.pi / 2 * (t - w) / (n - w))), "it falls at once"),
+        (lambda t, n, w: share_by_if(t, n, w) ** (2 if t < w else 1), "yours is bent"),
+        (share_warm_first, "before you ask whether it warms up"),
+        (share_divides_by_zero, "ZeroDivisionError"),
         (fall(lambda t, n, w: cosine(t / n)), "begins where the warm-up ends"),
         (fall(lambda t, n, w: cosine((t - w) / n)), "divide by those that are left"),
         (fall(lambda t, n, w: 2 * cosine((t - w) / (n - w))), "half is missing"),
@@ -273,6 +379,20 @@ WRONG = {
         (group(rate=lambda r, f, d, top, b: r * f**d), "not depth"),
         (group(rate=lambda r, f, d, top, b: r * f ** (max(top.values()) - d)), "a top of its own"),
         (group(rate=lambda r, f, d, top, b: r * f ** (top[b] - d + 1)), "one more"),
+        (groups_under_matrices, "a vector as well"),
+        (group(rate=lambda r, f, d, top, b: r * f ** ((top[b] - d) / 2)), "half of it"),
+        (group(decay=lambda n, s: len(s) > 1 and "head" not in n), "The head's matrices"),
+        (lambda p, r, f, w: groups_by_dicts(p, {b: r.get(b, r["head"]) for b, _, _ in p.values()}, f, w),
+         "a rate of another branch"),
+        (groups_under_learning, "top of all that learn"),
+        (groups_by_present, "count only layers that are there"),
+        (group(rate=lambda r, f, d, top, b: r * (f * (top[b] - d) if top[b] > d else 1)), "not a multiple"),
+        (lambda *given: groups_with(given, lambda rate, decay: {n: d * rate[n] for n, d in decay.items()}),
+         "multiplies it by the rate"),
+        (lambda *given: groups_with(given, lambda rate, decay: {n: d for n, d in decay.items() if d}),
+         "as well, with 0"),
+        (lambda p, r, f, w: groups_with((p, r, f, w), lambda rate, decay: {
+            n: w * (len(s) > 1) for n, (_, _, s) in p.items()}), "leave it in the dict of decays"),
         (group(rate=lambda r, f, d, top, b: r * (f if d < top[b] else 1)), "once to all"),
         (group(rate=lambda r, f, d, top, b: r), "`layer_decay` is missing"),
         (group(decay=lambda n, s: True), "Nothing is spared"),
@@ -288,7 +408,8 @@ WRONG = {
         ("cafb", "Log 3: the rate rises once"),
         ("cade", "Log 4: the training loss goes to 0"),
         ("aaaa", "Log 1: a dead branch"),
-        ("cab", "is not right"),
+        ("cab", "Give four letters"),
+        ("c a d b", "without anything between"),
         ("dcba", "Log 1: the rate is above 0"),
         ("cacb", "Log 3: nothing in it"),
     ],

@@ -21,10 +21,12 @@ from cmlib.check.detective.slips import RANK
 
 MORE = 4  # further cases that are asked for to decide
 VAGUE = ("step is left out", "is never updated", "part is missing", "special case", "one of two cases")
-WEAK = ("very value", "is too many", "twice", "of what is wanted", "minus what is wanted", "parentheses",
-        "where it is added", "square root where", "is added where", "is subtracted where", "rounded down", "plain where")
+WEAK = ("times what it should", "same constant", "value is one too", "is too many", "twice", "parentheses",
+        "of what is wanted", "minus what is wanted", "where it is added", "square root where",
+        "is added where", "is subtracted where", "rounded down", "plain where",
+        "is doubled", "is halved")
 ODD = ("step", "reduction", "order", "shift", "power", "rounding", "transpose")
-WORK = 150_000  # calls in all that hypotheses may take, some 0.3 s; a reference that trains takes thousands
+WORK = 300_000  # calls in all that hypotheses may take, some 0.3 s; a reference that trains takes thousands
 FEWEST = 30  # hypotheses that are tried even so
 TELLING = 2  # cases in which a hypothesis must show, where the results are few and simple values
 LARGE = 300.0  # numbers from which on exp overflows somewhere
@@ -43,13 +45,7 @@ class View:
     subject: str = ""
 
     def __call__(self, value):
-        """Those parts; None where there are none."""
-        if self.keys is None:
-            return value
-        try:
-            return [value[key] for key in self.keys]
-        except (LookupError, TypeError):
-            return None
+        return value if self.keys is None else [value[key] for key in self.keys]
 
     def told(self, slip: Slip) -> Slip:
         if not self.subject or slip.startswith(self.subject):
@@ -68,48 +64,66 @@ class Suspect:
     is_odd: bool = False
 
 
-def slip(exercise, one, got, want, others: Iterable = ()) -> Slip | None:
+def slip(exercise, one, got, want, others: Iterable = (), ask: Callable | None = None) -> str | None:
     """The slip that explains what the answer gave for the case ``one``, or None.
 
     others : (case, what the answer gives for it), asked for one by one only where they are needed
+    ask : what the answer gives for any arguments
     Never raises: a check without an explanation is still a check.
     """
     state = torch.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return search(exercise, one, got, want, others)
+            return search(exercise, one, got, want, others, ask)
         except Exception:
             return None
         finally:
             torch.set_rng_state(state)
 
 
-def search(exercise, one, got, want, others=()) -> Slip | None:
+def search(exercise, one, got, want, others=(), ask=None) -> str | None:
     """As `slip`, but raises where a hypothesis is made badly."""
     if not _is_comparable(got, want):
         return None
     asked = _Asked(exercise, others)
+    if _is_nan(got) and not _is_nan(want):  # which anything explains: another case says more
+        for other, result, wanted in asked.first(MORE):
+            if not _is_nan(result) and not alike(result, wanted, exercise.rtol, exercise.atol):
+                return search(exercise, other, result, wanted, [known[:2] for known in asked.known])
+        return _of_large_numbers(exercise, one, got, want, asked) or \
+            f"Only nan appears for {one.about}: look for 0 / 0, 0 · ∞ or ∞ − ∞."
     guesses = list(_guesses(exercise, one))
     for view in _views(exercise, got, want):
         found = _search(exercise, one, got, want, asked, guesses, view)
         if found:
             return _with_shapes(view.told(found), got, want)
-    return _of_large_numbers(exercise, one, got, want, asked)
+    return _of_large_numbers(exercise, one, got, want, asked) or \
+        (ask and _of_a_dead_argument(exercise, one, got, want, asked, ask))
+
+
+def _is_nan(value) -> bool:
+    found = numbers(value)
+    return found is not None and found.numel() > 0 and bool(found.isnan().all())
 
 
 def _search(exercise, one, got, want, asked, guesses, view) -> Slip | None:
     suspects = list(_suspects(exercise, one, got, want, guesses, view))
-    simple = _is_simple(view(got), one.args)
-    if simple:  # an oddity explains a few shares too easily
-        suspects = [s for s in suspects if not (s.is_odd and s.slip.kind in ("step", "rounding"))]
+    simple = is_simple(view(got), one.args)
+    if simple:  # an oddity explains a few shares too easily, and rounding a 0 or a 1
+        number = numbers(view(got))
+        few = number is not None and number.numel() == 1 and abs(float(number)) <= 1
+        suspects = [s for s in suspects if not (s.is_odd and s.slip.kind in ("step", "rounding"))
+                    and not (few and "whole numbers" in s.slip)]
     gave, failing = [got], 1
     for other, result, wanted in asked.first(MORE * (3 if simple else 1)):
-        if len({suspect.slip for suspect in suspects}) < 2 and not simple:
+        sure = len({s.slip for s in suspects}) < 2 and not any(s.is_odd for s in suspects)
+        if sure and not simple:
             break
         left = [s for s in suspects if s.predict(other.args, result, wanted)]
-        if not left and not simple:
-            break  # a second slip shows there
+        if not left and not simple:  # a second slip shows there, or an oddity was none
+            suspects = [s for s in suspects if not s.is_odd]
+            break
         suspects = left
         gave.append(result)
         failing += difference(result, wanted, exercise.rtol, exercise.atol) is not None
@@ -183,8 +197,8 @@ def _rank(suspect) -> tuple:
 
 def _guesses(exercise, one) -> Iterator[tuple]:
     """(slip, what gives its result for arguments, its result for those of ``one``, whether it is odd)."""
-    def rerun(function, change=lambda args: args):
-        return lambda args: _called(exercise, function, change, args)
+    def rerun(function, change=list):
+        return lambda args: _called(exercise, function, args, change)
 
     made = [(slip, rerun(exercise.reference, change), True)
             for slip, change in arguments.found(exercise, one.args)]
@@ -213,32 +227,34 @@ def _suspects(exercise, one, got, want, guesses, view) -> Iterator[Suspect]:
                        for slip in found(args, gave, wanted))
         return predict
 
+    def fits(predicted, wanted):
+        """Whether it has the parts that are looked at."""
+        same = type(predicted) is type(wanted) and len(predicted) == len(wanted) if view.keys else True
+        return predicted is not RAISES and same
+
     def of_a_rerun(run):
         def predict(args, gave, wanted):
             predicted = run(args)
-            return predicted is not RAISES and alike(view(gave), view(predicted), *tolerances)
+            return fits(predicted, wanted) and alike(view(gave), view(predicted), *tolerances)
         return predict
 
     for slip in found(one.args, got, want):
         yield Suspect(slip, of_the_result(slip))
     wrong, right = view(got), view(want)
     for slip, run, predicted, is_odd in guesses:
-        its = None if predicted is RAISES else view(predicted)
-        if its is not None and alike(wrong, its, *tolerances) and not alike(its, right, *tolerances):
-            yield Suspect(slip, of_a_rerun(run), is_odd)
+        if fits(predicted, want):
+            its = view(predicted)
+            if alike(wrong, its, *tolerances) and not alike(its, right, *tolerances):
+                yield Suspect(slip, of_a_rerun(run), is_odd)
 
 
 RAISES = object()
 
 
-def _called(exercise, function, *more):
-    """What ``function`` gives for the last argument, changed by those before it; `RAISES` where it raises."""
-    *changes, args = more
+def _called(exercise, function, args, change=list):
+    """What ``function`` gives for the arguments, changed first; `RAISES` where it raises."""
     try:
-        given = [_shared(a) for a in args]
-        for change in changes:
-            given = change(given)
-        return exercise.call(function, *given)
+        return exercise.call(function, *change([_shared(a) for a in args]))
     except Exception:
         return RAISES
 
@@ -276,6 +292,26 @@ def _of_large_numbers(exercise, one, got, want, asked) -> Slip | None:
     return Slip(BROKEN[1 if off > 0.05 else 2], "size") if off > 0.05 or off < 1e-6 else None
 
 
+def _of_a_dead_argument(exercise, one, got, want, asked, ask) -> Slip | None:
+    """What is said where the answer gives the same whatever one of its arguments is."""
+    if numbers(got) is None or not numbers(got).isfinite().all():
+        return None
+    tolerances, dead, names = (exercise.rtol, exercise.atol), [], exercise.argument_names(len(one.args))
+    for i, name in enumerate(names):
+        lives = counts = 0
+        for other, _, _ in asked.first(MORE):
+            args = [*one.args[:i], other.args[i], *one.args[i + 1:]]
+            wanted = _called(exercise, exercise.reference, args)
+            if wanted is not RAISES and not alike(wanted, want, *tolerances):
+                counts += 1
+                lives += not alike(ask(args), got, *tolerances)
+        if counts and not lives:
+            dead.append(name)
+    if len(dead) == 1 and len(names) > 1:
+        return Slip(f"{dead[0]} has no effect: your function returns the same for another one.", "argument")
+    return None
+
+
 def _largest(args) -> float:
     found = [float(a.abs().max()) for a in args if isinstance(a, torch.Tensor) and a.is_floating_point()
              and a.numel()]
@@ -295,15 +331,15 @@ def _without_digits(text: str) -> str:
     return re.sub(r"[√\d./, ()]*\d[\d./, ()]*", "#", text)
 
 
-def _is_simple(value, args) -> bool:
+def is_simple(value, args) -> bool:
     """Whether a result is made of a few whole numbers, shares of the input's sizes, or texts only, so that
     two different slips may well give the same.
     """
     if isinstance(value, dict):
-        return all(_is_simple(part, args) for part in value.values())
+        return all(is_simple(part, args) for part in value.values())
     found = numbers(value)
     if found is None:
-        return not isinstance(value, (list, tuple)) or all(_is_simple(part, args) for part in value)
+        return not isinstance(value, (list, tuple)) or all(is_simple(part, args) for part in value)
     found = found[found.isfinite()].reshape(-1, 1)
     if (found.abs() > 1000).any() or len(found.unique()) > 8 or (len(found) > 12 and len(found.unique()) > 2):
         return False

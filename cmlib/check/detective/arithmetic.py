@@ -33,12 +33,8 @@ def of_binary(node, parent, tell: Scene) -> Made:
         case ast.Div():
             yield from _fraction(node, a, b, tell)
         case ast.FloorDiv():
-            up = ast.UnaryOp(ast.USub(), binary(ast.UnaryOp(ast.USub(), a), ast.FloorDiv(), b))
-            yield "rounding", "a division is rounded up, and must be rounded down", up
             yield "rounding", "a division must be rounded down", binary(a, ast.Div(), b)
             yield "factor", f"the division by {tell(b)} is missing", a
-        case ast.Mod():
-            yield "step", "the remainder is not taken", a
         case ast.Pow():
             yield from _power(node, a, b, tell)
         case ast.MatMult():
@@ -136,11 +132,7 @@ def _fraction(node, a, b, tell):
     yield "factor", f"you multiply by {tell(b)} where you must divide", binary(a, ast.Mult(), b)
     yield "factor", f"a fraction is upside down{tell.near(node)}", binary(b, ast.Div(), a)
     yield "factor", f"you divide twice by {tell(b)}", binary(node, ast.Div(), b)
-    yield "power", f"you divide by the square root where {tell(b)} itself is wanted", \
-        binary(a, ast.Div(), binary(b, ast.Pow(), ast.Constant(0.5)))
     yield "rounding", f"a division is rounded down{tell.near(node)}", binary(a, ast.FloorDiv(), b)
-    yield "step", f"{tell(b)} is subtracted where you must divide by it", binary(a, ast.Sub(), b)
-    yield "factor", f"{tell(a)} is missing above the line", binary(ast.Constant(1.0), ast.Div(), b)
     for off, what in ((ast.Sub(), "less"), (ast.Add(), "more")):
         yield "shift", f"you divide by one {what} than {tell(b)}", binary(a, ast.Div(), binary(b, off, ONE))
     if isinstance(a, ast.BinOp) and isinstance(a.op, (ast.Add, ast.Sub)):
@@ -178,23 +170,12 @@ def _power(node, a, b, tell):
     exponent = b.operand if isinstance(b, ast.UnaryOp) else b
     value = exponent.value if isinstance(exponent, ast.Constant) else None
     word = {0.5: "square root", 2: "square"}.get(value, f"exponent {tell(b)}")
-    if isinstance(b, ast.UnaryOp):
-        inverse = binary(a, ast.Pow(), ast.UnaryOp(ast.USub(), ONE))
-        yield "power", f"the {word} is missing: only the division is there{tell.near(a)}", inverse
-        yield "power", f"you multiply by a {word} where you must divide{tell.near(a)}", \
-            binary(a, ast.Pow(), exponent)
-        yield "factor", f"a scaling is missing{tell.near(a)}", ast.Constant(1.0)
-        return
     yield "power", f"the {word} is missing{tell.near(a)}", a
     yield "power", f"the exponent is a factor in yours{tell.near(a)}", binary(a, ast.Mult(), b)
     if value == 2:
         yield "power", f"an absolute value stands where a square is wanted{tell.near(a)}", \
             ast.Call(ast.Name("abs", ast.Load()), [a], [])
         yield "power", f"an exponent is 3, and must be 2{tell.near(a)}", binary(a, ast.Pow(), ast.Constant(3))
-        if isinstance(a, ast.BinOp) and isinstance(a.op, (ast.Add, ast.Sub)):
-            left, right = (binary(side, ast.Pow(), b) for side in (a.left, a.right))
-            yield "power", f"two squares stand where the square of both together is wanted{tell.near(a)}", \
-                binary(left, a.op, right)
     yield "power", f"an exponent has the wrong sign{tell.near(a)}", \
         binary(a, ast.Pow(), ast.UnaryOp(ast.USub(), b))
     if value is None:

@@ -17,14 +17,15 @@ def of_call(node, parent, tell: Scene) -> Made:
     name, method = called(node), isinstance(node.func, ast.Attribute)
     module = method and isinstance(node.func.value, ast.Name) and node.func.value.id in MODULES
     main = node.func.value if method and not module else node.args[0] if node.args else None
-    if not method and name in tell.local and len(node.args) > 1:
+    if not method and len(node.args) > 1 and (name in tell.local or name.startswith("_")):
         yield from _own_step(node, tell)
     elif name in MISSING and main is not None and not isinstance(main, (ast.GeneratorExp, ast.Starred)):
         kind, word = MISSING[name]
         yield kind, f"the {word} is missing{tell.near(main)}", main
     if name == "sqrt":
         yield from of_root(node, parent, tell)
-    if name == "len" and main is not None:
+    yield from _outside(node, tell)
+    if name == "len" and main is not None and not isinstance(parent, ast.Compare):
         for op, what in ((ast.Sub(), "small"), (ast.Add(), "large")):
             yield "shift", f"a length is one too {what}{tell.near(main)}", binary(node, op, ONE)
     kind, *others = OTHERS.get(name, ("",))
@@ -43,6 +44,13 @@ def of_call(node, parent, tell: Scene) -> Made:
                              [], [])
             yield "constant", f"a small number is added inside a logarithm{tell.near(inside)}", \
                 binary(rest[0], ast.Mult(), added) if rest else added
+        if name == "xlogy":
+            plain = binary(main, ast.Mult(), node.args[-1])
+            yield "power", f"the logarithm is missing{tell.near(main)}", plain
+    if name in ("mean", "sum") and method and not module:
+        squared = ast.Call(ast.Attribute(main, "square", ast.Load()), [], [])
+        yield "power", f"the {name} is one of squares{tell.near(main)}", \
+            ast.Call(ast.Attribute(squared, name, ast.Load()), node.args, node.keywords)
     if name == "where" and len(node.args) == 3:
         for one in node.args[1:]:
             yield "step", f"one of two cases is treated as the other{tell.near(node)}", one
@@ -56,8 +64,6 @@ def of_call(node, parent, tell: Scene) -> Made:
         for text, filling in FILLINGS:
             yield "mask", f"what the mask hides is set to {text}, and that is not hidden{tell.near(main)}", \
                 ast.Call(node.func, [*node.args[:1], filling], [])
-    if module and len(node.args) >= 3:
-        yield from _left_out(node, MISSING.get(name, ("", name))[1], tell)
     if name == "range":
         yield from _range(node)
     elif len(node.args) >= 2 and name not in FORMS:
@@ -67,6 +73,17 @@ def of_call(node, parent, tell: Scene) -> Made:
                 ast.Call(node.func, [two, one, *rest], node.keywords)
 
 
+def _outside(node, tell):
+    """x + f(y) for f(x + y)."""
+    for i, one in enumerate(node.args):
+        if isinstance(one, ast.BinOp) and isinstance(one.op, (ast.Add, ast.Sub)):
+            for kept, moved in ((one.left, one.right), (one.right, one.left)):
+                if not isinstance(moved, ast.Constant):
+                    inner = ast.Call(node.func, [*node.args[:i], kept, *node.args[i + 1:]], node.keywords)
+                    yield "step", f"{tell(moved)} is added after a step, and must be before it", \
+                        binary(inner, one.op, moved)
+
+
 def _own_step(node, tell):
     """A function that is defined beside: left out, where one of its inputs could stand for its result."""
     texts = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
@@ -74,17 +91,6 @@ def _own_step(node, tell):
     for one in node.args:
         if not isinstance(one, (ast.Constant, ast.Starred, ast.JoinedStr)):
             yield "step", f"{what} is missing{tell.near(one)}", one
-
-
-def _left_out(node, word, tell):
-    """F.linear without its bias, F.batch_norm without its weight."""
-    sentence = f"what the {word} is given is left out in part{tell.near(node)}"
-    for count in (1, 2):  # a bias, or weight and bias
-        for i in range(1, len(node.args) - count + 1):
-            given, none = node.args[i: i + count], [ast.Constant(None)] * count
-            if not any(isinstance(one, (ast.Constant, ast.Starred)) for one in given):
-                args = [*node.args[:i], *none, *node.args[i + count:]]
-                yield "argument", sentence, ast.Call(node.func, args, node.keywords)
 
 
 def _unbiased(node):

@@ -53,9 +53,6 @@ def of_slice(node, parent, tell: Scene) -> Made:
             yield "shift", f"a cut {what} one place too {when}", ast.Slice(step=node.step, **new)
         new = {"lower": node.lower, "upper": node.upper, field: None}
         yield "shift", f"a cut has no {lost}", ast.Slice(step=node.step, **new)
-    if node.step is not None:
-        yield "shift", "every place is read, and only some are wanted (a step)", \
-            ast.Slice(node.lower, node.upper, None)
 
 
 def of_attribute(node, parent, tell: Scene) -> Made:

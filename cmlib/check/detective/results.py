@@ -21,20 +21,13 @@ CHANGES = (  # (kind, what the answer did, how to do it to what is wanted)
     ("power", "has lost its sign: the absolute value is too much", torch.abs),
     ("power", "has its exp too many, or lacks a logarithm", torch.exp),
     ("power", "has a logarithm too many, or lacks its exp", torch.log),
-    ("power", "is a logarithm to base 2; the natural one is wanted", lambda w: w / math.log(2)),
-    ("power", "is a logarithm to base 10; the natural one is wanted", lambda w: w / math.log(10)),
-    ("power", "has a log(1 + …) too many", torch.log1p),
     ("step", "has a sigmoid too many", torch.sigmoid),
     ("step", "lacks its sigmoid", torch.logit),
-    ("step", "has a tanh too many", torch.tanh),
     ("step", "is cut off at 0: negative values are wanted too", lambda w: w.clamp(min=0)),
-    ("step", "is cut off at 1", lambda w: w.clamp(max=1)),
     ("step", "is cut off at 0 and 1", lambda w: w.clamp(0, 1)),
     ("sign", "is 1 minus what is wanted", lambda w: 1 - w),
-    ("sign", "is the negative of 1 minus what is wanted", lambda w: w - 1),
     ("rounding", "is rounded to whole numbers", torch.round),
     ("rounding", "is rounded down to whole numbers (an integer division, or an integer dtype)", torch.floor),
-    ("rounding", "is rounded up to whole numbers", torch.ceil),
     ("rounding", "is cut to whole numbers (an integer dtype)", torch.trunc),
     ("rounding", "is rounded", lambda w: w.round(decimals=2)),
     ("rounding", "is rounded", lambda w: w.round(decimals=3)),
@@ -44,22 +37,17 @@ ALONG = (  # the same, along one dimension
     ("order", "is in reversed order along dimension {d}", lambda w, d: w.flip(d)),
     ("shift", "is shifted by one place along dimension {d}", lambda w, d: w.roll(1, d)),
     ("shift", "is shifted by one place along dimension {d}", lambda w, d: w.roll(-1, d)),
-    ("order", "is sorted along dimension {d}, and must keep its order", lambda w, d: w.sort(d).values),
     ("step", "has a softmax too many, over dimension {d}", lambda w, d: w.softmax(d)),
     ("step", "has a log_softmax too many, over dimension {d}", lambda w, d: w.log_softmax(d)),
     ("step", "is divided by its sum over dimension {d}", lambda w, d: w / w.sum(d, keepdim=True)),
     ("step", "is divided by its length over dimension {d}", lambda w, d: w / w.norm(dim=d, keepdim=True)),
     ("step", "is added up along dimension {d} (cumsum)", lambda w, d: w.cumsum(d)),
-    ("step", "lacks its mean over dimension {d}", lambda w, d: w - w.mean(d, keepdim=True)),
-    ("step", "is the difference of neighbours along dimension {d}",
-     lambda w, d: w.diff(dim=d, prepend=torch.zeros_like(w.narrow(d, 0, 1)))),
 )
 LACKS = (  # done to the answer, it gives what is wanted
     ("step", "lacks its softmax over dimension {d}", lambda g, d: g.softmax(d)),
     ("step", "lacks its log_softmax over dimension {d}", lambda g, d: g.log_softmax(d)),
     ("step", "is not divided by its sum over dimension {d}", lambda g, d: g / g.sum(d, keepdim=True)),
     ("step", "is not brought to length 1 over dimension {d}", lambda g, d: g / g.norm(dim=d, keepdim=True)),
-    ("step", "is not added up along dimension {d} (cumsum)", lambda g, d: g.cumsum(d)),
 )
 POOLED = (
     ("the mean", lambda x, d: x.mean(d)),
@@ -284,7 +272,7 @@ def _of_texts(got, want) -> Iterator[Slip]:
                 yield Slip("Capital and small letters differ.", "step")
             if "".join(got.split()) == "".join(want.split()):
                 yield Slip("The spaces differ.", "step")
-            if got[::-1] == want:
+            if got[::-1] == want and len(want) > 5:
                 yield Slip("The text is reversed.", "order")
         return
     if not isinstance(got, (list, tuple)) or not isinstance(want, (list, tuple)):

@@ -13,7 +13,7 @@ from cmlib.check.detective.words import Scene
 
 # what is said first where several slips explain an answer
 RANK = ("sign", "mask", "axis", "reduction", "transpose", "power", "factor", "argument", "constant", "order",
-        "shift", "step", "rounding", "size")
+        "step", "shift", "rounding", "size")
 MAKERS = {
     ast.BinOp: arithmetic.of_binary, ast.UnaryOp: arithmetic.of_unary, ast.Compare: arithmetic.of_comparison,
     ast.BoolOp: arithmetic.of_logic, ast.Constant: arithmetic.of_constant, ast.Call: calls.of_call,
@@ -72,10 +72,16 @@ def _origins(tree, parameters) -> dict[str, list[str]]:
     """Local name → the parameters that what is assigned to it holds, directly or by way of other names."""
     origins = {name: [name] for name in parameters}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign):
-            read = [name for n in ast.walk(node.value) if isinstance(n, ast.Name)
-                    for name in origins.get(n.id, ())]
-            for n in ast.walk(node.targets[0]):
-                if isinstance(n, ast.Name) and n.id not in parameters:
-                    origins[n.id] = list(dict.fromkeys([*origins.get(n.id, ()), *read]))
+        if isinstance(node, (ast.Assign, ast.For)):
+            loop = isinstance(node, ast.For)
+            target, value = (node.target, node.iter) if loop else (node.targets[0], node.value)
+            pairs = [(target, value)]
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                pairs = zip(target.elts, value.elts, strict=False)
+            for one, its in pairs:
+                read = [name for n in ast.walk(its) if isinstance(n, ast.Name)
+                        for name in origins.get(n.id, ())]
+                for n in ast.walk(one):
+                    if isinstance(n, ast.Name) and n.id not in parameters:
+                        origins[n.id] = list(dict.fromkeys([*origins.get(n.id, ()), *read]))
     return origins

@@ -29,7 +29,7 @@ MISSING = {
 }  # fmt: skip
 # what is written in the place of a call: (kind, other calls)
 OTHERS = {
-    "mean": ("reduction", "sum", "amax", "median"), "sum": ("reduction", "mean", "amax", "prod"),
+    "mean": ("reduction", "sum", "amax"), "sum": ("reduction", "mean", "amax", "prod"),
     "amax": ("reduction", "mean", "amin", "sum"), "amin": ("reduction", "amax"), "max": ("reduction", "min"),
     "min": ("reduction", "max"), "maximum": ("reduction", "minimum"), "minimum": ("reduction", "maximum"),
     "argmax": ("order", "argmin"), "argmin": ("order", "argmax"), "argsort": ("order", "sort"),
