@@ -29,10 +29,10 @@ from pathlib import Path
 RUNS = Path(__file__).resolve().parent.parent / "data" / "runs"
 PROBES, VIEWS = 5, {"fused": ("image", "text"), "image only": ("image",), "text only": ("text",)}
 WANTED = {
-    "mini+mini": "--text mini --image mini --rates 1e-3 1e-3 1e-3 --epochs 6 --seeds 3",
-    "minilm+resnet18": "--text minilm --image resnet18 --fresh-image --rates 1e-4 1e-3 1e-3 --epochs 6",
-    "minilm+resnet50": "--text minilm --image resnet50 --rates 5e-5 1e-4 1e-3 --seeds 3",
-    "bert-base-uncased+resnet50": "--text bert-base-uncased --image resnet50 --seeds 3",
+    "emoji_mini+mini": "--text mini --image mini --rates 1e-3 1e-3 1e-3 --epochs 6 --seeds 3",
+    "emoji_minilm+resnet18": "--text minilm --image resnet18 --fresh-image --rates 1e-4 1e-3 1e-3 --epochs 6",
+    "emoji_minilm+resnet50": "--text minilm --image resnet50 --rates 5e-5 1e-4 1e-3 --seeds 3",
+    "emoji_bert-base-uncased+resnet50": "--text bert-base-uncased --image resnet50 --seeds 3",
     "recipe": "--recipe",
     "proof": "--proof",
     "further": "--further",
@@ -165,7 +165,7 @@ def emoji_run(wanted):
         "majority": round(majority, 4), "before": before, "after": after, "best_single": single,
         "paired": told(against),
     } | surroundings(device, started, cpu)
-    write(f"{wanted.text.replace('/', '_')}+{wanted.image}", log)
+    write(f"emoji_{wanted.text.replace('/', '_')}+{wanted.image}", log)
     print(f"majority {majority:.3f}, frozen probe {statistics.mean(before['fused']):.3f}, fine-tuned "
           f"{log['test_accuracy']:.3f}; fused minus {single}: {against}")
 

@@ -23,6 +23,7 @@ CHECK = re.compile(r"""check\s*\(\s*(?:id\s*=\s*)?(["'])(\d\d\.\d{1,3})\1""")
 # what a check is given, where that is a name
 GIVEN = re.compile(r"""check\s*\(\s*["'](\d\d\.\d{1,3})["']\s*,\s*(?:([^\W\d]\w*)\s*\))?""")
 BOUND = r"^[ \t]*(?:(?:async[ \t]+)?def|class)[ \t]+(?P<d>{0})\b|^[ \t]*(?P<v>{0})[ \t]*=(?!=)"
+STUB = r"raise NotImplementedError|^{} = (?:\.\.\.|None)\s*(?:#|$)"
 NAMES = re.compile(BOUND.format(r"[^\W\d]\w*"), re.MULTILINE)
 
 
@@ -77,13 +78,10 @@ class Source:
         return list(self.cells if self.answers is None else self.answers.get(id, ()))
 
     def looks_answered(self, id: str, name: str) -> bool:
-        """Whether some cell binds ``name`` without the stub's NotImplementedError; only to choose between
-        files.
-        """
+        """Whether some cell binds ``name`` and is no stub; only to choose between files."""
         bound = re.compile(BOUND.format(re.escape(name)), re.MULTILINE)
-        return any(
-            bound.search(cell) and "raise NotImplementedError" not in cell for cell in self.cells_of(id)
-        )
+        stub = re.compile(STUB.format(re.escape(name)), re.MULTILINE)
+        return any(bound.search(cell) and not stub.search(cell) for cell in self.cells_of(id))
 
     def tries(self, id: str) -> bool:
         """Whether the file answers a retired exercise, whose name no exercise has any more: its check is

@@ -136,7 +136,7 @@ def refund_probability(view, vectors):
     """Probability of a refund for every row, (rows,)."""
     models[view].eval()
     with torch.no_grad():
-        return models[view](vectors).softmax(1)[:, 1]
+        return models[view](vectors).softmax(1)[:, 1].cpu()
 
 # %% [markdown]
 # One ticket, three opinions. (We picked it: each single model errs on it.)

@@ -636,9 +636,9 @@ for decay in (0.1, 0.001):
 # Adam with L2 decays the idle weights too fast and the busy ones too slowly. Decoupled decay shrinks each by the same factor. Here is a whole path, on the quadratic $f(w) = \frac12\big(10\,(w_1-2)^2 + 0.3\,(w_2-1.5)^2\big)$: steep in $w_1$, flat in $w_2$.
 
 # %%
-curvature = torch.tensor([10.0, 0.3]).double()
+steepness = torch.tensor([10.0, 0.3]).double()
 best = torch.tensor([2.0, 1.5]).double()
-slope, start, decay = lambda w: curvature * (w - best), [-1.5, 3.0], 0.3
+slope, start, decay = lambda w: steepness * (w - best), [-1.5, 3.0], 0.3
 
 def sgd_decoupled(parameters, lr, weight_decay):
     class Rule(torch.optim.SGD):
@@ -651,7 +651,7 @@ rules = {"SGD + L2": torch.optim.SGD, "SGD, decoupled": sgd_decoupled,
          "Adam + L2": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 paths = {name: walk(rule, slope, start, 200, lr=0.05, weight_decay=decay)
          for name, rule in rules.items()}
-ridge = curvature * best / (curvature + decay)  # the lowest point of f + λ/2 |w|²
+ridge = steepness * best / (steepness + decay)  # the lowest point of f + λ/2 |w|²
 for name, path in paths.items():
     print(f"{name:15s} after 200 steps: ({path[-1, 0]:.3f}, {path[-1, 1]:.3f})")
 print("lowest point of f: (2.000, 1.500); "
@@ -659,7 +659,7 @@ print("lowest point of f: (2.000, 1.500); "
 late = walk(torch.optim.AdamW, slope, start, 3000, lr=0.05, weight_decay=decay)[-1]
 print(f"AdamW           after 3000 steps: ({late[0]:.3f}, {late[1]:.3f})")
 beyond = torch.tensor([5.0, 4.0]).double()  # the same quadratic, its lowest point here
-held = walk(torch.optim.AdamW, lambda w: curvature * (w - beyond), start, 3000, lr=0.05,
+held = walk(torch.optim.AdamW, lambda w: steepness * (w - beyond), start, 3000, lr=0.05,
             weight_decay=decay)[-1]
 print(f"AdamW, lowest point moved to (5, 4), after 3000 steps: "
       f"({held[0]:.3f}, {held[1]:.3f}); 1/λ = {1 / decay:.3f}")

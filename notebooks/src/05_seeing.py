@@ -649,7 +649,7 @@ def basic_block(x, shortcut, weights, stride=1):
 # In two blocks $x$ and the branch have different shapes, so $x$ cannot simply be added. CIFAR's ResNet uses the paper's **option A**, which needs no parameters: take every second row and column of $x$, and surround its channels with
 # zero channels, half of them before and half behind. From 16 to 32: 8 zero channels, the 16 old ones, 8 zero channels.
 #
-# From here the lesson goes on with `cifar.basic_block`, the course's own version of 05.3, and `part`, which picks one block's weights out of the file's names.
+# Exercise 05.4 puts your `basic_block` nine times in a row. `part` picks the weights of one block out of the file's names.
 
 # %%
 def part(weights, prefix):
@@ -680,7 +680,7 @@ def on_real_weights(function):
 
 # %% [exercise] 05.4
 # Write ResNet-20. Your function receives `x` `(n, 3, h, w)`, already normalised, and `weights`, a dict with the file's names (`conv1.weight`, `bn1.…`, `layer1.0.conv1.weight`, …, `linear.weight`, `linear.bias`). It
-# returns two tensors: the features `(n, 64)` and the logits `(n, 10)`. Heights and widths may be odd. Use `part`, and your `basic_block` or `cifar.basic_block`.
+# returns two tensors: the features `(n, 64)` and the logits `(n, 10)`. Heights and widths may be odd. Use `part`, and your `basic_block` of 05.3.
 #
 # The check draws random weights. The line before it runs your function with the published ones, against `cifar.CifarResNet`, which is built from PyTorch's own modules and shares no line with yours.
 
@@ -707,7 +707,7 @@ def resnet20(x, weights):
         for i in range(3):
             stride = 2 if stage > 1 and i == 0 else 1
             first = part(weights, f"layer{stage}.{i}.")
-            x = cifar.basic_block(x, option_a(x, channels, stride), first, stride)
+            x = basic_block(x, option_a(x, channels, stride), first, stride)
     features = x.mean((2, 3))  # (n, 64)
     logits = F.linear(features, weights["linear.weight"], weights["linear.bias"])
     return features, logits
@@ -725,7 +725,7 @@ on_real_weights(resnet20)
 #     for i in range(3):
 #         stride = 2 if stage > 1 and i == 0 else 1
 #         own = part(weights, f"layer{stage}.{i}.")
-#         x = cifar.basic_block(x, ____, own, stride)     # option A: a line of its own
+#         x = basic_block(x, ____, own, stride)     # option A: a line of its own
 # ```
 
 # %% [markdown]

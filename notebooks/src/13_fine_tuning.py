@@ -1143,8 +1143,8 @@ from cmlib import predict
 from cmlib.models import load_model
 folder, picture, words = sys.argv[1:]
 model = load_model(folder)
-share = predict(model, (picture, words)).softmax(1)[0]
-print(model.class_names[int(share.argmax())], f"{float(share.max()):.5f}")
+chances = predict(model, (picture, words)).softmax(1)[0]
+print(model.class_names[int(chances.argmax())], f"{float(chances.max()):.5f}")
 """
 command = [sys.executable, "-c", script, str(home), str(folder / "new.png"),
            new.texts[pick]]

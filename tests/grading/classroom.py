@@ -129,7 +129,7 @@ def notebook(learner: Learner, lesson: str) -> dict | None:
     cells = [book["cells"][0], book["cells"][1], helpers]
     for cell in book["cells"][2:]:
         text = "".join(cell["source"])
-        for e, sign in zip(exercises(lesson), plan, strict=True):
+        for e, sign in zip(exercises(lesson), plan, strict=False):  # nobody tries a stretch one
             if cell["cell_type"] == "code" and f'check("{e.id}"' in text:
                 code = answer(learner, e.id, e.name, sign)
                 cell = cell | {

@@ -31,7 +31,7 @@ def work(author):
 
 def by_author(box, submission, wanted, secret):
     """Grades by who wrote the code that would be graded."""
-    (exercise,) = wanted
+    exercise = wanted[0]  # of lesson 00; its stretch exercise says nothing of names
     text = "".join(submission.cells(exercise.id, exercise.name))
     points = next((points for author, points in POINTS.items() if f'"{author}"' in text), 0.0)
     record = {
