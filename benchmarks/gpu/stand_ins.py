@@ -13,8 +13,8 @@ def place(small: bool = False) -> None:
     from cmlib.encoders import image_encoder, stand_in, text_encoder
 
     if small:
-        stand_in("bert-base-uncased", lambda **_: text_encoder("mini", pretrained=False))
-        stand_in("resnet50", lambda **_: image_encoder("mini", pretrained=False))
+        stand_in("bert-base-uncased", lambda **_: text_encoder("mini", pretrained=False), fresh=True)
+        stand_in("resnet50", lambda **_: image_encoder("mini", pretrained=False), fresh=True)
     else:
         stand_in("bert-base-uncased", bert_base)
         stand_in("resnet50", lambda: image_encoder("resnet50", pretrained=False))
