@@ -112,7 +112,6 @@ def _(logits, labels):
     return logits.softmax(1).gather(1, labels[:, None]).mean()
 
 
-
 @accuracy.mistake(
     "You measure how far class numbers lie apart; a class is right or wrong, and its number has no size."
 )
@@ -223,7 +222,6 @@ def _(shares, noise):
 def _(shares, noise):
     (r, i, t, s), (_, message, both) = shares, ceilings.reference(shares, noise)
     return (r + t) * (1 - noise[0]) + (i + s) / 2, message, both
-
 
 
 @ceilings.mistake(

@@ -11,26 +11,22 @@ from collections.abc import Callable
 
 from torch import nn
 
-_makers: dict[str, Callable[..., nn.Module]] = {}
-_also_fresh: set[str] = set()
+_makers: dict[str, tuple[Callable[..., nn.Module], bool]] = {}  # name: (make, fresh)
 
 
 def stand_in(name: str, make: Callable[..., nn.Module] | None, fresh: bool = False) -> None:
     """From now on ``make`` gives the encoder called ``name``; None brings the real one back.
 
     name : as in ``text_encoder(name)`` or ``image_encoder(name)``; asked for with ``pretrained=False`` it is
-        still made by the library
+        still made by the library, unless ``fresh``
     make : called with the settings of the call, returns a TextEncoder or an ImageEncoder
     fresh : also in the place of ``pretrained=False``, as loading a saved model asks for it: for stand-ins of
         another size than the real one's
     """
-    _also_fresh.discard(name)
-    if fresh:
-        _also_fresh.add(name)
     if make is None:
         _makers.pop(name, None)
     else:
-        _makers[name] = make
+        _makers[name] = make, fresh
 
 
 def build(kind: str, name: str, make: Callable[..., nn.Module], settings: dict, *more: str) -> nn.Module:
@@ -48,5 +44,6 @@ def build(kind: str, name: str, make: Callable[..., nn.Module], settings: dict, 
 
 
 def maker(name: str, settings: dict) -> Callable[..., nn.Module] | None:
-    """What stands in for this encoder, or None: only real weights need a stand-in."""
-    return _makers.get(name) if settings.get("pretrained", True) or name in _also_fresh else None
+    """What stands in for this encoder, or None: as a rule only real weights need a stand-in."""
+    make, fresh = _makers.get(name, (None, False))
+    return make if fresh or settings.get("pretrained", True) else None
