@@ -349,6 +349,8 @@ def test_a_stand_in_is_made_where_real_weights_would_be_loaded_and_only_there():
         assert image_encoder("resnet18", pretrained=False).hidden_size == 512
         with pytest.raises(TypeError, match="has no setting 'imagesize'"):
             image_encoder("resnet18", imagesize=64)
+        stand_in("resnet18", lambda **_: small(image_encoder), fresh=True)  # as a saved model asks for it
+        assert image_encoder("resnet18", pretrained=False).hidden_size == 128
     finally:
         for name in names:
             stand_in(name, None)
