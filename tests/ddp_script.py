@@ -27,6 +27,10 @@ class Unused(Concat):
         self.pooler = nn.Linear(3, 3)
         self.double()
 
+    def branches(self):
+        """Its norms stand for encoders: they learn, and rest while the head is alone."""
+        return dict(self.normalize)
+
 
 def data(n, seed):
     draw = torch.Generator().manual_seed(seed)

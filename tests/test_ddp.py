@@ -22,6 +22,7 @@ CASES = {
     "plain": EPOCHS,
     "parts": EPOCHS | {"accumulate": 3},
     "ema": EPOCHS | {"ema": 0.9},
+    "head": EPOCHS | {"head_first": 1, "accumulate": 2},
     "stop": {"epochs": 40, "learning_rate": 0.2, "patience": 1},
     "nan": EPOCHS | {"nan": 17},
     "saved": EPOCHS | {"checkpoint": "checkpoint", "every": 3},
@@ -54,7 +55,7 @@ def two(tmp_path_factory):
                     for i, name in enumerate(CASES)}
 
 
-@pytest.mark.parametrize("case", ["plain", "parts", "ema", "stop", "saved", "again"])
+@pytest.mark.parametrize("case", ["plain", "parts", "ema", "head", "stop", "saved", "again"])
 def test_two_processes_equal_one_on_the_joined_batch(two, tmp_path, case):
     alone = main(
         str(tmp_path),
@@ -67,6 +68,11 @@ def test_two_processes_equal_one_on_the_joined_batch(two, tmp_path, case):
         for ours, expected in zip(found["weights"], alone["weights"], strict=True):
             np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8)
     assert case != "stop" or len(alone["valid_loss"]) < 40
+
+
+def test_an_epoch_in_which_the_head_learns_alone_is_another_run(two):
+    plain, head = (two[1][case][0]["batch_loss"] for case in ("plain", "head"))
+    assert plain[0] == pytest.approx(head[0], abs=1e-9) and max(map(abs, np.subtract(plain, head))) > 1e-4
 
 
 def test_each_computes_its_share_also_of_the_uneven_last_batch(two):

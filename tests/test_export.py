@@ -101,3 +101,18 @@ def test_what_cannot_be_exported_is_named(make, part, tmp_path):
     with pytest.raises(TypeError) as caught:
         export_model(make(), tmp_path / "model.pt2")
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, size, says",
+    [("m.pkl", None, r"m\.pkl: a model is exported to a \.pt2 or an \.onnx file"),
+     ("m.pt2", 0, "whole number of pixels from 8 to 1024; got 0")],
+)
+def test_what_cannot_be_written_is_one_sentence(name, size, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        export_model(MODELS[1](), tmp_path / name, image_size=size)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_made(tmp_path):
+    assert export_model(MODELS[1](), tmp_path / "new" / "m.pt2").is_file()

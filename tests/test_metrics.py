@@ -1,17 +1,21 @@
 """Metrics against plain Python."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmlib import FusionModel, extract, fit, image_encoder, predict, text_encoder
 from cmlib.data.batch import Features
 from cmlib.evaluation.classification import confusion_matrix, evaluate, score, wilson
 from cmlib.evaluation.paired import paired
 from cmlib.fusion.concat import Concat
 from cmlib.models.majority import Majority
+from cmlib.tasks import Tag
+from cmlib.worlds import RefundDesk
 
 rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 
@@ -154,3 +158,27 @@ def test_many_rows_are_counted_and_bad_ones_are_one_sentence():
     for bad in (torch.ones(3), torch.ones(2, 2, dtype=torch.bool), many[:0]):
         with pytest.raises(ValueError, match="two bool tensors"):
             paired(many[:3], bad)
+
+
+def test_the_classes_of_features_and_of_other_tasks_are_compared_too():
+    pairs = RefundDesk().sample(12)
+    other = replace(pairs, class_names=pairs.class_names[::-1])
+    model = FusionModel(image_encoder("cnn"), text_encoder("bag"), 2)
+    train, valid = extract(model, pairs), extract(model, other)
+    assert train[:3].class_names == pairs.class_names
+    with pytest.raises(ValueError, match="number their classes differently"):
+        fit(Concat(128, 128, 2), train, valid, epochs=1, progress=False)
+    tags = replace(pairs, labels=torch.rand(12, 2).round(), class_names=("old", "wet"))
+    model.class_names = ("wet", "old")
+    with pytest.raises(ValueError, match="number their classes differently"):
+        evaluate(model, tags, task=Tag())
+    with pytest.raises(TypeError, match="evaluate needs rows with labels"):
+        evaluate(model, "photo.png")
+
+
+def test_a_model_of_both_halves_says_which_one_the_rows_lack():
+    model = FusionModel(image_encoder("cnn"), text_encoder("bag"), 2)
+    photos = replace(RefundDesk().sample(4), texts=None)
+    with pytest.raises(ValueError, match="reads image and text, and these rows have no texts"):
+        predict(model, photos)
+    assert predict(FusionModel(image_encoder("cnn"), text_encoder("bag"), 2, use=("image",)), photos).shape

@@ -299,7 +299,7 @@ text = TextBatch(ids, ids)
             TypeError,
             "Linear has no tokenizer .* texts=None",
         ),
-        (lambda: prepare(model(), "emoji"), TypeError, "The data must be Pairs or Features; got str"),
+        (lambda: prepare(model(), "emoji"), TypeError, "The data must be Pairs, Features or States; got str"),
         (lambda: prepare(model(), Pairs(two, words)[:0]), ValueError, "The data has no rows"),
         (
             lambda: fit(model(), Pairs(two, words), epochs=1, task=Contrast()),

@@ -254,8 +254,10 @@ def test_every_setting_does_something_and_means_the_same_beside_the_recipe(name,
     ours = trained(recipe=Recipe(**{name: OTHER[name]}))
     assert torch.equal(ours, trained(**{name: OTHER[name]}))
     assert torch.equal(ours, trained(recipe=Recipe(every=7), **{name: OTHER[name]}))
-    # how often it is saved, and by whom it is computed, changes nothing in what is learned
-    assert torch.equal(plain, ours) == (name in ("compile", "every"))
+    if name == "accumulate":  # parts add up to the batch: rounding may tell, and not on every processor
+        torch.testing.assert_close(ours, plain)
+    else:  # how often it is saved, and by whom it is computed, changes nothing in what is learned
+        assert torch.equal(plain, ours) == (name in ("compile", "every"))
     assert (already, len(compiler)) == (0, 3 if name == "compile" else 0)
 
 

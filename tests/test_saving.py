@@ -304,3 +304,19 @@ def test_max_tokens_is_kept_with_the_model_and_has_limits(tmp_path):
 
 def test_a_batch_of_the_halves_that_are_there():
     assert isinstance(collate(pair(text="red"), model_of().tokenizer), Batch)
+
+
+def test_a_file_is_no_folder_to_save_into(tmp_path):
+    (tmp_path / "m").write_text("mine")
+    with pytest.raises(ValueError, match="m is a file: give save_model a folder"):
+        save_model(model_of(), tmp_path / "m")
+    assert (tmp_path / "m").read_text() == "mine"
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], "ab", [1, 2], None])
+def test_a_card_whose_names_are_not_those_of_its_classes_is_refused(names, tmp_path):
+    folder = save_model(model_of(), tmp_path / "m")
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"class_names": names}))
+    with pytest.raises(ValueError, match="for 2 classes: it was changed"):
+        load_model(folder)

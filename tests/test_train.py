@@ -495,3 +495,19 @@ def test_the_bar_says_how_long_it_will_take(capsys, monkeypatch):
     monkeypatch.setattr("cmlib.training.loop.time.perf_counter", lambda: 3.0 * next(clock))
     fit(model(), data(), epochs=2, batch_size=10)
     assert " left" in capsys.readouterr().out
+
+
+def test_a_sampler_chooses_the_rows_of_every_batch():
+    seen = []
+
+    def sampler(rows, batch_size, generator):
+        seen.append(len(rows))
+        return [torch.arange(10), torch.arange(10), torch.randint(20, 150, (10,), generator=generator)]
+
+    history = fit(model(), data(), epochs=2, batch_size=50, sampler=sampler, progress=False)
+    again = fit(model(), data(), epochs=2, batch_size=50, sampler=sampler, progress=False)
+    assert seen == [150] * 4 and history.batch_loss == again.batch_loss
+    means = np.reshape(history.batch_loss, (2, 3)).mean(1)  # of 30 rows, not of 150
+    assert history["loss"] == pytest.approx(means)
+    with pytest.raises(ValueError, match=r"counts on 2 batches an epoch, ceil\(.*\), and the sampler gave 3"):
+        fit(model(), data(), epochs=2, batch_size=100, sampler=sampler, progress=False)

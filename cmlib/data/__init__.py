@@ -4,6 +4,7 @@ from cmlib.data.batch import Batch, Features, ImageBatch, TextBatch
 from cmlib.data.loader import batches, prefetch
 from cmlib.data.pairs import Pairs
 from cmlib.data.rows import Rows
+from cmlib.data.states import States
 from cmlib.data.tokens import collate, pad, tokenise
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ImageBatch",
     "Pairs",
     "Rows",
+    "States",
     "TextBatch",
     "batches",
     "collate",

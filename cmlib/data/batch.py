@@ -127,13 +127,14 @@ class Batch(_Movable):
 @dataclass(frozen=True)
 class Features(_Movable):
     """What the encoders make of a batch. image : (batch, image_size); text : (batch, text_size); labels and
-    targets as in Batch.
+    targets as in Batch; class_names as in Pairs.
     """
 
     image: torch.Tensor
     text: torch.Tensor
     labels: torch.Tensor | None = None
     targets: dict[str, object] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self):
         image, text, labels = self.image, self.text, self.labels
@@ -154,7 +155,7 @@ class Features(_Movable):
     def __getitem__(self, rows) -> Features:
         labels = None if self.labels is None else self.labels[rows]
         targets = {name: take(values, rows) for name, values in self.targets.items()} if self.targets else {}
-        return Features(self.image[rows], self.text[rows], labels, targets)
+        return Features(self.image[rows], self.text[rows], labels, targets, self.class_names)
 
     def answers(self, rows) -> Batch:
         """Labels and targets of these rows, without their features."""

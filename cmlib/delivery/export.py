@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cmlib.data.batch import Features, ImageBatch, TextBatch
 from cmlib.data.device import device_of
 from cmlib.data.tokens import most_tokens
+from cmlib.datasets.pictures import require_size
 from cmlib.encoders.text import Lstm
 from cmlib.models.fusion_model import FusionModel
 
@@ -34,6 +35,8 @@ def export_model(model: FusionModel, path: str | Path, image_size: int | None = 
     ``get_modelmeta().custom_metadata_map``. ImportError where what writes the latter is not installed.
     """
     path = Path(path)
+    if path.suffix not in (".pt2", ".onnx"):
+        raise ValueError(f"{path}: a model is exported to a .pt2 or an .onnx file.")
     if path.suffix == ".onnx":
         _require_onnx()
     if not isinstance(model, FusionModel):
@@ -41,7 +44,9 @@ def export_model(model: FusionModel, path: str | Path, image_size: int | None = 
     if isinstance(model.text_encoder, Lstm) and "text" in model.use:
         raise TypeError("An LSTM stops at the last word of each row, which no fixed list of operations does: "
                         "export a model with another text encoder, such as 'mini'.")
-    size = image_size or model.image_encoder.image_size
+    size = model.image_encoder.image_size if image_size is None else image_size
+    require_size(size)
+    path.parent.mkdir(parents=True, exist_ok=True)
     most = most_tokens(model.tokenizer)
     model = copy.deepcopy(model).eval()
     for tensor in (*model.parameters(), *model.buffers()):  # torch warns of any other layout

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -103,6 +104,11 @@ def evaluate(
     group_names : a word for each group number, in order: ("R", "I", "T", "S")
     task : of a model that does not classify; the result is then the scores that the task has, {"recall@1": …}
     """
+    if isinstance(data, str | Path | tuple):
+        raise TypeError(f"evaluate needs rows with labels, as folder(…) reads them; got {describe(data)}: "
+                        "predict reads a path.")
+    known, names = getattr(model, "class_names", ()), getattr(data, "class_names", ())
+    require_same_classes("the model", known, "the data", names)
     if task is not None:
         rows = prepare(model, data, task.targets)
         check = partial(task.check, "data", rows)
@@ -113,8 +119,6 @@ def evaluate(
             there = ", ".join(extras) or "none"
             raise ValueError(f"There is no extra {by!r} to group by; this data has {there}.")
         by = extras[by]
-    known, names = getattr(model, "class_names", ()), getattr(data, "class_names", ())
-    require_same_classes("the model", known, "the data", names)
     if data.labels is None:
         raise ValueError("These rows have no labels to compare the answers with: predict(model, data) gives "
                          "the answers alone.")

@@ -36,6 +36,8 @@ def save_model(model: FusionModel, folder: str | Path) -> Path:
     from safetensors.torch import save_file
 
     card, folder = _describe(model), Path(folder).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: give save_model a folder.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # a card that can be seen belongs to files that are whole
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -69,6 +71,10 @@ def load_model(folder: str | Path) -> FusionModel:
     if version != FORMAT:
         raise ValueError(f"{folder / CARD} has format {version!r} and this cmlib reads {FORMAT}: use the "
                          f"cmlib that wrote it ({card.get('cmlib')}).")
+    names, most = card.get("class_names"), card.get("n_classes")
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) > (most or 0):
+        raise ValueError(f"{folder / CARD} names {names!r} for {most} classes: it was changed; copy the "
+                         "folder again.")
     present = {f"{WORDS}/{file.name}" for file in (folder / WORDS).glob("*")}
     present |= {file.name for file in folder.glob(WEIGHTS)}
     if odd := sorted(present ^ hashes.keys()):
@@ -96,11 +102,11 @@ def _describe(model) -> dict:
     name, settings = image.made
     settings = {key: value for key, value in settings.items() if key not in ("pretrained", "weights")}
     mlp = isinstance(head.head, nn.Sequential)
-    names = tuple(getattr(model, "class_names", ()) or ())
+    names = getattr(model, "class_names", None)
     return {
         "format": FORMAT,
         "cmlib": cmlib.__version__,
-        "class_names": list(names),
+        "class_names": [] if names is None else list(map(str, names)),
         "n_classes": model.n_classes,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "image": {"name": name, **settings, "image_size": image.image_size},

@@ -17,6 +17,7 @@ from cmlib.data.batch import Features
 from cmlib.data.device import device_of
 from cmlib.data.pairs import Pairs
 from cmlib.data.rows import Rows
+from cmlib.data.states import States
 from cmlib.models.classes import learn_classes
 from cmlib.tasks import Classify, Task
 from cmlib.training.curves import Log, place
@@ -44,8 +45,8 @@ __all__ = ["History", "fit"]
 
 def fit(
     model: nn.Module,
-    train: Pairs | Features | Rows,
-    valid: Pairs | Features | Rows | None = None,
+    train: Pairs | Features | States | Rows,
+    valid: Pairs | Features | States | Rows | None = None,
     *,
     epochs: int,
     task: Task | None = None,
@@ -107,7 +108,7 @@ def fit(
         "seed": seed,
     }
     same |= {"task": identity(task), "augment": identity(augment), "monitor": monitor, "patience": patience}
-    same |= recipe.facts()
+    same |= recipe.facts() | {"sampler": identity(recipe.sampler)}
     how, team = choose(recipe.precision, device), join(device)
     check_task(model, task, recipe.accumulate, team)
     optimizer = adamw(model, rates, recipe.weight_decay, recipe.layer_decay)
@@ -125,7 +126,7 @@ def fit(
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         hidden = not progress or team.rank > 0
         bar = stack.enter_context(tqdm(total=epochs, desc="epochs", disable=hidden, file=sys.stdout))
-        loop.bar = bar
+        loop.bar = None if hidden else bar
         loop.out = stack.enter_context(Log(None if team.rank else curves, same))
         stack.enter_context(out_of_memory_says(device, batch_size, mend, loop.memory))
         torch.manual_seed(seed + team.rank)
@@ -172,7 +173,7 @@ def _check_scores(step: Step, valid, monitor: str) -> None:
     """Is ``monitor`` a score of the task? Asked of four rows, so that nobody waits an epoch for the
     answer.
     """
-    if monitor == "valid_loss" or not isinstance(valid, Pairs | Features):
+    if monitor == "valid_loss" or not isinstance(valid, Pairs | Features | States):
         return
     few = prepare(step.model, valid[:4], step.task.targets)
     try:

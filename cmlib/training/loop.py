@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from cmlib.data.batch import Features
 from cmlib.data.loader import batches, prefetch
+from cmlib.data.states import States
 from cmlib.data.tree import interleave, leaves
 from cmlib.training.accumulate import Part, parts_of
 from cmlib.training.curves import Log
@@ -43,13 +44,14 @@ class Loop:
         batch_size: int,
         device: torch.device,
     ):
-        resident = device.type == "cuda" and isinstance(rows, Features) and fits_beside(leaves(rows), device)
+        encoded = isinstance(rows, Features | States)
+        resident = device.type == "cuda" and encoded and fits_beside(leaves(rows), device)
         self.rows = rows.to(device) if resident else rows
         self.run, self.step, self.valid, self.device, self.resident = run, step, valid, device, resident
         self.recipe, self.batch_size, self.out = recipe, batch_size, Log(None)
         self.monitor, self.patience, self.augment, self.checkpoint = "valid_loss", None, None, None
-        each = math.ceil(len(rows) / batch_size)
-        self.steps, self.first = epochs * each, recipe.head_first * each
+        self.each = math.ceil(len(rows) / batch_size)
+        self.steps, self.first = epochs * self.each, recipe.head_first * self.each
         self.bar, self.pace, self.told = None, Pace(), 0.0
 
     def epoch(self) -> None:
@@ -58,11 +60,11 @@ class Loop:
         resting = run.epoch < self.recipe.head_first
         self.step.model.train()
         with head_alone(self.step.model) if resting else nullcontext():
-            self._train()
+            n_rows = self._train()
         speed = rows / (time.perf_counter() - started)
         with run.averaged():
             row = {"epoch": run.epoch + 1}
-            row |= {name: total / len(self.rows) for name, total in run.totals.items()}
+            row |= {name: total / n_rows for name, total in run.totals.items()}
             row |= self._validate()
             # no valid: the last is the best
             score = -run.epoch if self.valid is None else _height(row, self.monitor, task)
@@ -76,12 +78,11 @@ class Loop:
         run.next_epoch()
         self._save()
 
-    def _train(self) -> None:
-        """The steps of one epoch that are not done yet."""
+    def _train(self) -> int:
+        """The steps of one epoch that are not done yet; how many rows the epoch has."""
         run, step, recipe = self.run, self.step, self.recipe
         watch = Watch(self.device, step.team, self._read)
-        lengths = self.rows.lengths if recipe.bucketed else None
-        plan = batches(len(self.rows), self.batch_size, run.order, lengths)
+        plan = self._plan()
         load = partial(parts_of, self.rows, accumulate=recipe.accumulate, team=step.team)
         for parts in prefetch(load, plan[run.done :], self.device, resident=self.resident):
             index = plan[run.done]
@@ -96,11 +97,24 @@ class Loop:
             step.update()
             if run.ema:
                 run.ema.update(step.model)
-            self._tell_time()
+            if self.bar is not None:
+                self._tell_time()
             if run.step % recipe.every == 0 and run.done < len(plan):
                 watch.flush()
                 self._save()
         watch.flush()
+        return sum(map(len, plan))
+
+    def _plan(self) -> list[torch.Tensor]:
+        """Which rows make each batch of this epoch."""
+        lengths = self.rows.lengths if self.recipe.bucketed else None
+        if self.recipe.sampler is None:
+            return batches(len(self.rows), self.batch_size, self.run.order, lengths)
+        plan = list(self.recipe.sampler(self.rows, self.batch_size, self.run.order))
+        if len(plan) != self.each:
+            raise ValueError(f"The schedule counts on {self.each} batches an epoch, ceil(rows / batch_size), "
+                             f"and the sampler gave {len(plan)}.")
+        return plan
 
     def share(self, step: int) -> float:
         """Share of the peak rates at a step; the schedule of the whole begins when the head has had its."""
@@ -111,7 +125,7 @@ class Loop:
         """In the bar, how long the rest will take; not while only the head learns, which is quick."""
         now, step = time.perf_counter(), self.run.step
         left = self.pace.left(now, step, self.steps) if step > self.first else None
-        if left is not None and self.bar is not None and now > self.told + 1:
+        if left is not None and now > self.told + 1:
             self.told = now
             self.bar.set_postfix_str(f"{tqdm.format_interval(left)} left")
 

@@ -7,27 +7,29 @@ from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
-from cmlib.data.batch import Features
+from cmlib.data.batch import Batch, Features
 from cmlib.data.device import device_of
 from cmlib.data.pairs import Pairs, describe
 from cmlib.data.rows import Rows
+from cmlib.data.states import States
 from cmlib.data.tree import cat, map_tensors
 from cmlib.datasets.one import as_pairs
 from cmlib.tasks.base import Task
 from cmlib.training.memory import out_of_memory_says
 
 
-def prepare(model: nn.Module, data: Pairs | Features | Rows, targets: Sequence[str] = ()) -> Features | Rows:
-    """What ``model`` can index into steps: Features and Rows as they are, Pairs tokenised with the model's
-    tokenizer.
+def prepare(model: nn.Module, data: Pairs | Features | States | Rows, targets: Sequence[str] = ()):
+    """What ``model`` can index into steps: Features, States and Rows as they are, Pairs as Rows, tokenised
+    with the model's tokenizer.
 
     targets : names of extras that every batch has to carry
     """
     if isinstance(targets, str):
         raise TypeError(f"targets={targets!r} of a task must be a tuple of names: ({targets!r},).")
-    if not isinstance(data, Pairs | Features | Rows):
-        raise TypeError(f"The data must be Pairs or Features; got {describe(data)}.")
+    if not isinstance(data, Pairs | Features | States | Rows):
+        raise TypeError(f"The data must be Pairs, Features or States; got {describe(data)}.")
     if len(data) == 0:
         raise ValueError("The data has no rows.")
     if isinstance(data, Pairs):
@@ -49,7 +51,7 @@ def prepare(model: nn.Module, data: Pairs | Features | Rows, targets: Sequence[s
 
 def predict(
     model: nn.Module,
-    data: Pairs | Features | Rows,
+    data: Pairs | Features | States | Rows,
     batch_size: int = 256,
     index: torch.Tensor | None = None,
 ):
@@ -61,7 +63,12 @@ def predict(
     index : int64, the rows that are wanted, in this order (default: all)
     """
     size = getattr(getattr(model, "image_encoder", None), "image_size", 64)
-    return cat(_in_eval(model, model, prepare(model, as_pairs(data, size)), batch_size, index))
+    data = as_pairs(data, size)
+    for half in getattr(getattr(model, "head", None), "use", ()):  # a head that says which halves it reads
+        if isinstance(data, Pairs) and {"image": data.images, "text": data.texts}.get(half, half) is None:
+            raise ValueError(f"This {type(model).__name__} reads {' and '.join(model.head.use)}, and these "
+                             f"rows have no {half}s: add them, or take a model with use=… of what is there.")
+    return cat(_in_eval(model, model, prepare(model, data), batch_size, index))
 
 
 def extract(
@@ -80,7 +87,38 @@ def extract(
         found = model.encode(batch)
         return Features(found.image, found.text, batch.labels)
 
-    return replace(cat(_in_eval(model, encode, rows, batch_size)), targets=rows.targets)
+    every = cat(_in_eval(model, encode, rows, batch_size))
+    return replace(every, targets=rows.targets, class_names=rows.class_names)
+
+
+def extract_states(
+    model: nn.Module, pairs: Pairs, batch_size: int = 256, targets: Sequence[str] = ()
+) -> States:
+    """The states of every row before pooling, without gradients, padded to the longest text of them all.
+
+    model : a FusionModel, or any with ``image_encoder.feature_map`` and ``text_encoder.states``
+    Returns States with "image" (rows, cells, image size) and "text" (rows, tokens, text size), or only the
+    one that the pairs have. Rows are encoded by length, so that little padding is read.
+    """
+    rows = prepare(model, pairs, targets)
+    order = torch.arange(len(rows)) if rows.lengths is None else rows.lengths.argsort()
+    longest = 0 if rows.lengths is None else int(rows.lengths.max())
+
+    def encode(batch: Batch):
+        found, masks = {}, {}
+        if batch.image is not None:
+            found["image"] = model.image_encoder.feature_map(batch.image).flatten(2).transpose(1, 2)
+        if batch.text is not None:
+            beyond = (0, longest - batch.text.input_ids.shape[1])
+            found["text"] = pad(model.text_encoder.states(batch.text), (0, 0, *beyond))
+            masks["text"] = pad(batch.text.attention_mask.bool(), beyond)
+        return States(found, masks)
+
+    back = order.argsort()
+    every = cat(_in_eval(model, encode, rows, batch_size, order))
+    back_in_order = map_tensors(lambda tensor: tensor[back].contiguous(), every)
+    kept = {"labels": rows.labels, "targets": rows.targets, "class_names": rows.class_names}
+    return replace(back_in_order, **kept)
 
 
 def keep_all(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 from cmlib.training.precision import Precision
@@ -25,6 +25,8 @@ class Recipe:
     head_first   : in so many epochs at the start only the head learns, then everything, by a schedule that
         begins anew: a head of random weights sends its encoders noise (Kumar et al. 2022)
     every        : steps between two checkpoints
+    sampler      : sampler(rows, batch_size, generator) → the int64 rows of each batch of an epoch, ceil(rows
+        / batch_size) of them, in the place of random ones (cmlib.data.sampler.PK)
     """
 
     weight_decay: float = 0.01
@@ -38,6 +40,7 @@ class Recipe:
     bucketed: bool = False
     head_first: int = 0
     every: int = 500
+    sampler: Callable | None = None
 
     def __post_init__(self):
         if not 0 <= self.warmup <= 1:
@@ -62,4 +65,4 @@ class Recipe:
         """What two runs must have in common for one to go on with the checkpoint of the other."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         found["precision"] = getattr(self.precision, "name", self.precision)
-        return {name: value for name, value in found.items() if name not in ("compile", "every")}
+        return {name: value for name, value in found.items() if name not in ("compile", "every", "sampler")}
