@@ -15,6 +15,7 @@ import torch
 
 from cmlib import check as checks
 from cmlib.check import records
+from cmlib.check.compare import difference
 from cmlib.check.engine import Exercise, Verdict, case, judge
 from cmlib.check.retired import RETIRED, Retired
 
@@ -83,6 +84,7 @@ BAD = {
     "nothing": (lambda x, w: None, "Return a tensor of shape (4, 3); you return None."),
     "text": (lambda x, w: "done", "you return a text."),
     "number": (lambda x, w: 3.0, "you return a float."),
+    "whole number": (lambda x, w: 3, "you return an int."),
     "array": (lambda x, w: scale_rows(x, w).detach().numpy(), "you return a ndarray (the values are right)."),
     "list": (lambda x, w: scale_rows(x, w).tolist(), "you return a list (the values are right)."),
     "nan": (lambda x, w: (x - 1) * w / 0 * 0, "Only nan appears for random rows"),
@@ -119,6 +121,14 @@ BAD = {
 def test_a_bad_answer_gets_its_sentence(name):
     answer, expected = BAD[name]
     assert expected in sentence(answer)
+
+
+def test_true_and_false_of_numpy_are_true_and_false():
+    assert difference(np.any([True]), True, 0, 0) is None
+    assert difference(np.False_, True, 0, 0) == "False is not right."
+    assert difference({"a": 1}, {"a": 1, "b": 2}, 0, 0).endswith("yours has a.")
+    assert difference(3, {"a": 1}, 0, 0) == "Return a dict with the keys a; you return an int."
+    assert difference(None, {"a": 1}, 0, 0) == "Return a dict with the keys a; you return None."
 
 
 def test_a_square_result_transposed_is_named():
@@ -256,7 +266,7 @@ def test_numbers_and_choices():
     choice = Exercise("99.6", "Choice", lambda: "b", 1, 1, 1, kind="choice")
     assert judge(choice, " B ").state == "passed"
     assert sentence("a", choice) == "The answer 'a' is not right."
-    assert sentence(1, choice) == "Give text; you gave float."
+    assert sentence(1, choice) == "Give a text; you gave a float."
 
 
 def test_the_answer_is_never_in_the_message():

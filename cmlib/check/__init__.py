@@ -86,7 +86,8 @@ def find(id: str) -> Exercise:
         raise Retired(retired.sentence(id, by.title if by else ""))
     numbers = [lesson] if lesson in lessons() else lessons()
     known = [e.id for number in numbers for e in exercises(number)]
-    nearest = difflib.get_close_matches(id, known, 1, cutoff=0)
+    padded = id if lesson.startswith("0") else f"0{id}"  # "2.1" means "02.1", and not "12.1"
+    nearest = [padded] if padded in known else difflib.get_close_matches(id, known, 1, cutoff=0)
     raise ValueError(f"There is no exercise {id!r}; did you mean {nearest[0]!r}?")
 
 

@@ -28,14 +28,14 @@ def difference(got, want, rtol, atol, names=()) -> str | None:
     """
     if isinstance(want, dict):
         if not isinstance(got, dict):
-            return f"Return a dict with the keys {', '.join(map(str, want))}; you return a {kind_of(got)}."
+            return f"Return a dict with the keys {', '.join(map(str, want))}; you return {kind_of(got)}."
         if set(got) != set(want):
             keys, yours = (", ".join(map(str, entries)) for entries in (want, got))
             return f"Return a dict with the keys {keys}; yours has {yours}."
     elif isinstance(want, (tuple, list)):
         if not isinstance(got, (tuple, list)):
             count = "the" if isinstance(want, list) else len(want)  # of a list it may be what is asked for
-            return f"Return {count} values as a {type(want).__name__}; you return {_a(got)}."
+            return f"Return {count} values as a {type(want).__name__}; you return {kind_of(got)}."
         if len(got) != len(want):
             return f"it has {len(got)} parts where {len(want)} are wanted."
     else:
@@ -115,20 +115,24 @@ def _has_few_parts(value) -> bool:
 
 
 def _leaf_difference(got, want, rtol, atol):
+    if type(got).__module__ == "numpy" and getattr(got, "ndim", 1) == 0:
+        got = got.item()  # np.any() is True or False as well
     if isinstance(want, str) or want is None or isinstance(want, bool):
         if not isinstance(got, type(want)):
-            return f"Return {_a(want)}; you return {_a(got)}."
+            return f"Return {kind_of(want)}; you return {kind_of(got)}."
         return None if got == want else f"{got!r} is not right."
     if isinstance(want, torch.Tensor) and not isinstance(got, torch.Tensor):
         right = f" ({RIGHT_VALUES})" if alike(got, want, rtol, atol) else ""
-        return f"Return a tensor of shape {tuple(want.shape)}; you return {_a(got)}{right}."
+        return f"Return a tensor of shape {tuple(want.shape)}; you return {kind_of(got)}{right}."
     try:
         g, w = _tensor(got), _tensor(want)
     except (TypeError, ValueError, RuntimeError):
-        return f"Return {_a(want)}; you return {_a(got)}."
+        return f"Return {kind_of(want)}; you return {kind_of(got)}."
     # as a double it would lose its imaginary part
     if g.is_complex() and not isinstance(want, (torch.Tensor, complex)):
-        return f"Return {_a(want)}; you return {_a(got)}."
+        return f"Return {kind_of(want)}; you return {kind_of(got)}."
+    if type(want) is int and g.dtype.is_floating_point and alike(got, want, rtol, atol):
+        return f"Return {kind_of(want)}; you return {kind_of(got)} ({RIGHT_VALUES})."
     if g.shape != w.shape:
         squeezed = g.squeeze().shape == w.squeeze().shape and alike(g.squeeze(), w.squeeze(), rtol, atol)
         right = f" ({RIGHT_VALUES})" if squeezed else ""
@@ -164,15 +168,12 @@ def _name(dtype):
     return str(dtype).removeprefix("torch.")
 
 
-def _a(value) -> str:
-    kind = kind_of(value)
-    bare = kind in ("None", "True or False")
-    return kind if bare else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-
-
 def kind_of(value) -> str:
+    """ "an int", "a float64 tensor of shape (2, 3)", "None": what a sentence says that a value is."""
     if isinstance(value, torch.Tensor):
-        return f"{_name(value.dtype)} tensor of shape {tuple(value.shape)}"
-    return {"str": "text", "NoneType": "None", "bool": "True or False"}.get(
-        type(value).__name__, type(value).__name__
-    )
+        return f"a {_name(value.dtype)} tensor of shape {tuple(value.shape)}"
+    kind = type(value).__name__
+    bare = {"str": "text", "NoneType": "None", "bool": "True or False"}
+    if kind in bare:
+        return "a text" if kind == "str" else bare[kind]
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"

@@ -207,7 +207,7 @@ def properties(
     while one := next(ahead, None):
         ahead, rest = itertools.tee(ahead)
         others = itertools.chain(rest, before) if again else ()  # drawn only where they are needed
-        sentence, found = _sentence(_compare_values, exercise, answer, one, looks, others)
+        sentence, found = _sentence(_compare_values, exercise, answer, one, looks, others, before)
         looks = looks and not sentence
         yield one.about, sentence
         if exercise.grad:
@@ -231,13 +231,16 @@ def _contract(exercise, answer):
     wants_call = exercise.kind in ("function", "module", "training")
     if wants_call and not callable(answer):
         raise Failed(f'Give the function itself, check("{exercise.id}", {exercise.name}), not its result '
-                     f"(you gave a {kind_of(answer)}).")
+                     f"(you gave {kind_of(answer)}).")
     if not wants_call and callable(answer):
         raise Failed(f"This exercise wants a {exercise.kind}, and you gave a function: pass its result.")
 
 
-def _compare_values(exercise, answer, one: Case, looks=True, others=()) -> tuple:
-    """(got, want, arguments of the reference, arguments of the answer); raises Failed where they differ."""
+def _compare_values(exercise, answer, one: Case, looks=True, others=(), passed=()) -> tuple:
+    """(got, want, arguments of the reference, arguments of the answer); raises Failed where they differ.
+
+    others : cases that the answer may be asked for as well; passed : cases that it got right before this one
+    """
     if exercise.kind in ("number", "choice"):
         got, want = _plain(answer), _plain(exercise.reference())
         if isinstance(want, float):
@@ -262,10 +265,12 @@ def _compare_values(exercise, answer, one: Case, looks=True, others=()) -> tuple
             return exercise.call(function, *_fresh(case.args, exercise.grad))
 
         others, more = itertools.tee(_asking(exercise, answer, others))
-        _meet_a_mistake(exercise, got, want, rerun, others, one.args)
+        right = [(args, exercise.call(exercise.reference, *_fresh(args, exercise.grad)))
+                 for args in (other.args for other in passed)]
+        _meet_a_mistake(exercise, got, want, rerun, others, one.args, right)
         if exercise.detective and not alike(got, want, exercise.rtol, exercise.atol):
             slip = detective.slip(exercise, one, got, want, more, lambda args: exercise.call(
-                answer, *_fresh(args, exercise.grad)))
+                answer, *_fresh(args, exercise.grad)), right)
             if slip:
                 raise Failed(slip)
     raise Failed(problem if problem[0].isupper() else f"The result is wrong for {one.about}: {problem}")
@@ -295,12 +300,15 @@ def _run(exercise, answer, args, one):
         raise Failed(raised.told(error, answer, one.about)) from None
 
 
-def _meet_a_mistake(exercise, got, want, rerun, others=(), args=()):
+def _meet_a_mistake(exercise, got, want, rerun, others=(), args=(), passed=()):
     """Raise the sentence of a known mistake that gives ``got``, before anything is said of its form. Of
-    several that do, the one that explains most of the other cases; none where the result is a plain share,
-    which two mistakes may well give, and most other cases contradict.
+    several that do, the one that explains most of the other cases. Where the result says little, so that two
+    mistakes may well give it, none that another case contradicts (a plain share, nan, texts), or that no more
+    cases confirm than contradict (one number).
 
     others : (case, what the answer returns for it)
+    passed : (arguments, what is wanted) of the cases that the answer got right: who made a mistake would have
+        made it there too
     """
     tolerances, found, known = (exercise.rtol, exercise.atol), numbers(got), []
     for sentence, wrong in exercise.mistakes:
@@ -312,16 +320,30 @@ def _meet_a_mistake(exercise, got, want, rerun, others=(), args=()):
         tells = same and difference(predicted, want, *tolerances) is not None
         if tells or (alike(got, predicted, *tolerances) and not alike(predicted, want, *tolerances)):
             known.append((sentence, wrong))
+    known = [one for one in known if isinstance(want, str) or detective.agrees(
+        lambda args, wrong=one[1]: exercise.call(wrong, *_fresh(args, exercise.grad)), passed, *tolerances)]
     if not known:
         return
-    ahead = [0] * len(known)  # cases that each explains, less those that it does not
-    single = found is not None and found.numel() == 1 and detective.is_simple(got, args)
-    for other, result in itertools.islice(others, 6 if len(known) > 1 else 3 * single):
+    votes, contradicted = [0] * len(known), set()
+    texts, number = isinstance(got, list) and found is None, found is not None and found.numel() == 1
+    little = texts or (found is not None and (bool(found.isnan().all()) or detective.is_simple(got, args)))
+    most = 20 if texts else 6 if little or number or len(known) > 1 else 0
+    for other, result in itertools.islice(others, most):
+        right, shown = rerun(exercise.reference, other), numbers(result)
+        if shown is not None and not shown.isfinite().all():
+            continue  # another slip breaks it there
         for k, (_, wrong) in enumerate(known):
             with contextlib.suppress(Exception):
-                ahead[k] += 1 if alike(result, rerun(wrong, other), *tolerances) else -1
-    if max(ahead) >= 0 or not single:
-        raise Failed(known[ahead.index(max(ahead))][0])
+                predicted = rerun(wrong, other)
+                if not alike(result, predicted, *tolerances):
+                    votes[k] -= 1
+                    contradicted.add(k)
+                elif not alike(predicted, right, *tolerances):
+                    votes[k] += 1
+    left = [k for k in range(len(known))
+            if k not in contradicted or not (little or (number and votes[k] < 1))]
+    if left:
+        raise Failed(known[max(left, key=votes.__getitem__)][0])
 
 
 def _too_far(got, want) -> str:
@@ -343,7 +365,7 @@ def _number(value) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise Failed(f"Give one number; you gave a {kind_of(value)}.") from None
+        raise Failed(f"Give one number; you gave {kind_of(value)}.") from None
 
 
 def _fresh(args, grad):

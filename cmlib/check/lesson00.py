@@ -1,6 +1,7 @@
 """Exercises of lesson 00: accuracy, and the ceilings of a noisy desk."""
 
 import torch
+from torch.nn.functional import one_hot
 
 from cmlib.check.engine import case, exercise
 from cmlib.check.telling import telling
@@ -19,10 +20,11 @@ def _(draw):
         return lambda: case(draw.normal(n, classes) + shift + above, draw.integers(classes, n), about=about)
     yield telling(accuracy, rows(400, 3, "three classes, most logits negative", shift=-3, first=5))
     half = "above one half"  # of two classes the larger is above it
-    yield telling(accuracy, rows(7, 2, "random logits of two classes"), hides=(half,))
+    same = half, "entry by entry"
+    yield telling(accuracy, rows(7, 2, "random logits of two classes"), hides=same)
     yield telling(accuracy, rows(5, 5, "as many classes as rows"), hides=("number of classes",))
     # where one row has two classes
-    same = (half, "how many answers", "names no dimension", "the two largest", "with every label",
+    same = (*same, "how many answers", "names no dimension", "the two largest", "with every label",
             "accuracies of the classes")
     yield telling(accuracy, rows(1, 2, "a single row"), hides=same)
 
@@ -117,6 +119,15 @@ def _(logits, labels):
 )
 def _(logits, labels):
     return ((logits.argmax(1) - labels) ** 2).double().mean()
+
+
+@accuracy.mistake(
+    "Rows of zeros and ones are compared entry by entry, so that places count where both are 0; one class is "
+    "compared with one label."
+)
+def _(logits, labels):
+    classes = logits.shape[1]
+    return (one_hot(logits.argmax(1), classes) == one_hot(labels, classes)).double().mean()
 
 
 @accuracy.mistake(
@@ -264,6 +275,24 @@ def _(shares, noise):
     photo, message, both = ceilings.reference(shares, noise)
     others = (1 - noise[0]) * (1 - noise[1])
     return photo, message, both - shares[3] * (1 - noise[2]) * (1 - others)
+
+
+@ceilings.mistake(
+    "In S the judge of both compares the colours and does not guess: only noise[2] misleads "
+    "it."
+)
+def _(shares, noise):
+    photo, message, both = ceilings.reference(shares, noise)
+    return photo, message, both - shares[3] * (0.5 - noise[2])
+
+
+@ceilings.mistake(
+    "Alone nobody compares colours: noise[2] changes nothing in the ceilings of the photo and of the message."
+)
+def _(shares, noise):
+    photo, message, both = ceilings.reference(shares, noise)
+    less = shares[3] / 2 * noise[2]
+    return photo - less, message - less, both
 
 
 @ceilings.mistake("The noise has no effect.")

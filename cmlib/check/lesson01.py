@@ -16,6 +16,12 @@ def binary_cross_entropy(logits, labels):
     return (large + torch.log1p(torch.exp(-logits.abs()))).mean()
 
 
+@binary_cross_entropy.worked
+def _(logits, labels):
+    right, wrong = logsigmoid(logits), logsigmoid(-logits)
+    return -(labels * right + (1 - labels) * wrong).mean()
+
+
 @binary_cross_entropy.cases
 def _(draw):
     both = (torch.arange(7) % 2)[draw.uniform(7).argsort()].double()  # labels of both kinds, in any order
@@ -278,6 +284,28 @@ def _(logits, labels):
     return (p - one_hot(labels, logits.shape[1])) * p * (1 - p) / len(logits)
 
 
+@softmax_gradient.mistake(
+    "p(1 - p) is the derivative of a probability in its own logit; behind it stands the logarithm, whose 1/p "
+    "cancels: p - y is left."
+)
+def _(logits, labels):
+    p = logits.softmax(1)
+    return p * (1 - p) / len(logits)
+
+
+@softmax_gradient.mistake("p - y has a factor p too many: 1/p from the logarithm has cancelled it.")
+def _(logits, labels):
+    p = logits.softmax(1)
+    return p * (p - one_hot(labels, logits.shape[1])) / len(logits)
+
+
+@softmax_gradient.mistake(
+    "The class number itself is subtracted from every column; y is a row of zeros with a 1 at the label."
+)
+def _(logits, labels):
+    return (logits.softmax(1) - labels[:, None]) / len(logits)
+
+
 @softmax_gradient.mistake("Each logit has a sigmoid of its own here; the classes of a softmax share one sum.")
 def _(logits, labels):
     return (logits.sigmoid() - one_hot(labels, logits.shape[1])) / len(logits)
@@ -509,6 +537,20 @@ entropy_and_divergence.mistake(
     "A target of exactly 0 breaks it: 0 times log 0 is nan, and it has to count as 0."
 )(
     _with_logarithm(torch.log))
+
+
+def _with_floor(floor, renormalise):
+    def wrong(q, z):
+        q = q.clamp(min=floor)
+        return entropy_and_divergence.reference(q / q.sum(1, keepdim=True) if renormalise else q, z)
+    return wrong
+
+
+for _how in ((10.0**-k, renormalise) for k in range(1, 7) for renormalise in (True, False)):
+    entropy_and_divergence.mistake(
+        "A target of exactly 0 is replaced by a small number, which is another target: 0 log 0 has to "
+        "count as 0."
+    )(_with_floor(*_how))
 
 
 @entropy_and_divergence.mistake(
@@ -792,9 +834,13 @@ def _(w, g, m, v, t, rate, decay):
     return w * (1 - rate * decay) - rate * m / (1 - 0.9**t) / (v / (1 - 0.999**t)).sqrt(), m, v
 
 
-@adamw_step.mistake("The rate of the second running mean is 0.99 here; it is 0.999.")
-def _(w, g, m, v, t, rate, decay):
-    return _adam(w, g, m, v, t, rate, decay * rate * w, betas=(0.9, 0.99))
+for _betas, _sentence in (
+    ((0.9, 0.99), "The rate of the second running mean is 0.99 here; it is 0.999."),
+    ((0.9, 0.9), "The second running mean has the rate of the first, 0.9; its own is 0.999."),
+    ((0.999, 0.999), "The first running mean has the rate of the second, 0.999; its own is 0.9."),
+):
+    adamw_step.mistake(_sentence)(lambda w, g, m, v, t, rate, decay, _betas=_betas: _adam(
+        w, g, m, v, t, rate, decay * rate * w, betas=_betas))
 
 
 @adamw_step.mistake(
@@ -828,6 +874,8 @@ adamw_step.mistake(
     "The two bias corrections are exchanged: each mean is divided by 1 minus its own rate to the power t."
 )(
     _adam_with(lambda m, v, t: (m / (1 - 0.999**t), v / (1 - 0.9**t))))
+adamw_step.mistake("The bias correction has a rate times t; it is the rate to the power t, 0.9**step.")(
+    _adam_with(lambda m, v, t: (m / (1 - 0.9 * t), v / (1 - 0.999 * t))))
 adamw_step.mistake(
     "You multiply by the bias correction; it divides, since the means are too small at first."
 )(
@@ -882,6 +930,17 @@ def _(z, v):
 @curvature.mistake("This is the plain variance of v: weigh each entry by the probability of its class.")
 def _(z, v):
     return v.var().expand(len(z))
+
+
+@curvature.mistake("The squared deviations are averaged evenly; p weighs them, as it weighs the mean.")
+def _(z, v):
+    mean = (z.softmax(1) * v).sum(1, keepdim=True)
+    return ((v - mean) ** 2).mean(1)
+
+
+@curvature.mistake("The direction scales the logits; p is their softmax as they are, and v is what varies.")
+def _(z, v):
+    return curvature.reference(z * v, v)
 
 
 @curvature.mistake("The deviations are taken from the plain mean of v; the mean that counts is weighed by p.")

@@ -132,6 +132,43 @@ for _collected in (True, False):  # inf in the one form, inf − inf in the othe
     )(_overflowing(_collected))
 
 
+@published_total.mistake(
+    "This is the total of the form that is claimed to be equivalent, from step 5; the published one has no λ "
+    "log σ(s_i) + (1−λ) log σ(s_t)."
+)
+def _(t, i, lam):
+    t, i = -logsigmoid(t), -logsigmoid(i)
+    return (2 * lam * t + (1 - 3 * lam + lam**2) * i).mean()
+
+
+@published_total.mistake(
+    "Text and image are exchanged in the joint part: its first half is of s_t, its second, with λ(1−λ), of "
+    "s_i."
+)
+def _(t, i, lam):
+    t, i = -logsigmoid(t), -logsigmoid(i)
+    return (lam * t + (1 - lam) * i + i - lam * (1 - lam) * t).mean()
+
+
+@published_total.mistake("ℓ(s) is −log σ(s), the surprise; 1 − σ(s) is the probability of being wrong.")
+def _(t, i, lam):
+    t, i = (-t).sigmoid(), (-i).sigmoid()
+    return ((1 + lam) * t + (1 - lam) ** 2 * i).mean()
+
+
+@published_total.mistake("The joint part is halved; it is a sum of two terms, as printed, and no mean.")
+def _(t, i, lam):
+    t, i = -logsigmoid(t), -logsigmoid(i)
+    return (lam * t + (1 - lam) * i + (t - lam * (1 - lam) * i) / 2).mean()
+
+
+@published_total.mistake(
+    "The joint part here is one loss of the sum of both scores; the published one has a term for each score."
+)
+def _(t, i, lam):
+    return (-lam * logsigmoid(t) - (1 - lam) * logsigmoid(i) - logsigmoid(t + i)).mean()
+
+
 @published_total.mistake("This is the loss of every row; return one number, their mean.")
 def _(t, i, lam):
     t, i = -logsigmoid(t), -logsigmoid(i)
@@ -296,11 +333,29 @@ def _with_slope_of(slope_of):
 
 
 mixed_derivative.mistake(
-    "The first derivative has lost its record: with create_graph=True it can be differentiated again."
+    "Only zeros come back: has the first derivative lost its record? With create_graph=True it can be "
+    "differentiated again."
 )(_with_slope_of(lambda loss, t: torch.autograd.grad(loss.sum(), t)[0]))
 mixed_derivative.mistake(
     "You differentiate a mean, so every row is divided by the batch: sum before you differentiate."
 )(_with_slope_of(lambda loss, t: torch.autograd.grad(loss.mean(), t, create_graph=True)[0]))
+
+
+def _stencil(signs, h, width):
+    """Four evaluations around the scores, at (+, +), (+, −), (−, +) and (−, −), with their signs."""
+    def wrong(loss, t, i):
+        corners = loss(t + h, i + h), loss(t + h, i - h), loss(t - h, i + h), loss(t - h, i - h)
+        return sum(sign * corner for sign, corner in zip(signs, corners, strict=True)) / (width * h**2)
+    return wrong
+
+
+for _h in (10.0**-k for k in range(1, 6)):
+    for _signs in ((1, -1, 1, -1), (1, 1, -1, -1), (1, 1, 1, 1)):
+        mixed_derivative.mistake(
+            "The signs of the stencil are wrong: + where both scores move the same way, − where they part."
+        )(_stencil(_signs, _h, 4))
+    mixed_derivative.mistake("The stencil is divided by h²; its corners lie 2h apart each way: 4h².")(
+        _stencil((1, -1, -1, 1), _h, 1))
 
 
 @mixed_derivative.mistake(
@@ -496,6 +551,14 @@ for _sentence, _normaliser in (
     product_of_experts.mistake(_sentence)(_normalised(_normaliser))
 
 
+@product_of_experts.mistake(
+    "These are the raw logits: nothing is normalised, and a shift of them changes the "
+    "loss."
+)
+def _(t, i, y):
+    return -(t + i).gather(1, y[:, None]).mean()
+
+
 @product_of_experts.mistake("You take the larger of the two logits; a product of probabilities adds them.")
 def _(t, i, y):
     return cross_entropy(torch.maximum(t, i), y)
@@ -574,6 +637,8 @@ ENDS = {  # what is said of a wrong end: p of the right class, p elsewhere (None
         (lambda lam, c: 1 - lam * (1 - lam) * (1 - 1 / c), None, None),
     "The speed holds 1 − λ twice: once is the weight of L_img; the other factor is a wrong class's share.":
         (_right, None, lambda lam, c: -(1 - lam) ** 2 / c),
+    "The factor λ/C is a wrong class's share of p; yours is λ times the share of the right class.":
+        (_right, None, lambda lam, c: -lam * (1 - lam) * _right(lam, c)),
     "The speed holds λ once too often: the weight of L_img is 1 − λ, the other factor a wrong class's share.":
         (_right, None, lambda lam, c: -lam**2 * (1 - lam) / c),
     "The logits fall: the speed is minus the slope, and the slope is positive.":

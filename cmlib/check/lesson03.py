@@ -62,6 +62,7 @@ def _(draw):
     yield case("s", vocab, about="a letter that is in the vocabulary only as a continuation")
     unknown = (
         "keep the pieces found before", "replace single letters", "only the pieces found before",
+        "leave out the letter",
         "return the word itself", "return nothing", "yours is the bare text",
     )
     for about in (
@@ -84,6 +85,7 @@ def _(draw):
             hides=(
                 "shortest piece", "with ## in front", "without their ##", "never goes back", "from the right",
                 "reversed order", "Only the first piece", "never tried", "given up", "yours begins with it",
+                "fewest pieces", "of a single letter", "one letter on",
             ),
         )
 
@@ -191,13 +193,26 @@ def _greedy(word, vocab, look="##", stuck="give up"):
             if (look if start else "") + word[start:end] in vocab:
                 break
         else:
-            if stuck != "next letter":
+            if stuck == "give up":
                 return pieces + ["[UNK]"]
-            pieces.append("[UNK]")
+            pieces += ["[UNK]"] if stuck == "next letter" else []
             start += 1
             continue
         pieces.append(("##" if start else "") + word[start:end])
         start = end
+    return pieces
+
+
+def _cut(word, vocab, shortest=1, step=None):
+    """The greedy rule; with candidates of a least length, or with a step of its own to the next place."""
+    pieces, start = [], 0
+    while start < len(word):
+        mark = "##" if start else ""
+        ends = [e for e in range(len(word), start + shortest - 1, -1) if mark + word[start:e] in vocab]
+        if not ends:
+            return ["[UNK]"]
+        pieces.append(mark + word[start:ends[0]])
+        start = start + step if step else ends[0]
     return pieces
 
 
@@ -245,6 +260,13 @@ def _(word, vocab):
 
 
 @wordpiece.mistake(
+    "Where no piece fits, you leave out the letter and go on; the whole word becomes [\"[UNK]\"]."
+)
+def _(word, vocab):
+    return _greedy(word, vocab, stuck="skip") or ["[UNK]"]
+
+
+@wordpiece.mistake(
     "You go back and try a shorter piece when the rest does not fit; WordPiece is greedy and never goes "
     "back: a dead end makes the word [UNK]."
 )
@@ -274,6 +296,36 @@ def _(word, vocab):
         pieces.insert(0, ("##" if start else "") + word[start:end])
         end = start
     return pieces
+
+
+@wordpiece.mistake(
+    "You look for the cut with the fewest pieces; WordPiece takes the longest at each place, and looks no "
+    "further."
+)
+def _(word, vocab):
+    best = {0: []}  # the fewest pieces up to each place
+    for end in range(1, len(word) + 1):
+        cuts = [[*best[start], ("##" if start else "") + word[start:end]] for start in range(end)
+                if start in best and ("##" if start else "") + word[start:end] in vocab]
+        if cuts:
+            best[end] = min(cuts, key=len)
+    return best.get(len(word), ["[UNK]"])
+
+
+@wordpiece.mistake(
+    "A piece of a single letter is never tried: the shortest candidate is word[start:start + "
+    "1]."
+)
+def _(word, vocab):
+    return _cut(word, vocab, shortest=2)
+
+
+@wordpiece.mistake(
+    "After a piece the next one begins where it ends, start = end; yours begins one letter "
+    "on."
+)
+def _(word, vocab):
+    return _cut(word, vocab, step=1)
 
 
 # before the next one, which gives up in the same way wherever a word has several pieces
@@ -343,6 +395,12 @@ def _(word, vocab):
     return pieces
 
 
+@wordpiece.mistake("The ## belongs only to pieces that do not begin the word; yours begins with it.")
+def _(word, vocab):
+    pieces = wordpiece.reference(word, vocab)
+    return pieces if pieces == ["[UNK]"] else ["##" + pieces[0], *pieces[1:]]
+
+
 @exercise("03.2", "Pad with a mask", minutes=8, points=2, difficulty=2,
           names=("`input_ids`", "`attention_mask`"))
 def pad_with_mask(token_ids, pad_id):
@@ -356,7 +414,8 @@ def pad_with_mask(token_ids, pad_id):
 def _(draw):
     def row(length):
         return draw.integers(90, length, low=10).tolist()
-    yield case([row(4), row(2), row(7)], 0, about="three rows of lengths 4, 2 and 7")
+    # four, in an order that no turn and no reversal brings into that of their lengths
+    yield case([row(4), row(2), row(7), row(5)], 0, about="four rows of lengths 4, 2, 7 and 5")
     yield case([row(3), row(5)], 99, about="pad_id = 99")
     yield case([row(6)], 0, about="a batch of one")
     yield case([row(3), row(3)], 0, about="rows of one length")
@@ -433,6 +492,18 @@ def _(rows, pad_id):
 def _(rows, pad_id):
     ids, mask = pad_with_mask.reference(rows, pad_id)
     return ids, ids * mask
+
+
+@pad_with_mask.mistake("Behind the tokens the mask holds pad_id; it is 0 there, whatever the padding's id.")
+def _(rows, pad_id):
+    ids, mask = pad_with_mask.reference(rows, pad_id)
+    return ids, torch.where(mask == 1, 1, pad_id)
+
+
+@pad_with_mask.mistake("The mask counts the places of the tokens; it is 1 on every token.")
+def _(rows, pad_id):
+    ids, mask = pad_with_mask.reference(rows, pad_id)
+    return ids, mask.cumsum(1) * mask
 
 
 @pad_with_mask.mistake(
@@ -557,6 +628,14 @@ def _(states, mask):
     return (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
 
 
+@masked_mean.mistake(
+    "A softmax is taken of the mask, so padding keeps a weight; multiply by the mask as it "
+    "is."
+)
+def _(states, mask):
+    return (states * mask.to(states).softmax(1)[..., None]).sum(1)
+
+
 @masked_mean.mistake("The mean of each row is averaged over the batch as well; every row keeps its own.")
 def _(states, mask):
     return masked_mean.reference(states, mask).mean(0, keepdim=True)
@@ -602,7 +681,8 @@ def _judge_split(answer, groups, test_share, seed):
     others = [answer(groups, test_share, seed + k)[1].sort().values for k in range(1, 7)]
     same_size = all(len(groups[other].unique()) == in_test for other in others)
     if in_test != expected or not same_size:
-        named = {math.ceil(exact): "up", int(exact): "down", count - expected: "swapped"}
+        named = {min(count, max(1, round(test_share * len(groups)))): "rows", math.ceil(exact): "up",
+                 int(exact): "down", count - expected: "swapped", 0: "names" if round(exact) else "none"}
         unnamed = "many" if in_test > 2 * expected else "share" if in_test and same_size else "names"
         return unnamed if in_test == expected else named.get(in_test, unnamed)
     if not all(torch.equal(a.sort().values, b.sort().values) for a, b in zip(first, again, strict=True)):
@@ -692,6 +772,19 @@ def _(groups, test_share, seed):
 )
 def _(groups, test_share, seed):
     return _draw_groups(groups, seed, lambda count: int(test_share * count))
+
+
+@split_by_group.mistake("The test part is empty: a small share still takes one group, max(1, …).")
+def _(groups, test_share, seed):
+    return _draw_groups(groups, seed, lambda count: round(test_share * count))
+
+
+@split_by_group.mistake(
+    "Far too many groups are in the test part: it is a share of the rows, counted in groups; take that share "
+    "of len(groups.unique()). (set(groups) has an entry for every row.)"
+)
+def _(groups, test_share, seed):
+    return _draw_groups(groups, seed, lambda count: max(1, round(test_share * len(groups))))
 
 
 @split_by_group.mistake(
@@ -792,6 +885,10 @@ LEAKS = {  # what is said of a wrong leak: the chance that no mate is in trainin
         (_all_in_test, lambda s, n, g: 1 / g),
     "This is the expected number of test rows divided by nothing: a share divides by all rows.":
         (_all_in_test, lambda s, n, g: s),
+    "The factors count training places; a mate that stays with the row takes one of the T − k test places.":
+        (lambda s, n, t: math.prod((n - t - k) / (n - k) for k in range(1, s)), None),
+    "The groups are weighed with s²; one row is drawn, and a group counts with its share of the rows, s/N.":
+        (_all_in_test, lambda s, n, g: s * s / n),
     "This is the share that does not leak: one minus it is wanted.":
         (lambda s, n, t: 1 - _all_in_test(s, n, t), None),
     "The mate has to be in the training part, and you ask for one in the test part.":
@@ -801,6 +898,21 @@ LEAKS = {  # what is said of a wrong leak: the chance that no mate is in trainin
 }
 for _sentence, _how in LEAKS.items():
     leak_share.mistake(_sentence)(_leak(*_how))
+
+
+@leak_share.mistake("This is the share of all rows that are test rows and leak: leave out the factor T/N.")
+def _(sizes, test_rows):
+    return leak_share.reference(sizes, test_rows) * test_rows / sizes.sum()
+
+
+@leak_share.mistake(
+    "All groups have the mean size here; each has its own, and the leak is no straight line in "
+    "it."
+)
+def _(sizes, test_rows):
+    total = int(sizes.sum())
+    mean = round(total / len(sizes))
+    return torch.tensor(1 - _all_in_test(mean, total, test_rows), dtype=torch.float64)
 
 
 @leak_share.mistake("You multiply by the number of test rows: their share is wanted, not their number.")

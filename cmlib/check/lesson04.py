@@ -39,23 +39,19 @@ def _(draw):
             texts.append(" ".join(words[k] for k in draw.integers(len(words), length).tolist()))
         return texts
 
-    def apart(n, words, about):
-        """Messages on which every known mistake has a result of its own."""
-        for _ in range(100):
-            one = telling(
-                luckiest_bag, lambda: case(messages(n, words), draw.integers(2, n), about=about)
-            )
-            found = {round(float(wrong(*one.args)), 9) for _, wrong in luckiest_bag.mistakes}
-            if len(found) == len(luckiest_bag.mistakes):
-                break
-        return one
+    def drawn(low, high, words, about):
+        """Of a drawn number of messages, so that no share comes twice by chance."""
+        n = int(draw.integers(high, low=low))
+        return telling(luckiest_bag, lambda: case(messages(n, words), draw.integers(2, n), about=about))
 
-    yield apart(50, ("on", "no", "fine", "it"), "fifty short messages")
-    yield apart(40, ("on", "no", "is"), "forty short messages")
+    yield drawn(43, 97, ("on", "no", "fine", "it"), "many short messages")
+    yield drawn(31, 59, ("on", "no", "is"), "short messages of three words")
     pair = ["it is not broken , it is fine .", "it is not fine , it is broken ."]
     yield case(pair, torch.tensor([0, 1]), about="a pair of twins, where every bag is right on one")
     yield case([*pair, pair[1]], torch.tensor([0, 1, 1]), about="twins that are not equally frequent")
     yield case(["a a b", "a b b"], torch.tensor([0, 1]), about="the same words, not equally often")
+    yield case(["a .", "a", "b ,", "b"], torch.tensor([0, 1, 0, 1]), about="a stop and a comma, which stand "
+                                                                           "between blanks as words do")
 
 
 def _by_key(texts, labels, key, pick=lambda answers: max(answers.count(0), answers.count(1))):
@@ -145,6 +141,37 @@ def _(texts, labels):
 @luckiest_bag.mistake("This is the number of different bags, divided by the messages; how many are right?")
 def _(texts, labels):
     return len({_bag(text) for text in texts}) / len(texts)
+
+
+@luckiest_bag.mistake("You divide by the number of different bags; divide by the number of messages.")
+def _(texts, labels):
+    groups = _by_key(texts, labels, _bag)
+    return sum(right for right, _ in groups) / len(groups)
+
+
+@luckiest_bag.mistake(
+    "Your key is the set of words with their number: \"a a b\" and \"a b b\" are still one; a bag counts "
+                                                                           "each word."
+)
+def _(texts, labels):
+    return _share(_by_key(texts, labels, lambda text: (frozenset(text.split()), len(text.split()))))
+
+
+@luckiest_bag.mistake("Only refunds count in your sum: where label 0 is the more frequent, the luckiest "
+                      "bag says 0.")
+def _(texts, labels):
+    return _share(_by_key(texts, labels, _bag, lambda a: a.count(1) if 2 * a.count(1) > len(a) else 0))
+
+
+@luckiest_bag.mistake("Your bag says refund to everything: it may give every bag an answer of its own.")
+def _(texts, labels):
+    return labels.double().mean().item()
+
+
+@luckiest_bag.mistake("Bags that occur once are left out of your sum: each of them is right as well.")
+def _(texts, labels):
+    return _share(_by_key(texts, labels, _bag,
+                          lambda a: max(a.count(0), a.count(1)) if len(a) > 1 else 0))
 
 
 @luckiest_bag.mistake("This is how often the luckiest bag is wrong.")
@@ -285,6 +312,36 @@ def _(q, k, v, mask):
                    "size) is what counts.")
 def _(q, k, v, mask):
     return _attend(q, k, v, mask[:, None], scale=k.shape[1] ** -0.5)
+
+
+@attention.mistake("The scores are scaled by the number of queries; the length of a query vector (its "
+                   "last size) is what "
+                   "counts.")
+def _(q, k, v, mask):
+    return _attend(q, k, v, mask[:, None], scale=q.shape[1] ** -0.5)
+
+
+@attention.mistake("The softmax runs over the batch: each query shares out one unit of weight over the keys.")
+def _(q, k, v, mask):
+    return _attend(q, k, v, mask[:, None], axis=0)
+
+
+@attention.mistake("Sigmoids are no shares: the weights of a row must add up to one, so use a softmax.")
+def _(q, k, v, mask):
+    scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(mask[:, None] == 0, -torch.inf).sigmoid() @ v
+
+
+@attention.mistake("The weights of a row are not divided by their sum: exponentials become shares by that.")
+def _(q, k, v, mask):
+    scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(mask[:, None] == 0, -torch.inf).exp() @ v
+
+
+@attention.mistake("k is reshaped to (batch, d, keys), which mixes its vectors: transpose it.")
+def _(q, k, v, mask):
+    return _attend(q, k.transpose(1, 2).reshape(k.shape) if k.shape[1] == k.shape[2] else k.reshape(
+        len(k), k.shape[2], k.shape[1]).transpose(1, 2), v, mask[:, None])
 
 
 @attention.mistake("The softmax runs over the queries; each query must share out one unit of weight over the "
@@ -452,6 +509,43 @@ def _(q, k, v, mask, n_heads):
     return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), masks))
 
 
+@multi_head.mistake("The scores are scaled by √n_heads; the length of a head's vectors, hidden/n_heads, "
+                    "is what counts.")
+def _(q, k, v, mask, n_heads):
+    return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), mask[:, None, None], scale=n_heads**-0.5))
+
+
+@multi_head.mistake("The scores are scaled by the number of tokens; the length of a head's vectors, "
+                    "hidden/n_heads, is what "
+                    "counts.")
+def _(q, k, v, mask, n_heads):
+    heads = (_split(x, n_heads) for x in (q, k, v))
+    return _merge(_attend(*heads, mask[:, None, None], scale=q.shape[1] ** -0.5))
+
+
+@multi_head.mistake("Your heads have n_heads columns each (split takes a size, chunk a number): there are "
+                    "n_heads heads of "
+                    "hidden/n_heads columns.")
+def _(q, k, v, mask, n_heads):
+    heads = (_split(x, x.shape[-1] // n_heads) for x in (q, k, v))
+    return _merge(_attend(*heads, mask[:, None, None]))
+
+
+@multi_head.mistake("All heads share the mean of their weights in your result: each head attends by itself.")
+def _(q, k, v, mask, n_heads):
+    split = [_split(x, n_heads) for x in (q, k)]
+    every = torch.eye(q.shape[1], dtype=q.dtype).expand(len(q), n_heads, -1, -1)
+    return _attend(*split, every, mask[:, None, None]).mean(1) @ v
+
+
+@multi_head.mistake("Padding is removed after the softmax, so the weights of a row no longer add up to "
+                    "one: mask the "
+                    "scores, not the weights.")
+def _(q, k, v, mask, n_heads):
+    q, k, v = (_split(x, n_heads) for x in (q, k, v))
+    return _merge(((q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1) * mask[:, None, None]) @ v)
+
+
 @multi_head.mistake("The padding is not masked: give the mask to every head.")
 def _(q, k, v, mask, n_heads):
     return _merge(_attend(*(_split(x, n_heads) for x in (q, k, v)), torch.ones_like(mask)[:, None, None]))
@@ -572,6 +666,9 @@ _says("The activation between the two feed-forward maps is ReLU; BERT's is GELU.
 _says("The activation between the two feed-forward maps is missing: two linear maps in a row are one linear "
       "map.", act=lambda x: x)
 _says("The ε of LayerNorm is PyTorch's default 1e-5; BERT's is 1e-12.", eps=1e-5)
+_says("This GELU is the quick approximation, x · sigmoid(1.702 x); BERT uses the exact one, with the "
+      "error function.",
+      act=lambda x: x * (1.702 * x).sigmoid())
 _says("The weights are used the wrong way round: nn.Linear stores (out, in) and computes x Wᵀ + b.",
       linear=lambda x, w, b: x @ w + b)
 _says("Query and key are swapped.", names=("key", "query", "value"))
@@ -637,7 +734,7 @@ def look_back(frequencies, steps):
 
 @look_back.cases
 def _(draw):
-    for n, steps in ((3, 2), (1, 1), (4, 5), (2, 0)):
+    for n, steps in ((3, 3), (1, 1), (4, 5), (2, 0)):
         about = f"{n} {'frequency' if n == 1 else 'frequencies'}, {steps} {'step' if steps == 1 else 'steps'}"
         yield case(draw.uniform(n, low=0.1, high=0.9), steps, about=about)
     yield case(draw.uniform(1, low=0.1, high=0.9).repeat(2), 3, about="two equal frequencies")
@@ -682,6 +779,11 @@ def _(frequencies, steps):
 @look_back.mistake("Both sines have the same sign: one of the two addition theorems has a minus.")
 def _(frequencies, steps):
     return _rotations(frequencies * steps, lambda c, s: ((c, s), (s, c)))
+
+
+@look_back.mistake("Both sines are negative: one of the two addition theorems has a plus.")
+def _(frequencies, steps):
+    return _rotations(frequencies * steps, lambda c, s: ((c, -s), (-s, c)))
 
 
 @look_back.mistake("Your blocks are reflections: the second column is (−sin, cos); yours has the other sign.")

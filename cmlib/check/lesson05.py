@@ -90,6 +90,36 @@ def _(x, kernel, stride, padding):
     return F.conv2d(F.pad(x, (padding, 0, padding, 0)), kernel, stride=stride)
 
 
+@conv2d.mistake("The whole frame stands on one side: padding p adds p rows above and p below, p columns "
+                "left and p right.")
+def _(x, kernel, stride, padding):
+    return F.conv2d(F.pad(x, (0, 2 * padding, 0, 2 * padding)), kernel, stride=stride)
+
+
+@conv2d.mistake("The frame is 2p wide on every side: padding p adds p rows above and p below, p columns "
+                "left and p right.")
+def _(x, kernel, stride, padding):
+    rows, columns = F.conv2d(x, kernel, stride=stride, padding=padding).shape[2:]
+    return F.conv2d(x, kernel, stride=stride, padding=2 * padding)[:, :, :rows, :columns]
+
+
+@conv2d.mistake("The frame is filled with ones: conv2d pads with zeros.")
+def _(x, kernel, stride, padding):
+    return F.conv2d(F.pad(x, (padding,) * 4, value=1.0), kernel, stride=stride)
+
+
+@conv2d.mistake("The windows move by the stride down the rows only: column j starts at j · stride as well.")
+def _(x, kernel, stride, padding):
+    columns = F.conv2d(x, kernel, stride=stride, padding=padding).shape[3]
+    return F.conv2d(x, kernel, stride=(stride, 1), padding=padding)[..., :columns]
+
+
+@conv2d.mistake("The windows move by the stride along the columns only: row i starts at i · stride as well.")
+def _(x, kernel, stride, padding):
+    rows = F.conv2d(x, kernel, stride=stride, padding=padding).shape[2]
+    return F.conv2d(x, kernel, stride=(1, stride), padding=padding)[:, :, :rows]
+
+
 @conv2d.mistake("The first window is not counted: (h + 2p − kh) // stride is the number of steps after it.")
 def _(x, kernel, stride, padding):
     return F.conv2d(x, kernel, stride=stride, padding=padding)[:, :, :-1, :-1]
@@ -173,6 +203,14 @@ for _sentence, _slip in {
     },
     "The first window is not counted: (size + 2·padding − kernel) // stride is the number of steps after "
     "it.": {"one": 0},
+    "The padding is ignored: it adds to the size on both sides.": {"both": 0},
+    "The field is built from the last layer alone: every layer adds to what the earlier ones have seen.": {
+        "step": lambda field, k, jump, s: 1 + (k - 1) * jump
+    },
+    "The field grows by this layer's own stride; what counts is the jump, the product of all strides "
+    "before it.": {
+        "step": lambda field, k, jump, s: field + (k - 1) * s
+    },
 }.items():
     geometry.mistake(_sentence)(lambda size, layers, slip=_slip: _geometry(size, layers, **slip))
 
@@ -197,12 +235,29 @@ def _(size, layers):
     return geometry.reference(size, [(k, max(p, 1), s) for k, s, p in layers])
 
 
-@geometry.mistake("The jump grows by the kernel; it is multiplied by the stride.")
+@geometry.mistake("The field is the product of the kernels, as if the jump grew by the kernel; the jump "
+                  "is multiplied by "
+                  "the stride.")
+def _(size, layers):
+    return geometry.reference(size, layers)[0], math.prod(k for k, _, _ in layers)
+
+
+@geometry.mistake("The padding changes the field in your count: it moves the window, and widens what it "
+                  "sees by nothing.")
 def _(size, layers):
     field, jump = 1, 1
-    for k, _, _ in layers:
-        field, jump = field + (k - 1) * jump, jump * k
+    for k, s, p in layers:
+        field, jump = field + (k - 1 + 2 * p) * jump, jump * s
     return geometry.reference(size, layers)[0], field
+
+
+@geometry.mistake("The size is only divided by the strides; the kernel takes its place too, and the "
+                  "padding gives some back.")
+def _(size, layers):
+    out, field = size, geometry.reference(size, layers)[1]
+    for _, s, _ in layers:
+        out //= s
+    return out, field
 
 
 @geometry.mistake("The two numbers are in the wrong order: first the output size, then the receptive field.")
@@ -349,6 +404,11 @@ for _sentence, _slip in {
     "bn1's numbers are used in both places: the second convolution has bn2.": (
         lambda x, s, w, t: _block(x, s, w, t, bn=lambda z, weights, n: _bn(z, weights, "bn1"))
     ),
+    "The first relu comes before its batch norm: convolution, batch norm, relu is the order.": (
+        lambda x, s, w, t: _block(
+            x, s, w, t, bn=lambda z, weights, n: _bn(z.relu() if n == "bn1" else z, weights, n),
+            inner=lambda z: z)
+    ),
     "You add x itself: add the shortcut that was handed over, since x may have another "
     "shape.": lambda x, s, w, t: _block(x, x, w, t),
 }.items():
@@ -455,6 +515,18 @@ for _sentence, _slip in {
         "shortcut": _averaged
     },
     "The shortcut repeats its channels: option A fills the new channels with zeros.": {"shortcut": _repeated},
+    "The shortcut takes the largest of 2 × 2 places: option A takes every second row and column.": {
+        "shortcut": lambda x, c, s: _option_a(F.max_pool2d(x, s, ceil_mode=True) if s > 1 else x, c, 1)
+    },
+    "The shortcut is the upper left quarter of x: option A takes every second row and column.": {
+        "shortcut": lambda x, c, s: _option_a(x[:, :, : -(-x.shape[2] // s), : -(-x.shape[3] // s)], c, 1)
+    },
+    "A max-pool follows your stem: that is ResNet-50's; ResNet-20 goes on with 32 × 32 places.": {
+        "stem": lambda z: F.max_pool2d(z.relu(), 3, 2, 1)
+    },
+    "Your stem has stride 2: its convolution has stride 1 here.": {
+        "stem": lambda z: z.relu()[:, :, ::2, ::2]
+    },
     "The shortcut is missing in the blocks that change the shape.": {
         "shortcut": lambda x, c, s: _option_a(x, c, s) * (1.0 if s == 1 else 0.0)
     },
@@ -586,6 +658,15 @@ for _sentence, _slip in {
         "last": lambda channels, classes: 512 * classes + classes
     },
     "The stem's batch norm is missing.": {"stem": 7 * 7 * 3 * 64},
+    "The last layer has a bias for each class; you count one number.": {
+        "last": lambda channels, classes: channels * classes + 1
+    },
+    "The width doubles from stage to stage; yours grows by 64: 64, 128, 192, 256.": {
+        "widths": (64, 128, 192, 256)
+    },
+    "The 3 × 3 convolution works on the narrow width on both sides; yours works on four times the width.": {
+        "middle": lambda width: 9 * 4 * width * 4 * width
+    },
     "The stem is missing: a 7 × 7 convolution from 3 to 64 channels, with its batch norm.": {"stem": 0},
 }.items():
     resnet_parameters.mistake(_sentence)(lambda blocks, classes, slip=_slip: _resnet(blocks, classes, **slip))
@@ -594,6 +675,45 @@ for _sentence, _slip in {
 @resnet_parameters.mistake("This is the count of ResNet-50, whatever `blocks` is: walk through those given.")
 def _(blocks, classes):
     return resnet_parameters.reference((3, 4, 6, 3), classes)
+
+
+@resnet_parameters.mistake("A k × k convolution has k² numbers for every pair of channels; you count k.")
+def _(blocks, classes):
+    return _resnet(blocks, classes, stem=7 * 3 * 64 + 2 * 64, middle=lambda width: 3 * width * width)
+
+
+@resnet_parameters.mistake(
+    "All blocks of a stage read what the stage before gave back in your count; from the second on a block "
+    "reads four "
+    "times its own width."
+)
+def _(blocks, classes):
+    total, before = _resnet(blocks, classes), 64
+    for stage, n in enumerate(blocks):
+        width = 64 * 2**stage
+        total += (n - 1) * (before - 4 * width) * width
+        before = 4 * width
+    return total
+
+
+@resnet_parameters.mistake("The projection reads what comes into the stage, 64 channels or what the stage "
+                           "before gave back.")
+def _(blocks, classes):
+    inputs = (64, 256, 512, 1024)
+    return _resnet(blocks, classes) + sum(
+        (width - enters) * 4 * width for width, enters in zip((64, 128, 256, 512), inputs, strict=True))
+
+
+@resnet_parameters.mistake("γ and β belong to the channels that come out of a convolution; you count "
+                           "those that go in.")
+def _(blocks, classes):
+    stem, before = 7 * 7 * 3 * 64 + 2 * 3, 64
+    total = _resnet(blocks, classes, stem, per_channel=0, projection_norm=False)
+    for stage, n in enumerate(blocks):
+        width = 64 * 2**stage
+        total += 2 * before + 2 * sum((before if i == 0 else 4 * width) + 2 * width for i in range(n))
+        before = 4 * width
+    return total
 
 
 @resnet_parameters.mistake("Your last layer has 1,000 classes, whatever `classes` is.")

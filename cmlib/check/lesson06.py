@@ -5,6 +5,7 @@ from itertools import permutations
 import torch
 from torch.nn.functional import gelu
 
+from cmlib.check.compare import kind_of
 from cmlib.check.engine import AnswerRaised, case, exercise
 from cmlib.check.telling import telling
 
@@ -29,16 +30,7 @@ def _(draw):
         table = draw.uniform(*shape) ** 2
         return case(table / table.sum(), about=about)
 
-    def apart(shape, about):
-        """A table on which every known mistake has a result of its own."""
-        for _ in range(100):
-            one = telling(ceiling_of_sums, lambda: random(shape, about))
-            found = {round(float(wrong(*one.args)), 9) for _, wrong in ceiling_of_sums.mistakes}
-            if len(found) == len(ceiling_of_sums.mistakes):
-                break
-        return one
-
-    yield apart((2, 3, 4), "a random table of 3 photos and 4 messages")
+    yield telling(ceiling_of_sums, lambda: random((2, 3, 4), "a random table of 3 photos and 4 messages"))
     yield telling(ceiling_of_sums, lambda: random((2, 4, 3), "a random table of 4 photos and 3 messages"))
     equal = torch.tensor([[[0.25, 0.0], [0.0, 0.25]], [[0.0, 0.25], [0.25, 0.0]]]).double()
     yield case(equal, about="the exclusive-or table, where three of four tickets can be had")
@@ -111,6 +103,17 @@ def _(table):
 def _(table):
     gain = (table[1] - table[0]).sum(1)
     return _best_cuts(table, gain.argsort(descending=True).tolist()).amax(0).sum()
+
+
+@ceiling_of_sums.mistake("Only the refunds are counted in your cuts: photos after the cut are kept, and a "
+                         "keep may be right.")
+def _(table):
+    return table[1].sum()
+
+
+@ceiling_of_sums.mistake("This is the worst order of the photos: f is free, so the best is wanted.")
+def _(table):
+    return torch.stack([_best_cuts(table, order).amax(0).sum() for order in _orders(table)]).amin()
 
 
 @ceiling_of_sums.mistake(
@@ -236,6 +239,27 @@ def _(image, text, W1, b1, W2, b2):
     return gelu(torch.cat(halves, 1) @ W1.T + b1) @ W2.T + b2
 
 
+for _sentence, _normal in {
+    "Only the photo's half is normalised: the text half needs it as well.": (True, False),
+    "Only the text half is normalised: the photo's half needs it as well.": (False, True),
+}.items():
+    concat_head.mistake(_sentence)(
+        lambda image, text, W1, b1, W2, b2, normal=_normal: _head(
+            _unit(image) if normal[0] else image, _unit(text) if normal[1] else text, W1, b1, W2, b2,
+            unit=lambda x: x)
+    )
+
+
+@concat_head.mistake("What is normalised is the hidden layer; the two halves are, before they meet.")
+def _(image, text, W1, b1, W2, b2):
+    return _head(image, text, W1, b1, W2, b2, unit=lambda x: x, bend=lambda z: gelu(_unit(z)))
+
+
+@concat_head.mistake("The logits went through a GELU as well: the second linear layer is the last step.")
+def _(image, text, W1, b1, W2, b2):
+    return gelu(concat_head.reference(image, text, W1, b1, W2, b2))
+
+
 for _sentence, _kept in {
     "Both biases are missing: a linear layer is x @ W.T + b.": (0, 0),
     "The bias b1 is missing: a linear layer is x @ W.T + b.": (0, 1),
@@ -291,6 +315,30 @@ def _(right, group, n_groups):
 def _(right, group, n_groups):
     found = accuracy_by_group.reference(right, group, n_groups)
     return found[~found.isnan()]
+
+
+@accuracy_by_group.mistake("Your groups are counted from 1: place k belongs to group k, and the first "
+                           "group is 0.")
+def _(right, group, n_groups):
+    found = accuracy_by_group.reference(right, group, n_groups)
+    return torch.cat([found[1:], found.new_full((1,), torch.nan)])
+
+
+@accuracy_by_group.mistake("The first group has no accuracy in your result: groups are counted from 0.")
+def _(right, group, n_groups):
+    found = accuracy_by_group.reference(right, group, n_groups)
+    return torch.cat([found.new_full((1,), torch.nan), found[1:]])
+
+
+@accuracy_by_group.mistake("Your division rounds down to whole numbers: a share lies between 0 and 1, so "
+                           "use /.")
+def _(right, group, n_groups):
+    return accuracy_by_group.reference(right, group, n_groups).nan_to_num(0.0).floor()
+
+
+@accuracy_by_group.mistake("You divide by the number of groups; divide by the number of rows of the group.")
+def _(right, group, n_groups):
+    return torch.bincount(group, right.double(), minlength=n_groups) / n_groups
 
 
 @accuracy_by_group.mistake("You count the right answers; divide by the number of rows of the group.")
@@ -388,6 +436,11 @@ def _(logits):
     return (logits.mean(1) + logits.mean(0)) / 2
 
 
+@without_comparing.mistake("This is the grand mean alone: the photo and the message have an opinion each.")
+def _(logits):
+    return logits.mean((0, 1)).expand(len(logits), -1)
+
+
 @without_comparing.mistake("The grand mean is added where it has to be taken away.")
 def _(logits):
     return logits.mean(1) + logits.mean(0) + logits.mean((0, 1))
@@ -459,11 +512,13 @@ def _decide(answer, photos, words):
     weights = answer(photos, words)
     if not isinstance(weights, (tuple, list)) or len(weights) != 4:
         raise AnswerRaised("does not return the four weights (W1, b1, w2, b2)")
-    W1, b1, w2, b2 = (torch.as_tensor(one).to(photos.dtype) for one in weights)
-    for name, one, wanted in (("W1", W1, (2, photos.shape[1] + words.shape[1])), ("b1", b1, (2,)),
-                              ("w2", w2, (2,)), ("b2", b2, ())):
+    shapes = {"W1": (2, photos.shape[1] + words.shape[1]), "b1": (2,), "w2": (2,), "b2": ()}
+    for one, (name, wanted) in zip(weights, shapes.items(), strict=True):
+        if not isinstance(one, torch.Tensor):
+            raise AnswerRaised(f"returns {name} as {kind_of(one)}, and a tensor of shape {wanted} is wanted,")
         if one.shape != wanted:
             raise AnswerRaised(f"returns {name} of shape {tuple(one.shape)}, and {wanted} is wanted,")
+    W1, b1, w2, b2 = (one.to(photos.dtype) for one in weights)
     k = len(photos)
     joint = torch.cat([photos.repeat_interleave(k, 0), words.repeat(k, 1)], dim=1)  # (k · k, n + m)
     logit = (joint @ W1.T + b1).relu() @ w2 + b2
@@ -488,12 +543,16 @@ def _(draw):
     for k, n, m in ((4, 6, 5), (2, 3, 4), (6, 6, 8)):
         about = f"{k} colours, features of {n} and {m} numbers"
         yield case(draw.normal(k, n), draw.normal(k, m), about=about)
+    photos = torch.cat([torch.zeros(3, 3, dtype=torch.float64), draw.normal(3, 3)], 1)
+    yield case(photos, draw.normal(3, 4), about="photos whose first three numbers are all 0")
 
 
-def _numbers(photos, words, photo=1.0, message=-1.0, units=(1.0, -1.0), out=(1.0, 1.0), bias=-0.5):
+def _numbers(photos, words, photo=1.0, message=-1.0, units=(1.0, -1.0), out=(1.0, 1.0), bias=-0.5,
+             name=lambda number: number, of_words=lambda number: number,
+             solve=lambda rows, number: torch.linalg.pinv(rows) @ number):
     """The head with every part that a learner may get wrong as an argument."""
-    number = torch.arange(len(photos), dtype=photos.dtype)
-    read = [torch.linalg.pinv(rows) @ number for rows in (photos, words)]
+    number = name(torch.arange(len(photos), dtype=photos.dtype))
+    read = [solve(photos, number), solve(words, of_words(number))]
     both = torch.cat([photo * read[0], message * read[1]])
     W1 = torch.stack([unit * both for unit in units])
     zeros = torch.zeros(2, dtype=photos.dtype)
@@ -519,6 +578,16 @@ for _sentence, _slip in {
         "out": (1.0, -1.0)
     },
     "Your head reads only the photo: the message has no weight.": {"message": 0.0},
+    "The transpose stands where the pseudo-inverse is wanted: photos @ photos.T is not the unit matrix.": {
+        "solve": lambda rows, number: rows.T @ number
+    },
+    "The words are numbered the other way round than the photos: a colour has one number in both.": {
+        "of_words": lambda number: number.flip(0)
+    },
+    "Some colours share a number: k colours need k different ones.": {"name": lambda number: number % 2},
+    "All colours but the first share a number: k colours need k different ones.": {
+        "name": lambda number: number.clamp(max=1)
+    },
     "Your head reads only the message: the photo has no weight.": {"photo": 0.0},
 }.items():
     comparing_head.mistake(_sentence)(lambda photos, words, slip=_slip: _numbers(photos, words, **slip))

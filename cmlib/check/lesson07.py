@@ -37,6 +37,14 @@ def _(draw):
     yield case("\U0001f468\u200d\U0001f373", about="a man cook")
     yield case("\u2764\ufe0f\u200d\U0001f525", about="a heart on fire, whose joiner stays")
     yield case("\u2640\ufe0f", about="the female sign itself, which is no ending here")
+    yield case(MAN + "\u200d\u2764\ufe0f\u200d" + MAN, about="a couple, two equal parts with a heart "
+                                                             "between them")
+    hands = "\u200d\U0001f91d\u200d"
+    yield case(WOMAN + SKIN[1] + hands + MAN + SKIN[1], about="a woman and a man holding hands, both with a "
+                                                              "tone")
+    yield case("\U0001f3c3\u200d\u2640\ufe0f\u200d\u27a1\ufe0f", about="a woman running to the right")
+    yield case("\U0001f3fa", about="an amphora, the code point before the skin tones")
+    yield case("\U0001f400", about="a rat, the code point after the skin tones")
     # twelve that have skin tones
     hands = [chr(c) for c in range(0x1F442, 0x1F450) if c not in (0x1F444, 0x1F445)]
     jobs = (
@@ -107,6 +115,43 @@ def _(emoji):
     return JOINER.join(sorted(_key(emoji).split(JOINER)))
 
 
+@group_key.mistake("Man and woman are replaced in the first part only: a couple has two, so replace them "
+                   "wherever they "
+                   "stand.")
+def _(emoji):
+    first, *rest = emoji.split(JOINER)
+    others = _key(JOINER.join(["x", *rest]), same="").split(JOINER)[1:]
+    return JOINER.join([_key(first), *others])
+
+
+@group_key.mistake("One skin tone is taken away, and a couple may have two: all of them have to go.")
+def _(emoji):
+    first = next((k for k, sign in enumerate(emoji) if sign in SKIN), len(emoji))
+    return _key(emoji[:first] + emoji[first + 1:], drop=COLOUR)
+
+
+@group_key.mistake("The gender sign goes only where it is the last part: one who runs to the right has an "
+                   "arrow after it.")
+def _(emoji):
+    *rest, last = _key(emoji, signs="").split(JOINER)
+    return JOINER.join([*rest, last] if not rest or last not in GENDER else rest)
+
+
+@group_key.mistake("Equal parts are kept once: a couple has two of them, and both stay.")
+def _(emoji):
+    return JOINER.join(dict.fromkeys(_key(emoji).split(JOINER)))
+
+
+@group_key.mistake("More than the five skin tones is taken away: they are U+1F3FB to U+1F3FF, both included.")
+def _(emoji):
+    return _key(emoji, drop=SKIN + COLOUR + "\U0001f3fa\U0001f400")
+
+
+@group_key.mistake("The sign alone, as an emoji of its own, stays: only a part after a joiner is dropped.")
+def _(emoji):
+    return JOINER.join(part for part in _key(emoji, signs="").split(JOINER) if part not in GENDER)
+
+
 @group_key.mistake("The joiners are gone before you cut, so no part is a gender sign of its own: cut "
                    "first, then drop.")
 def _(emoji):
@@ -133,7 +178,8 @@ def _(draw):
         return case(right, n, p, z, about=about)
 
     ends = ("its ends",)  # of them the last case speaks
-    yield telling(coverage, lambda: test_sets(22, 0.88, 1.6, "22 rows and p = 0.88, z = 1.6"), hides=ends)
+    first = (*ends, "z is not squared")
+    yield telling(coverage, lambda: test_sets(22, 0.88, 1.6, "22 rows and p = 0.88, z = 1.6"), hides=first)
     yield telling(coverage, lambda: test_sets(40, 0.8, 2.1, "40 rows and p = 0.8, z = 2.1"), hides=ends)
     yield test_sets(12, 0.97, 1.96, "12 rows and p = 0.97")
     yield test_sets(247, 0.5, 1.96, "247 rows and p = 0.5")
@@ -199,6 +245,14 @@ for _sentence, _slip in {
 def _(right, n, p, z):
     right_one = coverage.reference(right, n, p, z)[1]
     return right_one, right_one
+
+
+@coverage.mistake("z is not squared in Wilson's formula: the quadratic of step 3 has z² in every term.")
+def _(right, n, p, z):
+    share = right.double() / n
+    half = z * (share * (1 - share) / n + z / (4 * n**2)).sqrt()
+    centre, scale = share + z / (2 * n), 1 + z / n
+    return _holds(*_usual(share, n, z), p), _holds((centre - half) / scale, (centre + half) / scale, p)
 
 
 @coverage.mistake("You check the lower end only: p must also lie below the upper one.")
@@ -298,6 +352,9 @@ def _(draw):
     yield case(["b", "a", "a", "b"], ["test", "train", "test", "valid"], about="groups torn in different "
                                                                                "ways, unsorted")
     yield case(["a", "b", "a"], ["train", "test", "train"], about="a clean split, where nothing is torn")
+    yield case(["a", "B", "a", "B"], ["train", "train", "test", "valid"], about="a capital letter, which "
+                                                                                "stands "
+                                                                                "before the small ones")
     yield case(["a", "a", "a", "b"], ["train", "valid", "test", "test"], about="a group in all three splits")
     names, parts = "abcdefghijkl", ("train", "valid", "test")
     for _ in range(2):
@@ -315,6 +372,34 @@ def _(draw):
                      "split.")
 def _(groups, splits):
     return sorted(g for g, home in _homes(groups, splits).items() if {"train", "test"} <= home)
+
+
+@torn_groups.mistake("You compare only train with valid; a group can also be torn between test and "
+                     "another split.")
+def _(groups, splits):
+    return sorted(g for g, home in _homes(groups, splits).items() if {"train", "valid"} <= home)
+
+
+@torn_groups.mistake("You look only at groups with a row in train; valid and test can tear a group, too.")
+def _(groups, splits):
+    return sorted(g for g, home in _homes(groups, splits).items() if "train" in home and len(home) > 1)
+
+
+@torn_groups.mistake("You look only at groups with a row in test; train and valid can tear a group, too.")
+def _(groups, splits):
+    return sorted(g for g, home in _homes(groups, splits).items() if "test" in home and len(home) > 1)
+
+
+@torn_groups.mistake("You compare a group's first row with its last; a row between them may lie elsewhere.")
+def _(groups, splits):
+    last = dict(zip(groups, splits, strict=True))
+    first = dict(zip(groups[::-1], splits[::-1], strict=True))
+    return sorted(g for g in last if first[g] != last[g])
+
+
+@torn_groups.mistake("Your list is always empty: does every group keep the splits of its earlier rows?")
+def _(groups, splits):
+    return []
 
 
 @torn_groups.mistake("These are the groups with more than one row; a group is torn only if its rows lie in "
@@ -381,6 +466,18 @@ def macro_f1(labels, guesses, n_classes):
     return (2 * hits[occurs] / (guessed + true)[occurs]).mean()
 
 
+@macro_f1.worked
+def _(labels, guesses, n_classes):
+    found = []
+    for k in range(n_classes):
+        hits = ((labels == k) & (guesses == k)).sum().double()
+        alarms = ((labels != k) & (guesses == k)).sum().double()
+        misses = ((labels == k) & (guesses != k)).sum().double()
+        if hits + alarms + misses > 0:
+            found.append(2 * hits / (2 * hits + alarms + misses))
+    return torch.stack(found).mean()
+
+
 @macro_f1.cases
 def _(draw):
     def mostly_right(classes):
@@ -417,6 +514,22 @@ def _(draw):
                   "that is the same.")
 def _(labels, guesses, n_classes):
     return (labels == guesses).double().mean()
+
+
+@macro_f1.mistake("Your F1 is hits over hits, false alarms and misses together (the Jaccard index); F1 "
+                  "counts the hits twice, "
+                  "above and below.")
+def _(labels, guesses, n_classes):
+    hits, guessed, true = _counts(labels, guesses, n_classes)
+    union = guessed + true - hits
+    return (hits / union)[union > 0].mean()
+
+
+@macro_f1.mistake("The hits stand twice above and once below: F1 counts them twice in both places.")
+def _(labels, guesses, n_classes):
+    hits, guessed, true = _counts(labels, guesses, n_classes)
+    union = guessed + true - hits
+    return (2 * hits / union)[union > 0].mean()
 
 
 @macro_f1.mistake("This is the mean recall; F1 also pays for false alarms.")
@@ -544,6 +657,14 @@ for _sentence, _slip in {
     "You count every pair once: in the variance of a sum each covariance stands twice, for (i, j) and "
     "(j, i).": (
         lambda m, n, rho: n**2 / (m + rho * m * (m - 1) / 2).sum()
+    ),
+    "You correlate every row with every other; only rows of one group are correlated: add up m(m − 1) "
+    "group by "
+    "group.": (
+        lambda m, n, rho: n**2 / (n + rho * n * (n - 1))
+    ),
+    "The number of groups stands where the number of rows is wanted: n is the sum of the sizes.": (
+        lambda m, n, rho: len(m) ** 2 / (m + rho * m * (m - 1)).sum()
     ),
     "A row makes no pair with itself: m(m − 1) pairs, not m².": (
         lambda m, n, rho: n**2 / (m + rho * m**2).sum()

@@ -1,10 +1,10 @@
 """Exercises of lesson 13: a plan of memory, a step in parts, a schedule, who learns how fast, broken logs."""
 
 import math
-from itertools import product
+from itertools import dropwhile, product
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from cmlib.check.engine import case, exercise
 from cmlib.check.telling import telling
@@ -48,11 +48,12 @@ def _(draw):
         layers = [("norm", 500, 500), ("linear", 500, a), ("gelu", a, a), ("linear", a, b), ("relu", b, b)]
         return case(layers, rows(), 0, about="a chain that learns from its first layer on")
 
-    yield case([("linear", 5, 7)], 6, 0, about="one linear layer")
+    yield case([("linear", 3, 8)], 6, 0, about="one linear layer")
     yield case([("linear", 40, 64), ("relu", 64, 64), ("linear", 64, 30)], 50, 0,
                about="linear, ReLU, linear")
     yield learns()
-    hides = "The biases", "no weights either", "A norm has", "The ReLU at the end"
+    hides = ("The biases", "The bias of", "no weights either", "A norm has two", "The ReLU at the end",
+             "GELU keeps its input alone", "one byte", "the chain puts out", "A norm keeps its input alone")
     yield telling(memory_plan, mixed, hides)
     yield telling(memory_plan, mixed, hides)
     yield case([("linear", 30, 200), ("gelu", 200, 200), ("linear", 200, 20)], 70, 3, about="nothing learns")
@@ -68,7 +69,8 @@ def _(draw):
 def _plan(layers, rows, frozen, list_of=lambda place, kind: {place + (kind == "relu")}, once=True, rest=True,
           bias=1, norm=2, moments=2, own=lambda place, frozen: place >= frozen, size=4,
           passes=lambda place, frozen, weights: weights > 0 and place >= frozen):
-    sizes = [{"linear": i * o + bias * o, "norm": norm * i}.get(kind, 0) for kind, i, o in layers]
+    sizes = [{"linear": i * o + (i if bias is None else bias * o),
+              "norm": i * o + o if norm is None else norm * i}.get(kind, 0) for kind, i, o in layers]
     widths, kept, needed = [layers[0][1], *(o for *_, o in layers)], [], False
     for place, (kind, _, _) in enumerate(layers):
         needed = needed or not rest or passes(place, frozen, sizes[place])
@@ -121,16 +123,83 @@ _forgets("These are numbers, not bytes: in float32 each takes 4.", size=1)
 _forgets("These are megabytes; bytes are wanted.", size=4e-6)
 _forgets("The moments are two numbers for each weight that learns; its gradient has an entry of its own.",
          moments=3)
+_forgets("GELU keeps its input alone; what it puts out is kept by a layer that takes it in, if by any.",
+         list_of=lambda place, kind: {place, place + 1} if kind == "gelu" else {place + (kind == "relu")})
+_forgets("A norm keeps its input alone; what it puts out is kept by a layer that takes it in, if by any.",
+         list_of=lambda place, kind: {place, place + 1} if kind == "norm" else {place + (kind == "relu")})
+_forgets("A linear layer keeps its input alone; what it puts out is kept by whoever takes it in, if so.",
+         list_of=lambda place, kind: {place, place + 1} if kind == "linear" else {place + (kind == "relu")})
+_forgets("A ReLU keeps its output alone: it says where the slope is 0.",
+         list_of=lambda place, kind: {place, place + 1} if kind == "relu" else {place})
+_forgets("GELU keeps its input and ReLU its output; you exchange the two.",
+         list_of=lambda place, kind: {place + (kind == "gelu")})
+_forgets("These are numbers of 8 bytes; a float32 takes 4.", size=8)
+_forgets("These are bits; bytes are wanted.", size=32)
+_forgets("These are kilobytes; bytes are wanted.", size=4e-3)
 _forgets("A linear layer keeps its input: the gradient of its weight is input × incoming gradient.",
          list_of=lambda place, kind: set() if kind == "linear" else {place + (kind == "relu")})
 
 
+def _activations(layers, rows, frozen, of):
+    """The right plan, save that ``of(list of (place, kind, inputs, outputs) from the first layer that learns
+    on)`` counts the bytes that a row keeps.
+    """
+    weighty = [place for place, (kind, *_) in enumerate(layers)
+               if kind in ("linear", "norm") and place >= frozen]
+    passed = [(place, *layers[place]) for place in range(*weighty[:1], len(layers))] if weighty else []
+    return _plan(layers, rows, frozen) | {"activations": rows * of(passed)}
+
+
+def _kept(passed):
+    return dict((place + 1, o) if kind == "relu" else (place, i) for place, kind, i, o in passed)
+
+
+for _sentence, _of in (
+    ("The first layer that learns keeps its input, too: the gradient of its weight needs it.",
+     lambda passed: 4 * sum(_kept(passed[1:]).values())),
+    ("A norm learns, too: what is kept begins with it, and not with the first linear layer.",
+     lambda passed: 4 * sum(_kept([*dropwhile(lambda one: one[1] != "linear", passed)]).values())),
+    ("Two tensors of one width are still two: tell them apart by their place in the chain.",
+     lambda passed: 4 * sum(set(_kept(passed).values()))),
+    ("What has no weights keeps something as well, once a gradient passes: GELU its input, ReLU its output.",
+     lambda passed: 4 * sum(i for _, kind, i, _ in passed if kind in ("linear", "norm"))),
+    ("All of them lie in memory at the same time: add them up; you take the largest.",
+     lambda passed: 4 * max([0, *_kept(passed).values()])),
+    ("What the chain puts out at its end is not kept by a layer of it, unless that layer is a ReLU.",
+     lambda passed: 4 * sum((_kept(passed) | {k + 1: o for k, _, _, o in passed[-1:]}).values())),
+    ("Activations are float32 as well: 4 bytes for each number.",
+     lambda passed: 2 * sum(_kept(passed).values())),
+    ("A ReLU keeps its output, in float32, and no mask of one byte for each number.",
+     lambda passed: sum(o if kind == "relu" else 4 * i for _, kind, i, o in passed)),
+):
+    memory_plan.mistake(_sentence)(
+        lambda layers, rows, frozen, of=_of: _activations(layers, rows, frozen, of))
+_forgets("The bias of a linear layer has one number for each *output*.", bias=None)
+_forgets("A norm has a gain and a bias for each input, and no matrix.", norm=None)
+_forgets("A norm has weights as well, a gain and a bias for each input, and it learns them.", norm=0)
+for _name in ("weights", "gradients", "moments", "activations"):
+    memory_plan.mistake(f"The entry {_name!r} is in numbers, and in bytes each takes 4.")(
+        lambda *given, name=_name: _entries(*given, **{name: lambda found: found[name] / 4}))
+memory_plan.mistake("`gradients` are those of the weights; those of the activations are let go on the way.")(
+    lambda *given: _entries(*given, gradients=lambda found: found["gradients"] + found["activations"]))
 memory_plan.mistake("AdamW has moments only for what learns: frozen layers have none.")(
     lambda *given: _entries(*given, moments=lambda found: 2 * found["weights"]))
 memory_plan.mistake("Frozen layers have no gradients.")(
     lambda *given: _entries(*given, gradients=lambda found: found["weights"]))
 memory_plan.mistake("Frozen layers have weights, too, and lie in memory: `weights` counts all of them.")(
     lambda *given: _entries(*given, weights=lambda found: found["gradients"]))
+for _name in ("weights", "gradients", "moments"):
+    for _sentence, _factor in (("float32 as well: 4 bytes for each number.", lambda rows: 0.5),
+                               ("there once, however many rows the batch has.", lambda rows: rows)):
+        memory_plan.mistake(f"The {_name} are {_sentence}")(
+            lambda layers, rows, frozen, name=_name, factor=_factor: _entries(
+                layers, rows, frozen, **{name: lambda found: found[name] * factor(rows)}))
+memory_plan.mistake("Only activations grow with the batch; the other three do not depend on it.")(
+    lambda layers, rows, frozen: {name: n * (1 if name == "activations" else rows)
+                                  for name, n in _plan(layers, rows, frozen).items()})
+memory_plan.mistake("The frozen layers keep nothing, and those above them do; you count the frozen ones.")(
+    lambda layers, rows, frozen: _plan(layers, rows, frozen) | {
+        "activations": 4 * rows * sum(i for _, i, _ in layers[:frozen])})
 for _sentence, _count in (
     ("`frozen` says how many entries do not learn; you freeze one more.", lambda frozen, layers: frozen + 1),
     ("`frozen` says how many entries do not learn; you freeze one fewer.",
@@ -200,6 +269,11 @@ def _(draw):
                about="parts of 6 and 3 rows and a gradient above the limit")
     yield case(draw.normal(3, 2), *parts((4, 4, 4), 3, 2), 0.1, 0.01, about="equal parts")
     yield case(draw.normal(2, 5), *parts((7,), 2, 5), 1.0, 10.0, about="one part")
+    for loud, of_norm, about in ((20.0, 1.2, "one part with a long gradient, just below the limit"),
+                                 (0.1, 0.8, "one part with a short gradient, just above the limit")):
+        weight, (xs, ys) = draw.normal(4, 3), parts((6,), 4, 3, loud)
+        gradient = weight - _step(weight, xs, ys, 1.0, math.inf)
+        yield case(weight, xs, ys, 0.1, of_norm * float(gradient.norm()), about=about)
 
 
 def _slip(sentence, **how):
@@ -218,6 +292,16 @@ _slip("You clip every part; clip the gradient of the whole batch, once, after ad
       each=_clipped, whole=lambda g, clip: g)
 _slip("The gradient is not clipped: where its norm exceeds the limit, scale it down to the limit.",
       whole=lambda g, clip: g)
+_slip("The share of a part divides already; you divide by the number of parts as well.",
+      scale=lambda g, n, rows, parts: g * n / rows / parts)
+_slip("The mean is one over rows; you divide by the number of classes as well.",
+      scale=lambda g, n, rows, parts: g * n / rows / g.shape[1])
+_slip("The norm is the root of the sum of squares; you add up absolute values.",
+      whole=lambda g, clip: g * min(1.0, clip / float(g.abs().sum())))
+_slip("A gradient that is too long is scaled down to the limit; you leave the step out.",
+      whole=lambda g, clip: g if float(g.norm()) <= clip else 0 * g)
+_slip("The factor is limit / norm, and at most 1; yours is upside down.",
+      whole=lambda g, clip: g * min(1.0, float(g.norm()) / clip))
 _slip("You clip every entry by itself, which changes the direction; scale the whole gradient by one number.",
       whole=lambda g, clip: g.clamp(-clip, clip))
 for _dim in (0, 1):
@@ -272,6 +356,88 @@ def _(weight, xs, ys, learning_rate, clip):
 @accumulated_step.mistake("The rate is used as it is, however many parts there are.")
 def _(weight, xs, ys, learning_rate, clip):
     return _step(weight, xs, ys, learning_rate / len(xs), clip)
+
+
+@accumulated_step.mistake("The rate is used as it is, however many parts there are.")
+def _(weight, xs, ys, learning_rate, clip):
+    return _step(weight, xs, ys, learning_rate * len(xs), clip)
+
+
+@accumulated_step.mistake("The limit holds for the gradient; you clip the new weight.")
+def _(weight, xs, ys, learning_rate, clip):
+    return _clipped(_step(weight, xs, ys, learning_rate, math.inf), clip)
+
+
+@accumulated_step.mistake("You clip what is there after every part; clip once, after the last one.")
+def _(weight, xs, ys, learning_rate, clip):
+    rows, total = sum(len(y) for y in ys), torch.zeros_like(weight)
+    for x, y in zip(xs, ys, strict=True):
+        total = _clipped(total + _part(weight, x, y) * len(y) / rows, clip)
+    return weight - learning_rate * total
+
+
+for _sentence, _norm in (
+    ("The norm is the root of the *sum* of squares; you take their mean.",
+     lambda g: float(g.square().mean().sqrt())),
+    ("The norm is the root of the sum of all squares; you take the largest singular value.",
+     lambda g: float(torch.linalg.matrix_norm(g, 2))),
+    ("There is one norm, over all entries; you take the largest of its columns.",
+     lambda g: float(g.norm(dim=0).max())),
+    ("There is one norm, over all entries; you take the largest of its rows.",
+     lambda g: float(g.norm(dim=1).max())),
+):
+    _slip(_sentence, whole=lambda g, clip, norm=_norm: g * min(1.0, clip / norm(g)))
+_slip("The norm is compared with the limit; you compare its square.",
+      whole=lambda g, clip: g * clip / float(g.norm()) if float(g.norm()) ** 2 > clip else g)
+_slip("The factor is limit / norm where that is below 1; you divide by the larger of the two.",
+      whole=lambda g, clip: g / max(clip, float(g.norm())))
+_slip("What is too long is scaled to the limit, not to length 1.",
+      whole=lambda g, clip: g / float(g.norm()) if float(g.norm()) > clip else g)
+_slip("The share of a part is its rows over all rows; you take the root of it.",
+      scale=lambda g, n, rows, parts: g * math.sqrt(n / rows))
+
+
+@accumulated_step.mistake("It is the norm of the sum that is limited; you add up the norms of the parts.")
+def _(weight, xs, ys, learning_rate, clip):
+    rows = sum(len(y) for y in ys)
+    each = [_part(weight, x, y) * len(y) / rows for x, y in zip(xs, ys, strict=True)]
+    return weight - learning_rate * sum(each) * min(1.0, clip / sum(float(g.norm()) for g in each))
+
+
+@accumulated_step.mistake("Only the first part counts in what you return; the gradient is that of all rows.")
+def _(weight, xs, ys, learning_rate, clip):
+    return weight - learning_rate * _clipped(_part(weight, xs[0], ys[0]), clip)
+
+
+@accumulated_step.mistake("The step is subtracted from the weight, and does not multiply it.")
+def _(weight, xs, ys, learning_rate, clip):
+    return weight * (1 + _step(weight, xs, ys, learning_rate, clip) - weight)
+
+
+for _which in (0, -1):
+    @accumulated_step.mistake("Parts differ in size: add up their rows instead of taking one part for all.")
+    def _(weight, xs, ys, learning_rate, clip, which=_which):
+        return _step(weight, xs, ys, learning_rate, clip, scale=lambda g, n, rows, parts: (
+            g * n / (parts * len(ys[which]))))
+
+
+def _of_another_loss(weight, xs, ys, learning_rate, clip, loss):
+    w = weight.detach().clone().requires_grad_()
+    gradient = torch.autograd.grad(loss(torch.cat(xs) @ w, torch.cat(ys)), w)[0]
+    return weight - learning_rate * _clipped(gradient, clip)
+
+
+for _sentence, _loss in (
+    ("`cross_entropy` takes logits and has the softmax in it; you apply it a second time.",
+     lambda logits, y: cross_entropy(logits.softmax(1), y)),
+    ("The loss is cross-entropy; you take squared errors.",
+     lambda logits, y: (logits.softmax(1) - one_hot(y, logits.shape[1])).square().mean()),
+    ("The loss is cross-entropy; you take squared errors.",
+     lambda logits, y: (logits - one_hot(y, logits.shape[1])).square().mean()),
+    ("The classes exclude each other: one softmax over them, not a yes or no for each.",
+     lambda logits, y: binary_cross_entropy_with_logits(logits, one_hot(y, logits.shape[1]).to(logits))),
+):
+    accumulated_step.mistake(_sentence)(lambda *given, loss=_loss: _of_another_loss(*given, loss))
 
 
 @accumulated_step.mistake("The limit holds for the norm of the gradient, not of the weight.")
@@ -390,6 +556,61 @@ _off("That is a quarter of a wave: it falls at once, and the fall wanted begins 
 _off("The warm-up is a straight line; yours is bent.", rise=lambda t, n, w: ((t + 1) / w) ** 2)
 _off("The share falls to 0; you keep it above a floor.",
      fall=lambda t, n, w, done: max(0.1, 0.5 * (1 + math.cos(math.pi * done))))
+_off("The warm-up is a straight line; yours is bent.",
+     rise=lambda t, n, w: math.sin(math.pi / 2 * (t + 1) / w))
+_off("The warm-up is a straight line; yours is bent.",
+     rise=lambda t, n, w: 0.5 * (1 - math.cos(math.pi * (t + 1) / w)))
+_off("The warm-up rises: yours falls.", rise=lambda t, n, w: 1 - t / w)
+_off("The warm-up ends at 1, in its step `warmup` - 1: divide by warmup, not by warmup + 1.",
+     rise=lambda t, n, w: (t + 1) / (w + 1))
+for _least in (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2):
+    for _fall in (lambda done, least: max(least, 0.5 * (1 + math.cos(math.pi * done))),
+                  lambda done, least: least + (1 - least) * 0.5 * (1 + math.cos(math.pi * done))):
+        _off("The share falls to 0; you keep it above a floor.",
+             fall=lambda t, n, w, done, least=_least, fall=_fall: fall(done, least))
+for _sentence, _fall in (
+    ("After the warm-up the share falls; yours stays at 1.", lambda done: 1.0),
+    ("The half belongs to the whole sum, 1 + cos.", lambda done: 1 + 0.5 * math.cos(math.pi * done)),
+    ("The half belongs to the whole sum, 1 + cos.", lambda done: 0.5 + math.cos(math.pi * done)),
+    ("The fall is half of 1 + cos; you square it.", lambda done: math.cos(math.pi / 2 * done) ** 4),
+    ("The fall is half of 1 + cos; you take the root of what is left.", lambda done: math.sqrt(1 - done)),
+    ("The fall is half of 1 + cos; you square what is left.", lambda done: (1 - done) ** 2),
+    ("The fall is half of 1 + cos, not the size of a cosine.", lambda done: abs(math.cos(math.pi * done))),
+    ("The fall is half of 1 + cos; yours is exponential.", lambda done: math.exp(-5 * done)),
+    ("The fall is half of 1 + cos; yours is exponential.", lambda done: math.exp(-done)),
+    ("The fall is half of 1 + cos; yours is exponential.", lambda done: 0.01**done),
+    ("The cosine goes up, from 0 to 2: at the end of the warm-up the share is 1, and it falls from there.",
+     lambda done: 1 - math.cos(math.pi * done)),
+    ("π is missing: cos 1 is 0.54, and the rate never reaches 0.", math.cos),
+    ("The fall is smooth; yours jumps.", lambda done: 1.0 if done < 0.5 else 0.1),
+):
+    _off(_sentence, fall=lambda t, n, w, done, fall=_fall: fall(done))
+_off("The warm-up takes `warmup` steps; yours is over after half of them.",
+     rise=lambda t, n, w: min(1.0, 2 * (t + 1) / w))
+share.mistake("Without a warm-up the fall begins at step 0; you let one step pass.")(
+    lambda step, steps, warmup: _share(step, steps, max(1, warmup)))
+share.mistake("Warm-up and fall come one after the other; you take the smaller of the two.")(
+    lambda step, steps, warmup: 0.0 if step >= steps else min(
+        (step + 1) / max(1, warmup), 0.5 * (1 + math.cos(math.pi * step / steps))))
+for _digits in (2, 3, 4):
+    share.mistake("Give the share as it is, not rounded.")(
+        lambda *given, digits=_digits: round(_share(*given), digits))
+_off("Divide the warm-up's steps by warmup alone.", rise=lambda t, n, w: (t + 1) / n * w)
+share.mistake("After the last step the share is 0; yours is 1.")(
+    lambda step, steps, warmup: 1.0 if step >= steps else _share(step, steps, warmup))
+share.mistake("After the last step the share stays 0; yours begins anew.")(
+    lambda step, steps, warmup: _share(step % steps, steps, warmup))
+_off("The last step of the run is step `steps` - 1, and its share is above 0: over is step >= steps.",
+     end=lambda t, n, w: t >= n - 1)
+_off("cos falls from 1 to -1; half of 1 + cos falls from 1 to 0. You cut off what is below 0.",
+     fall=lambda t, n, w, done: max(0.0, math.cos(math.pi * done)))
+_off("The warm-up is a part of the `steps`; you add it to them.", end=lambda t, n, w: t >= n + w,
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * (t - w) / n)))
+share.mistake("After the run the share is 0; you keep that of its last step.")(
+    lambda step, steps, warmup: _share(min(step, steps - 1), steps, warmup))
+for _counted in (lambda steps, warmup: int(steps * warmup / 100), lambda steps, warmup: steps * warmup):
+    share.mistake("`warmup` is a number of steps, not a share of them.")(
+        lambda step, steps, warmup, counted=_counted: _share(step, steps, counted(steps, warmup)))
 _off("There is no warm-up: below it the share rises in a line.", rise=lambda t, n, w: 1.0)
 
 
@@ -427,13 +648,17 @@ def _(draw):
             f"text_encoder.layer.{n - 1}.output.dense.bias": ("text", n, (h,)),
             f"text_encoder.layer.{n}.attention.relative_bias.weight": ("text", n + 1, (32, 12)),
             "text_encoder.final_norm.weight": ("text", n + 2, (h,)),
+            "text_encoder.embeddings.position_embeddings.weight": ("text", 0, (64, h)),
             "image_encoder.trunk.0.weight": ("image", 0, (w, 3, 7, 7)),
             "image_encoder.trunk.1.weight": ("image", 0, (w,)),
             "image_encoder.trunk.7.0.conv1.weight": ("image", 4, (2 * w, w, 3, 3)),
             "image_encoder.trunk.7.0.bn1.bias": ("image", 4, (2 * w,)),
+            "image_encoder.trunk.4.0.bn1.weight": ("image", 1, (w,)),
             "head.temperature": ("head", 0, ()),
             "head.0.weight": ("head", 0, (2, h)),
             "head.0.bias": ("head", 0, (2,)),
+            "head.2.weight": ("head", 1, (2, 2)),
+            "head.1.bias": ("head", 0, (2,)),
         }
         peaks = {"text": number() * 1e-5, "image": number() * 1e-4, "head": number() * 1e-3}
         rates = {name: peaks[name] for name in branches}
@@ -533,6 +758,120 @@ _mixed_up("The head's matrices decay as all others do.",
           decays=lambda name, shape: len(shape) > 1 and not name.startswith("head"))
 
 
+def _tops(parameters, of):
+    """of(list of the depths of a branch, in the order of its parameters) for every branch."""
+    depths = {}
+    for branch, depth, _ in parameters.values():
+        depths.setdefault(branch, []).append(depth)
+    return {branch: of(found) for branch, found in depths.items()}
+
+
+for _sentence, _top in (
+    ("The top of a branch is its deepest layer; you take that of its last parameter.", lambda all_: all_[-1]),
+    ("The top of a branch is its deepest layer; you take that of its first parameter.", lambda all_: all_[0]),
+    ("The top of a branch is its deepest layer; you take how many layers there are.",
+     lambda all_: len(set(all_))),
+    ("The exponent is the distance from the top; you count only layers that are there.",
+     lambda all_: len(set(all_)) - 1),
+    ("The top of a branch is its deepest layer; you take how many parameters it has.", len),
+):
+    @parameter_groups.mistake(_sentence)
+    def _(parameters, rates, layer_decay, weight_decay, top=_top):
+        tops = _tops(parameters, top)
+        return {name: rates[branch] * layer_decay ** (tops[branch] - depth)
+                for name, (branch, depth, _) in parameters.items() if branch in rates
+                }, parameter_groups(parameters, rates, layer_decay, weight_decay)[1]
+
+
+@parameter_groups.mistake("Find the deepest layer of each branch first; you compare with the deepest so far.")
+def _(parameters, rates, layer_decay, weight_decay):
+    top, rate_of = {}, {}
+    for name, (branch, depth, _) in parameters.items():
+        top[branch] = max(top.get(branch, 0), depth)
+        if branch in rates:
+            rate_of[name] = rates[branch] * layer_decay ** (top[branch] - depth)
+    return rate_of, parameter_groups(parameters, rates, layer_decay, weight_decay)[1]
+
+
+def _rated(sentence, rate):
+    """rate(peak, layer_decay, layers below the top, branch, shape, the top) of a parameter."""
+    @parameter_groups.mistake(sentence)
+    def _(parameters, rates, layer_decay, weight_decay):
+        tops = _tops(parameters, max)
+        return {name: rate(rates[branch], layer_decay, tops[branch] - depth, branch, shape, tops[branch])
+                for name, (branch, depth, shape) in parameters.items() if branch in rates
+                }, parameter_groups(parameters, rates, layer_decay, weight_decay)[1]
+
+
+_rated("The exponent is the number of layers below the top; yours is a share of the depth.",
+       lambda peak, factor, below, branch, shape, top: peak * factor ** (below / top if top else 0))
+_rated("One layer below the top has the factor already; you begin one layer later.",
+       lambda peak, factor, below, branch, shape, top: peak * factor ** max(0, below - 1))
+_rated("The factor enters once for every layer; yours enters twice.",
+       lambda peak, factor, below, branch, shape, top: peak * factor ** (2 * below))
+_rated("The factor is a power of `layer_decay`; yours falls in a line.",
+       lambda peak, factor, below, branch, shape, top: peak * (1 - (1 - factor) * below))
+_rated("The head is a branch as the others are: its lower layers have the factor, too.",
+       lambda peak, factor, below, branch, shape, top: peak * factor ** (below * (branch != "head")))
+_rated("Gains and biases have the rate of their layer; you give them that of the branch.",
+       lambda peak, factor, below, branch, shape, top: peak * factor ** (below * (len(shape) > 1)))
+_rated("The layer below has the rate *times* `layer_decay`; you divide by it.",
+       lambda peak, factor, below, branch, shape, top: peak / factor**below)
+
+
+@parameter_groups.mistake("Layers are counted, not parameters: all of one depth have one rate.")
+def _(parameters, rates, layer_decay, weight_decay):
+    of, (rate_of, decay_of) = {}, parameter_groups(parameters, rates, layer_decay, weight_decay)
+    for name, (branch, *_) in parameters.items():
+        of.setdefault(branch, []).insert(0, name)
+    return {name: rates[branch] * layer_decay ** of[branch].index(name)
+            for name, (branch, *_) in parameters.items() if name in rate_of}, decay_of
+
+
+@parameter_groups.mistake("Every branch has its own rate; you exchange those of text and image.")
+def _(parameters, rates, layer_decay, weight_decay):
+    turned = {"text": "image", "image": "text"}
+    return parameter_groups(parameters, {branch: rates[turned.get(branch, branch)] for branch in rates},
+                            layer_decay, weight_decay)
+
+
+@parameter_groups.mistake("The matrices of every layer decay; you let only those of the deepest do so.")
+def _(parameters, rates, layer_decay, weight_decay):
+    rate_of, decay_of = parameter_groups(parameters, rates, layer_decay, weight_decay)
+    tops = _tops(parameters, max)
+    return rate_of, {name: decay if parameters[name][1] == tops[parameters[name][0]] else 0.0
+                     for name, decay in decay_of.items()}
+
+
+parameter_groups.mistake("The keys of both dicts are the names of parameters; yours are those of branches.")(
+    lambda parameters, rates, layer_decay, weight_decay: (
+        dict(rates), {branch: weight_decay for branch in rates}))
+
+
+@parameter_groups.mistake("The lowest layer learns as well, if its branch does; you leave it out.")
+def _(parameters, rates, layer_decay, weight_decay):
+    return tuple({name: value for name, value in found.items() if parameters[name][1] > 0}
+                 for found in parameter_groups(parameters, rates, layer_decay, weight_decay))
+
+
+@parameter_groups.mistake("`layer_decay` is for the rates; the weight decay is the same in all layers.")
+def _(parameters, rates, layer_decay, weight_decay):
+    rate_of, decay_of = parameter_groups(parameters, rates, layer_decay, weight_decay)
+    return rate_of, {name: decay * rate_of[name] / rates[parameters[name][0]]
+                     for name, decay in decay_of.items()}
+
+
+_mixed_up("A matrix has two dimensions, and decays as a kernel does.",
+          decays=lambda name, shape: len(shape) > 2)
+_mixed_up("You go by names; a table of biases has two dimensions, and it decays. Go by the shape.",
+          decays=lambda name, shape: not any(part in name.lower() for part in ("bias", "norm", "bn")))
+for _named in (lambda name: name.endswith("weight"), lambda name: "weight" in name):
+    _mixed_up("You go by names; the gain of a norm is called weight as well, and it must not decay.",
+              decays=lambda name, shape, named=_named: named(name))
+_mixed_up("Count dimensions, not entries: a bias has many entries and one dimension.",
+          decays=lambda name, shape: math.prod(shape) > 1)
+
+
 @parameter_groups.mistake("A branch without a rate is frozen; you give it a rate of another branch.")
 def _(parameters, rates, layer_decay, weight_decay):
     whole = {branch: rates.get(branch, rates["head"]) for branch, _, _ in parameters.values()}
@@ -597,6 +936,9 @@ for _told in product("abcdef", repeat=4):
 for _few in (1, 2, 3):
     for _told in product("abcdef", repeat=_few):
         diagnosis.mistake("Give four letters, one for each log.")(lambda told=_told: "".join(told))
-for _between in (" ", ",", ", "):
+for _between in (" ", ",", ", ", ";", "; ", "-", "/", "\n", ".", " - "):
     diagnosis.mistake("Write the four letters without anything between them.")(
         lambda between=_between: between.join(diagnosis()))
+for _form in ("{0}{1} ", "{0}:{1} ", "{0}: {1}, ", "({1})", "log {0}: {1}, ", "log{0}: {1}, ", "{0}{1}"):
+    diagnosis.mistake("Write the four letters alone, in the order of the logs.")(lambda form=_form: "".join(
+        form.format(k, letter) for k, letter in enumerate(diagnosis(), 1)).strip(", "))

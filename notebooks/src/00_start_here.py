@@ -297,7 +297,7 @@ plots.show(fig, "Test accuracy and ceilings of three models in four situations: 
                 "the fused model reaches about three quarters of a possible 1.")
 
 # %% [markdown]
-# Read the table by column, and look for what does *not* fit the story. In **T** the model that reads only the message is ahead of the one that has both: the fused model gets 128 more numbers, of a sealed parcel, that say nothing here, and has to learn to ignore them. Lessons 06 and 09 return to this price. (A bar may stand a hair above its line: *at best* is an expectation, and 250 tickets have luck of their own.)
+# Read the table by column, and look for what does *not* fit the story. In **T** the model that reads only the message is ahead of the one that has both: the fused model gets 128 more numbers, of a sealed parcel, that say nothing here, and has to learn to ignore them. (One training and 250 tickets are thin evidence for so small a gap. Lesson 02 repeats the comparison on five draws of the desk; lessons 06 and 09 return to this price.) (A bar may stand a hair above its line: *at best* is an expectation, and 250 tickets have luck of their own.)
 #
 # In **S** the fused model is well above a coin and well below 1. Which tickets does it miss? The customers name six colours: *red*, *crimson* and *scarlet* ordered a red toy, *blue*, *azure* and *navy* a blue one. Ask 3,000 new tickets of situation S, sorted by the word.
 

@@ -727,7 +727,7 @@ print(f"on average: synonyms {gains[0]:+.2f}, neighbours {gains[1]:+.2f}")
 assert up and down
 
 # %% [markdown]
-# Synonyms that keep the label gain some twelve points, since many test messages name the colour by a word that the training rows never contained; neighbours that change it cost
+# Synonyms that keep the label gain some thirteen points, since many test messages name the colour by a word that the training rows never contained; neighbours that change it cost
 # even more, down to chance, because half of the colours in the training text no longer agree with their labels. The code is the same: one table is true, the other is not. The same holds for *delete a random word*
 # when the word is *not*.
 #

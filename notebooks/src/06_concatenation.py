@@ -522,12 +522,15 @@ for name, reports in text_without.items():
     line(f"text only, no {name} in training", torch.stack(reports))
 line("concat, MLP", mlp)
 line("concat, MLP, calm photos", calmed)
+ahead_in_t = min((known["text only"] - fused)[:, 3].mean() for fused in (linear, mlp))
+print("text only reads more of T than either fused head, in the mean, by more than 0.02:",
+      bool(ahead_in_t > 0.02))
 calmer = (calmed[:, 3] - mlp[:, 3]).mean()
 print("calm photos raise T, in the mean, by more than 0.02:", bool(calmer > 0.02))
-assert not encoders.pretrained or calmer > 0.02
+assert not encoders.pretrained or (calmer > 0.02 and ahead_in_t > 0.02)
 
 # %% [markdown]
-# The second suspect is guilty: what is irrelevant in one modality costs in the other, as long as tickets are few. The first contributes a little: without R tickets the text-only model reads less of T; without as many I tickets, from which no reading can be learned, it reads as much as ever.
+# The second suspect is guilty: what is irrelevant in one modality costs in the other, as long as tickets are few. Of the first there is a trace at most: without its R tickets the text-only model reads a little less of T than without as many I tickets, from which no reading can be learned; but a seed has some 75 tickets of T, and the difference is about one of them.
 #
 # ## 7. When one half shouts
 #
@@ -539,14 +542,17 @@ assert not encoders.pretrained or calmer > 0.02
 def quieter(features, factor):
     return Features(features.image, features.text * factor, features.labels)
 
-THREE = range(3)  # the first three seeds, where training takes longer
-scales = {(1.0, True): mlp[:3]}
-for factor, normalize in ((1.0, False), (0.01, True), (0.01, False)):
-    scales[factor, normalize] = torch.stack([
+scales = {(1.0, True): mlp}
+for factor in (1.0, 0.01):
+    scales[factor, False] = torch.stack([
         report(train_head(seed, train=quieter(of(seed, pool, PER), factor),
-                          normalize=normalize), seed,
+                          normalize=False), seed,
                change=lambda rows, factor=factor: quieter(rows, factor))
-        for seed in THREE])
+        for seed in SEEDS])
+# with LayerNorm a head that is trained on a whisper gets the very same numbers
+scales[0.01, True] = torch.stack([
+    report(model, seed, change=lambda rows: quieter(rows, 0.01))
+    for seed, model in enumerate(models["concat, MLP"])])
 header("text times …, LayerNorm")
 for (factor, normalize), rows in scales.items():
     line(f"{factor:4.2f}  {'with' if normalize else 'without'}", rows)
@@ -652,48 +658,57 @@ assert not encoders.pretrained or lost["MLP"][:, 4].mean() > 0.08
 # - **fine-tuning**: the same 1,500 tickets, but gradients flow into BERT. The photo features already tell what I asks, so the ResNet stays frozen. The model is now the whole model, its data are `Pairs`, and the lines are the same. On a GPU this very cell
 #   runs `bert-base-uncased` and `resnet50`, because `cfg` says so.
 #
-# **Predict before you run:** one more pass over the same tickets, starting from three of the heads that you have. Which column moves most? And which cure helps on *new sentences*?
+# Fine-tuning is one more pass over the same tickets, from a head that you have. A control makes that pass with BERT frozen: is it the pass that helps? (All this for three seeds only, since training BERT takes its time.)
+#
+# **Predict before you run:** which column moves most? And which cure helps on *new sentences*?
 
 # %%
+import copy
 from cmlib import freeze
 
+THREE = range(3)  # the first three seeds
 # the rate of the mini BERT would ruin BERT-base (lesson 13)
 rate = 1e-3 if cfg.text_encoder == "mini" else 5e-5
-cures = {name: {kind: [] for kind in tests} for name in ("more tickets", "fine-tuned")}
+names = {"again": "frozen, one more pass",
+         "more tickets": f"frozen, {len(pool.labels):,} tickets",
+         "fine-tuned": f"BERT fine-tuned, {PER:,}"}
+cures = {name: {kind: [] for kind in tests} for name in names}
 for seed in tqdm(THREE, desc="seeds"):
     big = train_head(seed, train=pool, epochs=8, batch_size=256)
+    again = copy.deepcopy(models["concat, MLP"][seed])
+    fit(again, of(seed, pool, PER), epochs=1, batch_size=32, learning_rate=rate,
+        seed=seed, progress=False)
     model = FusionModel(freeze(image_encoder(cfg.image_encoder)),
                         text_encoder(cfg.text_encoder), n_classes=2)
     model.head.load_state_dict(models["concat, MLP"][seed].state_dict())
     fit(model, of(seed, train_pairs, PER), epochs=1, batch_size=32, learning_rate=rate,
         seed=seed, progress=False)
     for kind in tests:
+        cures["again"][kind].append(report(again, seed, kind))
         cures["more tickets"][kind].append(report(big, seed, kind))
         end_to_end = report(model, seed, kind, data=test_pairs[kind])
         cures["fine-tuned"][kind].append(end_to_end)
 cured = {name: {kind: torch.stack(rows) for kind, rows in by_kind.items()}
          for name, by_kind in cures.items()}
-names = {"more tickets": f"frozen, {len(pool.labels):,} tickets",
-         "fine-tuned": f"BERT fine-tuned, {PER:,}"}
 for kind in tests:
     header(kind)
     line(f"frozen, {PER:,} tickets", results[kind]["concat, MLP"][:3])
     for name, title in names.items():
         line(title, cured[name][kind])
-both_help = [bool((by_kind["known sentences"] - mlp[:3])[:, 4].mean() > 0.03)
-             for by_kind in cured.values()]
+gained = {name: (by_kind["known sentences"] - mlp[:3])[:, 4].mean()
+          for name, by_kind in cured.items()}  # in S, paired by seed
+both_help = bool(min(gained["more tickets"], gained["fine-tuned"]) > 0.03)
+idle = bool(gained["again"] < 0.03)
 print("in S, known sentences, each cure beats the start, in the mean, by 0.03 or more:",
-      all(both_help))
-new = [by_kind["new sentences"].mean(0) for by_kind in cured.values()]  # (5,) each
-arrives, unread = ([bool(mean[4] > 0.52) for mean in new],
-                   [bool(mean[3] < 0.6) for mean in new])
-print("on new sentences, in the mean: S above 0.52 with each cure:", all(arrives))
-print("  and T below 0.6 with each cure:", all(unread))
-assert cfg.text_encoder != "mini" or all(both_help + arrives + unread)
+      both_help)
+print("  and one more pass with BERT frozen does not:", idle)
+unread = all(by_kind["new sentences"][:, 3].mean() < 0.6 for by_kind in cured.values())
+print("on new sentences, in the mean, T stays below 0.6 with each:", unread)
+assert cfg.text_encoder != "mini" or (both_help and idle and unread)
 
 # %% [markdown]
 # On known sentences both cures work. The frozen features were *not* the obstacle: with five times the tickets, in as many steps, the same head on the same features gains in T and in S. **What both lacked was tickets; fine-tuning makes up for many of them in S.** (Long training matters as well: stopped at 10 epochs, the start would look worse than it is.)
-# Neither buys reading: on new sentences T stays near a coin flip, whatever you pay; in S, where one colour word has to be found, something arrives. More tickets from the same templates are more of the same sentences. (Lesson 04 asks what pretraining does about it.)
+# Neither buys reading: on new sentences T stays near a coin flip, whatever you pay. More tickets from the same templates are more of the same sentences. (Lesson 04 asks what pretraining does about it.) Of S on new sentences these rows say nothing: three seeds of the *start* already lie far above the mean of its five seeds in section 6. A gain over a coin is no gain over the start.
 #
 # Note the order of work: first a head on frozen features, then both together. Lesson 13 measures what happens the other way round.
 #

@@ -3,6 +3,7 @@
 import itertools
 
 import torch
+from torch.nn.functional import one_hot
 
 
 def by_loop(logits, labels):
@@ -94,6 +95,8 @@ WRONG = {"00.1": [
     (lambda logits, labels: (logits.argmax(1) == labels).sum().item(), "how many answers"),
     (lambda logits, labels: (logits.max(1).values == labels).double().mean(), "its place, argmax"),
     (lambda logits, labels: (logits.argmax() == labels).double().mean(), "names no dimension"),
+    (lambda logits, labels: (one_hot(logits.argmax(1), logits.shape[1]) == one_hot(
+        labels, logits.shape[1])).double().mean(), "entry by entry"),
     (lambda logits, labels: by_gather(logits, labels) * len(labels) / logits.size(1), "number of classes"),
     (lambda logits, labels: (logits.argmax(1) == labels[:, None]).double().mean(), "with every label"),
     (lambda logits, labels: (logits.argmax(1, keepdim=True) == labels).double().mean(), "with every label"),

@@ -310,6 +310,7 @@ WRONG = {
         (bce_eps_in_the_logarithm, "clipped"),
         (lambda z, y: ((torch.sigmoid(z) - y) ** 2).mean(), "squared error"),
         (lambda z, y: F.softplus(z).mean(), "term y z is missing"),
+        (lambda z, y: -(y * F.logsigmoid(z) + F.logsigmoid(-z)).mean(), "is missing"),
         (bce_one_maximum, "for the whole batch"),
         (lambda z, y: bce_softplus(z.clamp(-50, 50), y), "logit is clipped"),
         (lambda z, y: F.softplus(-(2 * y - 1) * z).mean(), "weighs both surprises"),
@@ -318,6 +319,8 @@ WRONG = {
     ],
     "01.2": [
         (lambda z, y: z.softmax(1) - hot(z, y), "division by the number of rows is missing"),
+        (lambda z, y: z.softmax(1) * (1 - z.softmax(1)) / len(z), "behind it stands the logarithm"),
+        (lambda z, y: (z.softmax(1) - y[:, None]) / len(z), "class number itself"),
         (lambda z, y: (hot(z, y) - z.softmax(1)) / len(z), "the gradient points uphill"),
         (lambda z, y: (z.softmax(0) - hot(z, y)) / len(z), "runs down the columns"),
         (lambda z, y: ((z.softmax(1) - hot(z, y)) / z.numel()), "over rows only"),

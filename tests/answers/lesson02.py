@@ -158,6 +158,10 @@ WRONG = {
         (total_swapped, "lambda weighs the text"),
         (lambda t, i, lam: total_softplus(t, i, lam) * len(t), "sum over the batch"),
         (total_detached, "gradient with respect to image_score"),
+        (lambda t, i, lam: (2 * lam * F.softplus(-t) + (1 - 3 * lam + lam**2) * F.softplus(-i)).mean(),
+         "claimed to be equivalent"),
+        (lambda t, i, lam: (lam * F.softplus(-t) + (1 - lam) * F.softplus(-i) + F.softplus(-i)
+                            - lam * (1 - lam) * F.softplus(-t)).mean(), "exchanged in the joint part"),
         (lambda t, i, lam: total_softplus(t, i, lam).item(), "Return a tensor"),
         (lambda t, i, lam: (F.softplus(-t) - lam * (1 - lam) * F.softplus(-i)).mean(), "has all three"),
         (lambda t, i, lam: total_softplus(-t, -i, lam), "turned round"),
@@ -184,6 +188,8 @@ WRONG = {
         (mixed_first_only, "first derivative by the text"),
         (mixed_without_record, "create_graph=True"),
         (mixed_of_the_mean, "sum before you differentiate"),
+        (lambda loss, t, i, h=1e-3: (loss(t + h, i + h) - loss(t + h, i - h) + loss(t - h, i + h)
+                                     - loss(t - h, i - h)) / (4 * h * h), "signs of the stencil"),
         (lambda loss, t, i: 2 * mixed_by_differences(loss, t, i), "2 times"),
     ],
     "02.4": [

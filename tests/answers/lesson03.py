@@ -152,6 +152,15 @@ def pad_cut(token_ids, pad_id):
     return ids, torch.ones_like(ids)
 
 
+def pad_mask_of_padding(token_ids, pad_id):
+    ids, mask = pad_by_slices(token_ids, pad_id)
+    return ids, mask + (1 - mask) * pad_id
+
+
+def pad_sorted(token_ids, pad_id):
+    return pad_by_slices(sorted(token_ids, key=len, reverse=True), pad_id)
+
+
 def mean_by_rows(states, attention_mask):
     out = []
     for state, mask in zip(states, attention_mask, strict=True):
@@ -367,6 +376,21 @@ def split_by_a_set(groups, test_share, seed):
     return torch.where(~test)[0], torch.where(test)[0]
 
 
+def split_some(groups, seed, how_many):
+    names = groups.unique()
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    chosen = torch.isin(groups, names[order[:how_many]])
+    return torch.where(~chosen)[0], torch.where(chosen)[0]
+
+
+def split_without_a_floor(groups, test_share, seed):
+    return split_some(groups, seed, round(test_share * len(groups.unique())))
+
+
+def split_a_share_of_the_rows(groups, test_share, seed):
+    return split_some(groups, seed, max(1, round(test_share * len(groups))))
+
+
 def leak_by_binomials(sizes, test_rows):
     n, t = int(sizes.sum()), test_rows
     clean = sum(s * math.comb(n - s, t - s) for s in sizes.tolist() if s <= t)
@@ -420,6 +444,7 @@ WRONG = {
         (wordpiece_lengthening, "Shorten from the right"),
         (lambda word, vocab: [word] if word in vocab else ["[UNK]"], "before it is given up"),
         (wordpiece_always_marked, "yours begins with it"),
+        (lambda word, vocab: sorted(wordpiece_recursive(word, vocab), key=len), "in the wrong order"),
     ],
     "03.2": [
         (pad_left, "on the left"),
@@ -432,6 +457,8 @@ WRONG = {
         (pad_cut, "cut to the shortest"),
         (pad_in_the_caller_s_lists, "in place"),
         (pad_mask_too_long, "one too long"),
+        (pad_mask_of_padding, "holds pad_id"),
+        (pad_sorted, "wrong order"),
     ],
     "03.3": [
         (mean_unmasked, "not masked"),
@@ -454,6 +481,8 @@ WRONG = {
         (split_unseeded, "different splits"),
         (split_rounds_down, "round the number of test groups down"),
         (split_rounds_up, "round the number of test groups up"),
+        (split_without_a_floor, "test part is empty"),
+        (split_a_share_of_the_rows, "share of the rows, counted in groups"),
         (split_by_a_set, "set(groups)"),
         (split_from_zero, "hangs on the seed"),
         (split_positions, "or is 0"),

@@ -144,7 +144,8 @@ def head_by_lstsq(photos, words):
     codes = 2.0 ** torch.arange(len(photos), dtype=photos.dtype)[:, None]
     p = torch.linalg.lstsq(photos, codes, driver="gelsd").solution[:, 0]
     w = torch.linalg.lstsq(words, codes, driver="gelsd").solution[:, 0]
-    return torch.stack([torch.cat([-p, w]), torch.cat([p, -w])]), torch.zeros(2), torch.ones(2), -0.25
+    W1 = torch.stack([torch.cat([-p, w]), torch.cat([p, -w])])
+    return W1, torch.zeros(2), torch.ones(2), torch.tensor(-0.25)
 
 
 def head_by_inverse(photos, words):
@@ -240,6 +241,8 @@ WRONG = {
         (head_that_adds, "You add the two numbers"),
         (head_that_reads_one, "only the photo"),
         (_two_units(lambda W1, b1, w2, b2, n: (W1, b1, w2, b2.reshape(1))), "b2 of shape"),
+        (_two_units(lambda W1, b1, w2, b2, n: (W1, b1, w2, -0.01)), "b2 as a float"),
+        (_two_units(lambda W1, b1, w2, b2, n: (W1[:, [*range(n, W1.shape[1]), *range(n)]], b1, w2, b2)), ""),
         (_two_units(lambda W1, b1, w2, b2, n: (W1[:1], b1[:1], w2[:1], b2)), "W1 of shape"),
         (lambda photos, words: head_by_inverse(photos, words)[0], "four weights"),
     ],

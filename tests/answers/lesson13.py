@@ -185,6 +185,13 @@ def step_squared(weight, xs, ys, learning_rate, clip):
     return weight - learning_rate * g * min(1, clip / (g**2).sum().item())
 
 
+def step_with(factor):
+    def step(weight, xs, ys, learning_rate, clip):
+        g = weight - step_unclipped(weight, xs, ys, 1.0, clip)
+        return weight - learning_rate * g * factor(g, clip)
+    return step
+
+
 # 13.8
 
 
@@ -330,6 +337,15 @@ WRONG = {
         (lambda s, r, f: plan(s, r, len(s) - f), "from the other end"),
         (lambda s, r, f: plan(s, 1, f), "one row"),
         (lambda s, r, f: sum(plan(s, r, f).values()), "Return a dict"),
+        (but(keeps=ALL | {"gelu": "both"}), "GELU keeps its input alone"),
+        (but(keeps=ALL | {"norm": "both"}), "A norm keeps its input alone"),
+        (but(keeps=ALL | {"relu": "both"}), "A ReLU keeps its output alone"),
+        (but(keeps=ALL | {"relu": "in", "gelu": "out"}), "you exchange the two"),
+        (but(number=8), "8 bytes"),
+        (plan_with(activations=lambda p: p["activations"] // 2), "float32 as well"),
+        (plan_with(gradients=lambda p: p["gradients"] + p["activations"]), "let go on the way"),
+        (lambda s, r, f: {k: v * (1 if k == "activations" else r) for k, v in plan(s, r, f).items()},
+         "Only activations grow"),
     ],
     "13.2": [
         (step_of(lambda loss, n, parts: loss / parts), "average the parts' means"),
@@ -349,6 +365,13 @@ WRONG = {
         (step_clips_the_sum, "before you divide"),
         (lambda w, x, y, r, c: step_by_formula(w, x, y, r / len(x), c), "however many parts"),
         (step_each_weighted_part, "after every part"),
+        (step_with(lambda g, c: min(1, c / g.abs().sum().item())), "absolute values"),
+        (step_with(lambda g, c: min(1, c / g.square().mean().sqrt().item())), "you take their mean"),
+        (step_with(lambda g, c: float(g.norm() <= c)), "leave the step out"),
+        (step_with(lambda g, c: 1 / g.norm() if g.norm() > c else 1), "not to length 1"),
+        (lambda w, x, y, r, c: step_by_formula(w, x, y, r * len(x), c), "however many parts"),
+        (lambda w, x, y, r, c: step_by_formula(w, x[:1], y[:1], r, c), "Only the first part"),
+        (step_with(lambda g, c: c / g.norm() if g.norm() ** 2 > c else 1), "you compare its square"),
     ],
     "13.8": [
         (share_trusted, "count step + 1"),
@@ -372,6 +395,14 @@ WRONG = {
         (fall(lambda t, n, w: (1 + math.cos((t - w) / (n - w))) / 2), "never reaches 0"),
         (fall(lambda t, n, w: 1 - cosine((t - w) / (n - w))), "cosine goes up"),
         (fall(lambda t, n, w: cosine((t - w) / max(1, n - w - 1))), "computed for nothing"),
+        (fall(lambda t, n, w: 0.1 + 0.9 * cosine((t - w) / (n - w))), "floor"),
+        (fall(lambda t, n, w: abs(math.cos(math.pi * (t - w) / (n - w)))), "the size of a cosine"),
+        (fall(lambda t, n, w: 1.0), "yours stays at 1"),
+        (lambda t, n, w: share_by_if(min(t, n - 1), n, w), "that of its last step"),
+        (lambda t, n, w: share_by_if(t % n, n, w), "begins anew"),
+        (lambda t, n, w: 0 if t >= n - 1 else share_by_if(t, n, w), "over is step >= steps"),
+        (lambda t, n, w: (1 - t / w) if t < min(w, n) else share_by_if(t, n, w), "yours falls"),
+        (lambda t, n, w: ((t + 1) / (w + 1)) if t < min(w, n) else share_by_if(t, n, w), "not by warmup + 1"),
     ],
     "13.7": [
         (lambda *given: groups_by_dicts(*given)[::-1], "wrong order"),
@@ -401,6 +432,12 @@ WRONG = {
         (group(decay=lambda n, s: "bias" not in n and "LayerNorm" not in n), "Go by the shape"),
         (group(decay=lambda n, s: len(s) == 2), "four dimensions"),
         (group(decay=lambda n, s: len(s) != 1), "no dimension at all"),
+        (group(decay=lambda n, s: math.prod(s) > 1), "Count dimensions"),
+        (group(decay=lambda n, s: n.endswith("weight")), "the gain of a norm is called weight as well"),
+        (group(rate=lambda r, f, d, top, b: r * (1 - (1 - f) * (top[b] - d))), "falls in a line"),
+        (group(rate=lambda r, f, d, top, b: r * f ** (0 if b == "head" else top[b] - d)), "as the others"),
+        (group(rate=lambda r, f, d, top, b: r * f ** max(0, top[b] - d - 1)), "one layer later"),
+        (lambda p, r, f, w: (dict(r), dict.fromkeys(r, w)), "those of branches"),
     ],
     "13.5": [
         ("badb", "Log 1: what is learned by heart"),
@@ -410,6 +447,8 @@ WRONG = {
         ("aaaa", "Log 1: a dead branch"),
         ("cab", "Give four letters"),
         ("c a d b", "without anything between"),
+        ("c;a;d;b", "without anything between"),
+        ("1c 2a 3d 4b", "four letters alone"),
         ("dcba", "Log 1: the rate is above 0"),
         ("cacb", "Log 3: nothing in it"),
     ],

@@ -24,7 +24,7 @@ VAGUE = ("step is left out", "is never updated", "part is missing", "special cas
 WEAK = ("times what it should", "same constant", "value is one too", "is too many", "twice", "parentheses",
         "of what is wanted", "minus what is wanted", "where it is added", "square root where",
         "is added where", "is subtracted where", "rounded down", "plain where",
-        "is doubled", "is halved")
+        "is doubled", "is halved", "right entries are there", "rows are there")
 ODD = ("step", "reduction", "order", "shift", "power", "rounding", "transpose")
 WORK = 300_000  # calls in all that hypotheses may take, some 0.3 s; a reference that trains takes thousands
 FEWEST = 30  # hypotheses that are tried even so
@@ -64,25 +64,37 @@ class Suspect:
     is_odd: bool = False
 
 
-def slip(exercise, one, got, want, others: Iterable = (), ask: Callable | None = None) -> str | None:
+def slip(exercise, one, got, want, others: Iterable = (), ask: Callable | None = None,
+         passed: list = ()) -> str | None:
     """The slip that explains what the answer gave for the case ``one``, or None.
 
     others : (case, what the answer gives for it), asked for one by one only where they are needed
     ask : what the answer gives for any arguments
+    passed : (arguments, what is wanted) of cases that the answer got right, see `agrees`
     Never raises: a check without an explanation is still a check.
     """
     state = torch.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return search(exercise, one, got, want, others, ask)
+            return search(exercise, one, got, want, others, ask, passed)
         except Exception:
             return None
         finally:
             torch.set_rng_state(state)
 
 
-def search(exercise, one, got, want, others=(), ask=None) -> str | None:
+def agrees(wrong: Callable, passed, rtol, atol) -> bool:
+    """Whether ``wrong(arguments)`` gives what is wanted for every case that an answer passed: who made a slip
+    would have made it there too.
+    """
+    try:
+        return all(alike(wrong(args), wanted, rtol, atol) for args, wanted in passed)
+    except Exception:
+        return False
+
+
+def search(exercise, one, got, want, others=(), ask=None, passed=()) -> str | None:
     """As `slip`, but raises where a hypothesis is made badly."""
     if not _is_comparable(got, want):
         return None
@@ -91,11 +103,12 @@ def search(exercise, one, got, want, others=(), ask=None) -> str | None:
         for other, result, wanted in asked.first(MORE):
             if not _is_nan(result) and not alike(result, wanted, exercise.rtol, exercise.atol):
                 return search(exercise, other, result, wanted, [known[:2] for known in asked.known])
-        return _of_large_numbers(exercise, one, got, want, asked) or \
-            f"Only nan appears for {one.about}: look for 0 / 0, 0 · ∞ or ∞ − ∞."
+        return _of_large_numbers(exercise, one, got, want, asked) or _of_nan(one)
     guesses = list(_guesses(exercise, one))
     for view in _views(exercise, got, want):
-        found = _search(exercise, one, got, want, asked, guesses, view)
+        if any(_is_nan(part) for part in (view(got) if view.keys else ())):
+            return view.told(_of_nan(one))
+        found = _search(exercise, one, got, want, asked, guesses, view, passed)
         if found:
             return _with_shapes(view.told(found), got, want)
     return _of_large_numbers(exercise, one, got, want, asked) or \
@@ -107,8 +120,13 @@ def _is_nan(value) -> bool:
     return found is not None and found.numel() > 0 and bool(found.isnan().all())
 
 
-def _search(exercise, one, got, want, asked, guesses, view) -> Slip | None:
-    suspects = list(_suspects(exercise, one, got, want, guesses, view))
+def _of_nan(one) -> Slip:
+    places = "0 / 0, 0 · ∞, ∞ − ∞, and a root or a logarithm of a negative number"
+    return Slip(f"Only nan appears for {one.about}: look for {places}.", "size")
+
+
+def _search(exercise, one, got, want, asked, guesses, view, passed) -> Slip | None:
+    suspects = list(_suspects(exercise, one, got, want, guesses, view, passed))
     simple = is_simple(view(got), one.args)
     if simple:  # an oddity explains a few shares too easily, and rounding a 0 or a 1
         number = numbers(view(got))
@@ -128,7 +146,8 @@ def _search(exercise, one, got, want, asked, guesses, view) -> Slip | None:
         gave.append(result)
         failing += difference(result, wanted, exercise.rtol, exercise.atol) is not None
     tolerances = exercise.rtol, exercise.atol
-    if simple and len(gave) > 2 and failing > 1 and all(alike(got, other, *tolerances) for other in gave):
+    same = all(alike(view(got), view(other), *tolerances) for other in gave)
+    if simple and len(gave) > 2 and failing > 1 and same:
         return Slip("Your function returns the same for different inputs.", "argument")
     if not suspects or (simple and failing < TELLING):
         return None
@@ -211,7 +230,7 @@ def _guesses(exercise, one) -> Iterator[tuple]:
         yield slip, run, run(one.args), is_odd
 
 
-def _suspects(exercise, one, got, want, guesses, view) -> Iterator[Suspect]:
+def _suspects(exercise, one, got, want, guesses, view, passed) -> Iterator[Suspect]:
     tolerances = exercise.rtol, exercise.atol
 
     def found(args, gave, wanted):
@@ -244,7 +263,8 @@ def _suspects(exercise, one, got, want, guesses, view) -> Iterator[Suspect]:
     for slip, run, predicted, is_odd in guesses:
         if fits(predicted, want):
             its = view(predicted)
-            if alike(wrong, its, *tolerances) and not alike(its, right, *tolerances):
+            if alike(wrong, its, *tolerances) and not alike(its, right, *tolerances) \
+                    and agrees(run, passed, *tolerances):
                 yield Suspect(slip, of_a_rerun(run), is_odd)
 
 

@@ -11,18 +11,24 @@ import torch
 
 from cmlib.check.compare import Slip
 
-CHANGED = (  # of a tensor of decimal numbers
-    ("argument", "{x} enters with the wrong sign", torch.neg),
-    ("argument", "{x} has no effect: this is the result for zeros", torch.zeros_like),
-    ("argument", "{x} has no effect: this is the result for ones", torch.ones_like),
-    ("power", "{x} enters as its absolute value", torch.abs),
-    ("power", "{x} is squared, and must not be", torch.square),
-    ("power", "{x} is used upside down: multiply instead of divide, or the reverse", torch.reciprocal),
-    ("step", "a sigmoid is taken of {x}, and must not be", torch.sigmoid),
-    ("step", "{x} is cut off at 0", lambda x: x.clamp(min=0)),
+ARITHMETIC = (  # of a number, and of a tensor of decimal numbers
+    ("argument", "{x} enters with the wrong sign", lambda x: -x),
     ("argument", "{x} and 1 − {x} are exchanged", lambda x: 1 - x),
+    ("power", "{x} is squared, and must not be", lambda x: x * x),
+    ("power", "{x} is used upside down: multiply instead of divide, or the reverse", lambda x: 1 / x),
     ("factor", "{x} is doubled", lambda x: 2 * x),
     ("factor", "{x} is halved", lambda x: x / 2),
+)
+ABSENT = (
+    ("argument", "{x} has no effect: this is the result for zeros", torch.zeros_like),
+    ("argument", "{x} has no effect: this is the result for ones", torch.ones_like),
+)
+CHANGED = (  # of a tensor of decimal numbers
+    *ARITHMETIC,
+    *ABSENT,
+    ("power", "{x} enters as its absolute value", torch.abs),
+    ("step", "a sigmoid is taken of {x}, and must not be", torch.sigmoid),
+    ("step", "{x} is cut off at 0", lambda x: x.clamp(min=0)),
     ("rounding", "{x} is cut to whole numbers", torch.trunc),
     ("rounding", "{x} is rounded to whole numbers", torch.round),
     ("rounding", "{x} is cut to float32 on the way", lambda x: x.float().double()),
@@ -51,18 +57,12 @@ NUMBERS = (  # of one number
     ("argument", "{x} has no effect: this is the result for 0", lambda v: type(v)(0)),
     ("argument", "{x} has no effect: this is the result for 1", lambda v: type(v)(1)),
     ("argument", "{x} has no effect: this is the result for 0.5", lambda v: 0.5),
-    ("argument", "{x} enters with the wrong sign", lambda v: -v),
-    ("argument", "{x} and 1 − {x} are exchanged", lambda v: 1 - v),
-    ("power", "{x} is squared, and must not be", lambda v: v * v),
-    ("power", "{x} is used upside down: multiply instead of divide, or the reverse", lambda v: 1 / v),
-    ("factor", "{x} is halved", lambda v: v / 2),
-    ("factor", "{x} is doubled", lambda v: v * 2),
+    *ARITHMETIC,
     ("shift", "{x} is off by one: this is the result for {x} + 1", lambda v: v + 1),
     ("shift", "{x} is off by one: this is the result for {x} − 1", lambda v: v - 1),
 )
 WHOLE = (  # of a tensor of whole numbers
-    ("argument", "{x} has no effect: this is the result for zeros", torch.zeros_like),
-    ("argument", "{x} has no effect: this is the result for ones", torch.ones_like),
+    *ABSENT,
     ("shift", "{x} is off by one: every entry is one too large", lambda x: x + 1),
     ("shift", "{x} is off by one: every entry is one too small", lambda x: x - 1),
     ("shift", "{x} is off by one: every entry is one too small", lambda x: (x - 1).clamp(min=0)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator
 
 from cmlib.check.detective.words import Scene
@@ -10,12 +11,11 @@ from cmlib.check.detective.words import Scene
 Made = Iterator[tuple[str, str, ast.AST]]  # (kind, sentence, what stands in the place)
 
 ONE = ast.Constant(1)
-COMPARED = {
+COMPARED = {  # of two, the first counts the bound on the other side
     ast.Lt: (ast.LtE, ast.Gt), ast.LtE: (ast.Lt, ast.GtE), ast.Gt: (ast.GtE, ast.Lt),
     ast.GtE: (ast.Gt, ast.LtE), ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.In: (ast.NotIn,),
     ast.NotIn: (ast.In,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,),
 }  # fmt: skip
-WITH_EQUAL = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
 TINY = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)
 
 
@@ -94,21 +94,11 @@ def _exchanged_numbers(node, a, b):
                 and isinstance(n.value, (int, float))] for side in (a, b)]
     if all(len(found) == 1 for found in numbers) and numbers[0][0].value != numbers[1][0].value:
         one, two = (found[0] for found in numbers)
-        other = _replaced(node, {one: ast.Constant(two.value), two: ast.Constant(one.value)})
+        other = copy.deepcopy(node)
+        for old, new in zip(ast.walk(node), ast.walk(other), strict=True):
+            if old in (one, two):
+                new.value = two.value if old is one else one.value
         yield "constant", f"{one.value} and {two.value} are exchanged", other
-
-
-def _replaced(node, by):
-    """A copy of an expression with other nodes at the places of some."""
-    if node in by:
-        return by[node]
-    if not isinstance(node, ast.AST):
-        return node
-    fields = {}
-    for name, value in ast.iter_fields(node):
-        many = isinstance(value, list)
-        fields[name] = [_replaced(part, by) for part in value] if many else _replaced(value, by)
-    return type(node)(**fields)
 
 
 def _product(node, a, b, tell):
@@ -212,7 +202,7 @@ def of_comparison(node, parent, tell: Scene) -> Made:
         return
     kind = type(node.ops[0])
     for other in COMPARED.get(kind, ()):
-        equal = WITH_EQUAL.get(kind) is other
+        equal = len(COMPARED[kind]) == 2 and other is COMPARED[kind][0]
         what = "a bound is counted on the wrong side (< or ≤)" if equal else "a condition is turned round"
         yield ("shift" if equal else "sign"), f"{what}{tell.near(node)}", \
             ast.Compare(node.left, [other()], node.comparators)

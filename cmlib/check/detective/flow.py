@@ -92,10 +92,9 @@ def of_choice(node, parent, tell: Scene) -> Made:
 
 
 def of_branch(node, parent, tell: Scene) -> Made:
-    near = tell.near(node.test)
-    yield "step", f"a special case is not treated{near}", ast.If(ast.Constant(False), node.body, node.orelse)
-    yield "step", f"what belongs to a special case is always done{near}", \
-        ast.If(ast.Constant(True), node.body, node.orelse)
+    for always, what in ((False, "a special case is not treated"),
+                         (True, "what belongs to a special case is always done")):
+        yield "step", f"{what}{tell.near(node.test)}", ast.If(ast.Constant(always), node.body, node.orelse)
 
 
 def of_update(node, parent, tell: Scene) -> Made:

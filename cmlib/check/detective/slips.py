@@ -56,10 +56,8 @@ def scene(tree: ast.FunctionDef, parameters: tuple[str, ...]) -> Scene:
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            reads = sum(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load)
-                        for n in ast.walk(tree))
-            sets = sum(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store)
-                       for n in ast.walk(tree))
+            reads, sets = (sum(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, how)
+                               for n in ast.walk(tree)) for how in (ast.Load, ast.Store))
             itself = any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(node.value))
             if sets == 1 and reads > 1 and not itself and name not in own:
                 local[name] = node.value

@@ -37,7 +37,7 @@ OTHERS = {
     "softmax": ("step", "log_softmax", "sigmoid", "exp"), "log_softmax": ("step", "softmax", "logsigmoid"),
     "sigmoid": ("step", "tanh", "logsigmoid", "relu"), "logsigmoid": ("step", "sigmoid", "softplus"),
     "tanh": ("step", "sigmoid"), "relu": ("step", "gelu", "sigmoid", "abs"),
-    "gelu": ("step", "relu", "sigmoid", "tanh"), "softplus": ("step", "relu", "sigmoid", "exp"),
+    "gelu": ("step", "relu", "silu", "sigmoid", "tanh"), "softplus": ("step", "relu", "sigmoid", "exp"),
     "var": ("power", "std"), "std": ("power", "var"), "sqrt": ("power", "square"),
     "square": ("power", "sqrt", "abs"), "log": ("power", "log2", "log10", "log1p"),
     "exp": ("power", "expm1", "exp2"), "logaddexp": ("step", "maximum"), "sin": ("step", "cos"),

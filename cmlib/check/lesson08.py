@@ -1,0 +1,396 @@
+"""Exercises of lesson 08: the fusion zoo."""
+
+from itertools import product
+
+import torch
+
+from cmlib.check.engine import case, exercise
+from cmlib.check.telling import telling
+
+
+# 08.1 -------------------------------------------------------------------------------------------------------
+@exercise("08.1", "The gated unit", minutes=12, points=3, difficulty=2, grad=(0, 1))
+def gated_unit(image, text, W_image, W_text, W_gate):
+    see = torch.tanh(image @ W_image.T)  # (batch, hidden)
+    read = torch.tanh(text @ W_text.T)
+    gate = torch.sigmoid(torch.cat([image, text], dim=1) @ W_gate.T)
+    return gate * see + (1 - gate) * read
+
+
+@gated_unit.cases
+def _(draw):
+    for batch, n, m, hidden, about in (
+        (4, 3, 5, 6, "random halves of 3 and 5 numbers"),
+        (1, 4, 2, 3, "a batch of one"),
+        (5, 3, 3, 1, "equal halves and a single unit"),
+    ):
+        halves = draw.normal(batch, n), draw.normal(batch, m)
+        yield case(*halves, draw.normal(hidden, n), draw.normal(hidden, m), draw.normal(hidden, n + m),
+                   about=about)
+
+
+def _gated(image, text, W_image, W_text, W_gate, bend=torch.tanh, gate=torch.sigmoid, seen=("image", "text"),
+           mix=lambda z, see, read: z * see + (1 - z) * read):
+    """The unit with every part that a learner may get wrong as an argument."""
+    halves = {"image": image, "text": text}
+    z = gate(torch.cat([halves[name] for name in seen], 1) @ W_gate.T)
+    return mix(z, bend(image @ W_image.T), bend(text @ W_text.T))
+
+
+for _sentence, _slip in {
+    "The gate stands on the wrong side: z weighs the image, 1 − z the text.": {
+        "mix": lambda z, see, read: (1 - z) * see + z * read
+    },
+    "Both halves are weighed by z; the text gets what is left, 1 − z.": {
+        "mix": lambda z, see, read: z * see + z * read
+    },
+    "The text is not weighed at all; it gets what is left, 1 − z.": {
+        "mix": lambda z, see, read: z * see + read
+    },
+    "The gate is applied to the sum of the halves: it has to choose between them, z here and 1 − z there.": {
+        "mix": lambda z, see, read: z * (see + read)
+    },
+    "The halves are not weighed: the gate is not used.": {"mix": lambda z, see, read: see + read},
+    "The two halves stand side by side; the unit adds them, weighed by z and 1 − z.": {
+        "mix": lambda z, see, read: torch.cat([z * see, (1 - z) * read], 1)
+    },
+    "There is one gate for the whole row; every hidden unit has its own.": {
+        "mix": lambda z, see, read: z.mean(1, keepdim=True) * see + (1 - z.mean(1, keepdim=True)) * read
+    },
+    "The tanh is missing: each half is bent before it is weighed.": {"bend": lambda x: x},
+    "This is relu; the halves are bent by tanh.": {"bend": torch.relu},
+    "The halves are bent by the sigmoid; they are bent by tanh, and only the gate by the sigmoid.": {
+        "bend": torch.sigmoid
+    },
+    "The sigmoid of the gate is missing: z lies between 0 and 1.": {"gate": lambda x: x},
+    "The gate is bent by tanh, so that it may be negative: it is a sigmoid, between 0 and 1.": {
+        "gate": torch.tanh
+    },
+    "The gate is a softmax over the units, which then compete; each unit decides for itself, by a sigmoid.": {
+        "gate": lambda x: x.softmax(1)
+    },
+    "The gate reads [text ; image]; its weights expect [image ; text].": {"seen": ("text", "image")},
+}.items():
+    gated_unit.mistake(_sentence)(lambda *parts, slip=_slip: _gated(*parts, **slip))
+
+
+@gated_unit.mistake("The tanh comes too late: each half is bent first, then they are weighed.")
+def _(image, text, W_image, W_text, W_gate):
+    return torch.tanh(_gated(image, text, W_image, W_text, W_gate, bend=lambda x: x))
+
+
+# 08.2 -------------------------------------------------------------------------------------------------------
+@exercise("08.2", "Bilinear, of low rank", minutes=15, points=3, difficulty=3,
+          names=("the logits", "the weight"))
+def low_rank(image, text, U, V, P):
+    products = (image @ U.T) * (text @ V.T)  # (batch, rank)
+    logits = products @ P.T
+    weight = torch.einsum("cr,ri,rj->cij", P, U, V)
+    return logits, weight
+
+
+@low_rank.worked
+def low_rank_long(image, text, U, V, P):
+    seen = image @ U.T
+    read = text @ V.T
+    logits = (seen * read) @ P.T
+    outer = U[:, :, None] * V[:, None, :]
+    weight = (P[:, :, None, None] * outer).sum(dim=1)
+    return logits, weight
+
+
+@low_rank.cases
+def _(draw):
+    for batch, n, m, rank, classes, about in (
+        (4, 3, 5, 2, 3, "random halves of 3 and 5 numbers, rank 2"),
+        (1, 4, 2, 6, 2, "a batch of one, rank 6"),
+        (3, 4, 4, 1, 4, "rank 1, equal halves"),
+    ):
+        yield case(draw.normal(batch, n), draw.normal(batch, m), draw.normal(rank, n), draw.normal(rank, m),
+                   draw.normal(classes, rank), about=about)
+
+
+def _low_rank(image, text, U, V, P, join=lambda see, read: see * read, weight="cr,ri,rj->cij",
+              end=lambda products, P: products @ P.T):
+    logits = end(join(image @ U.T, text @ V.T), P)
+    return logits, torch.einsum(weight, P, U, V)
+
+
+for _sentence, _slip in {
+    "The logits: the factors are added. That is a sum of opinions, which cannot compare; multiply them.": {
+        "join": torch.add
+    },
+    "The logits: every factor of the image meets every factor of the text; only factors of the same number "
+    "are multiplied.": {"join": lambda see, read: see * read.sum(1, keepdim=True)},
+    "The logits: the products are bent by a tanh; a bilinear form has no bend.": {
+        "join": lambda see, read: (see * read).tanh()
+    },
+    "The logits: the factors are bent by a tanh first; a bilinear form has no bend.": {
+        "join": lambda see, read: see.tanh() * read.tanh()
+    },
+    "The logits: only the image's factors are used.": {"join": lambda see, read: see},
+    "The logits: only the text's factors are used.": {"join": lambda see, read: read},
+    "The logits: P is not used; each class weighs the products in its own way.": {
+        "end": lambda products, P: products.sum(1, keepdim=True).expand(-1, len(P))
+    },
+    "The logits: the products are averaged over the rank; P weighs and sums them.": {
+        "end": lambda products, P: products @ P.T / P.shape[1]
+    },
+    "The weight is transposed: it has shape (classes, n, m), image before text.": {"weight": "cr,ri,rj->cji"},
+    "The weight: P is squared or used twice; each class weighs the products of the factors once.": {
+        "weight": "cr,ri,rj->cij", "end": lambda products, P: products @ (P * P).T
+    },
+}.items():
+    low_rank.mistake(_sentence)(lambda *parts, slip=_slip: _low_rank(*parts, **slip))
+
+
+@low_rank.mistake("The weight is the same for every class: P has to weigh the outer products of U and V.")
+def _(image, text, U, V, P):
+    logits, _ = low_rank.reference(image, text, U, V, P)
+    return logits, (U.T @ V).expand(len(P), -1, -1)
+
+
+@low_rank.mistake("The weight: the factors are summed over the rank before they are multiplied; that is rank "
+                  "1. Multiply first, number by number, and then sum.")
+def _(image, text, U, V, P):
+    logits, _ = low_rank.reference(image, text, U, V, P)
+    return logits, torch.einsum("ci,j->cij", P @ U, V.sum(0))
+
+
+# 08.3 -------------------------------------------------------------------------------------------------------
+@exercise("08.3", "Words that change what is seen", minutes=12, points=3, difficulty=3, grad=(0, 1))
+def film(cells, words, W_gamma, b_gamma, W_beta, b_beta):
+    gamma = words @ W_gamma.T + b_gamma  # (batch, channels)
+    beta = words @ W_beta.T + b_beta
+    changed = (1 + gamma[:, :, None, None]) * cells + beta[:, :, None, None]
+    return torch.relu(changed).mean(dim=(2, 3))
+
+
+@film.cases
+def _(draw):
+    for batch, channels, height, width, size, about in (
+        (3, 4, 2, 3, 5, "random maps of 2 × 3 cells"),
+        (1, 2, 4, 1, 3, "a batch of one, 4 × 1 cells"),
+        (4, 4, 4, 4, 4, "equal sizes everywhere"),
+    ):
+        yield case(draw.normal(batch, channels, height, width), draw.normal(batch, size),
+                   draw.normal(channels, size), draw.normal(channels), draw.normal(channels, size),
+                   draw.normal(channels), about=about)
+
+
+def _film(cells, words, W_gamma, b_gamma, W_beta, b_beta, one=1.0, scale=lambda g: g, shift=1.0,
+          biases=(1, 1), bend=torch.relu, pool=lambda x: x.mean((2, 3)), before=lambda x: x):
+    gamma = scale(words @ W_gamma.T + biases[0] * b_gamma)[..., None, None]
+    beta = (words @ W_beta.T + biases[1] * b_beta)[..., None, None]
+    return pool(bend((one + gamma) * before(cells) + shift * beta))
+
+
+for _sentence, _slip in {
+    "The scale is γ; it is 1 + γ, so that a γ of 0 leaves the map as it is.": {"one": 0.0},
+    "The scale is 1 − γ; it is 1 + γ.": {"scale": torch.neg},
+    "The shift β is missing.": {"shift": 0.0},
+    "The shift β is subtracted.": {"shift": -1.0},
+    "The scale is not used: γ multiplies every channel.": {"scale": torch.zeros_like},
+    "γ is bent (a sigmoid or a tanh); it is a plain linear map of the words.": {"scale": torch.sigmoid},
+    "γ is bent by a tanh; it is a plain linear map of the words.": {"scale": torch.tanh},
+    "The relu is missing: without it the mean of a scaled and shifted map is the scaled and shifted mean, "
+    "and the cells might as well be averaged first.": {"bend": lambda x: x},
+    "The mean comes too early: bend every cell, then average. The other way round only the mean cell is "
+    "looked at.": {"pool": lambda x: x, "bend": lambda x: x.mean((2, 3)).relu()},
+    "The relu comes too early: scale and shift the cells first.": {"bend": lambda x: x, "before": torch.relu},
+    "The cells are summed; their mean is wanted.": {"pool": lambda x: x.sum((2, 3))},
+    "The largest cell of each channel is taken; the mean is wanted.": {"pool": lambda x: x.amax((2, 3))},
+    "The mean runs over the channels; it runs over the places, axes 2 and 3.": {"pool": lambda x: x.mean(1)},
+    "Both biases are missing: a linear map is words @ W.T + b.": {"biases": (0, 0)},
+    "The bias b_gamma is missing: a linear map is words @ W.T + b.": {"biases": (0, 1)},
+    "The bias b_beta is missing: a linear map is words @ W.T + b.": {"biases": (1, 0)},
+}.items():
+    film.mistake(_sentence)(lambda *parts, slip=_slip: _film(*parts, **slip))
+
+
+@film.mistake("γ and β are exchanged: γ scales and β shifts.")
+def _(cells, words, W_gamma, b_gamma, W_beta, b_beta):
+    return _film(cells, words, W_beta, b_beta, W_gamma, b_gamma)
+
+
+# 08.4 -------------------------------------------------------------------------------------------------------
+@exercise("08.4", "Words that look", minutes=20, points=4, difficulty=4, grad=(0, 1))
+def cross_attention(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+    size = words.shape[2]
+    width = size // n_heads
+    W_query, W_key, W_value = in_weight[:size], in_weight[size:2 * size], in_weight[2 * size:]
+    b_query, b_key, b_value = in_bias[:size], in_bias[size:2 * size], in_bias[2 * size:]
+    query = words @ W_query.T + b_query
+    key = cells @ W_key.T + b_key
+    value = cells @ W_value.T + b_value
+    heard = []
+    for head in range(n_heads):
+        own = slice(head * width, (head + 1) * width)
+        scores = query[:, :, own] @ key[:, :, own].transpose(1, 2) / width**0.5
+        scores = scores.masked_fill(~mask[:, None, :], -torch.inf)
+        heard.append(scores.softmax(dim=2) @ value[:, :, own])
+    return torch.cat(heard, dim=2) @ out_weight.T + out_bias
+
+
+@cross_attention.cases
+def _(draw):
+    def one(batch, tokens, places, width, n_heads, padded, about):
+        size = width * n_heads
+        lengths = draw.integers(places, batch, low=1) if padded else torch.full((batch,), places)
+        mask = torch.arange(places) < lengths[:, None]
+        return case(draw.normal(batch, tokens, size), draw.normal(batch, places, size), mask,
+                    draw.normal(3 * size, size) / 2, draw.normal(3 * size), draw.normal(size, size),
+                    draw.normal(size), n_heads, about=about)
+
+    yield telling(cross_attention, lambda: one(3, 2, 5, 3, 2, True, "2 words, 5 cells with padding, 2 heads"))
+    yield one(1, 4, 3, 2, 3, True, "a batch of one, 3 heads")
+    yield one(2, 3, 3, 4, 1, False, "one head and no padding")
+
+
+def _cross(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads, order=(0, 1, 2), cut=False,
+           scale=lambda width, size: width**0.5, keep=lambda mask: mask, axis=-1, bias=(1, 1), project=True,
+           late=False, mean=False):
+    """The layer with every part that a learner may get wrong as an argument."""
+    size = words.shape[2]
+    blocks = [(in_weight[k * size:(k + 1) * size], in_bias[k * size:(k + 1) * size] * bias[0]) for k in order]
+    form = (-1, n_heads) if cut else (n_heads, -1)
+
+    def heads(x, block):
+        x = (x @ block[0].T + block[1]).unflatten(2, form)
+        return x.permute(0, 3, 1, 2) if cut else x.transpose(1, 2)  # (batch, heads, n, width)
+
+    q, k, v = (heads(x, block) for x, block in zip((words, cells, cells), blocks, strict=True))
+    scores, readable = q @ k.transpose(2, 3) / scale(q.shape[-1], size), keep(mask)[:, None, None]
+    weights = (scores if late else scores.masked_fill(~readable, -1e9)).softmax(axis)
+    weights = weights * readable if late else weights
+    heard = weights @ v
+    heard = heard.permute(0, 2, 3, 1).flatten(2) if cut else heard.transpose(1, 2).flatten(2)
+    return heard @ out_weight.T + bias[1] * out_bias if project else heard
+
+
+for _sentence, _slip in {
+    "The mask is used the wrong way round: True marks the cells that may be read. (nn.MultiheadAttention "
+    "wants its opposite, True on padding.)": {"keep": torch.logical_not},
+    "The mask is not used: padding is read.": {"keep": torch.ones_like},
+    "The padding is set to 0 after the softmax, so that the weights no longer sum to 1: put −inf into the "
+    "scores before it.": {"late": True},
+    "The scores are divided by the root of the whole width; each head has only width / n_heads columns.": {
+        "scale": lambda width, size: size**0.5
+    },
+    "The scores are not divided by the root of a head's width.": {"scale": lambda width, size: 1.0},
+    "The scores are divided by a head's width; divide by its root.": {"scale": lambda width, size: width},
+    "The softmax runs over the words; each word's weights over the cells sum to 1.": {"axis": -2},
+    "Keys and values are exchanged: in_weight holds query, key and value, in this order.": {
+        "order": (0, 2, 1)
+    },
+    "Queries and keys are exchanged: in_weight holds query, key and value, in this order.": {
+        "order": (1, 0, 2)
+    },
+    "The heads are cut as every n-th column; a head has neighbouring columns.": {"cut": True},
+    "The last linear map is missing: out_weight and out_bias mix what the heads have heard.": {
+        "project": False
+    },
+    "All biases are missing: a linear map is x @ W.T + b.": {"bias": (0, 0)},
+    "in_bias is missing: a linear map is x @ W.T + b.": {"bias": (0, 1)},
+    "out_bias is missing: a linear map is x @ W.T + b.": {"bias": (1, 0)},
+}.items():
+    cross_attention.mistake(_sentence)(lambda *parts, slip=_slip: _cross(*parts, **slip))
+
+
+@cross_attention.mistake("There is one head of the whole width: cut query, key and value into n_heads "
+                         "pieces.")
+def _(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+    wide = 0.5 if n_heads == 1 else 1.0  # with one head nothing would be wrong
+    scale = {"scale": lambda width, size: size**0.5 * wide}
+    return _cross(words, cells, mask, in_weight, in_bias, out_weight, out_bias, 1, **scale)
+
+
+# 08.5 -------------------------------------------------------------------------------------------------------
+@exercise("08.5", "How many modalities at a time", minutes=30, points=4, difficulty=5)
+def variance_by_order(table):
+    found = torch.zeros(table.ndim, dtype=table.dtype)
+    for kept in product((False, True), repeat=table.ndim):
+        part = table
+        for axis in range(table.ndim):
+            mean = part.mean(dim=axis, keepdim=True)
+            part = part - mean if kept[axis] else mean
+        if sum(kept) > 0:
+            found[sum(kept) - 1] += (part**2).mean()
+    return found
+
+
+@variance_by_order.cases
+def _(draw):
+    three, two = "a random table of three modalities", "a random table of two modalities"
+    yield telling(variance_by_order, lambda: case(draw.normal(3, 4, 2) + 1, about=three))
+    yield telling(variance_by_order, lambda: case(draw.normal(4, 3) - 2, about=two), hides=("in pairs",))
+    yield case(draw.normal(4, 1, 1) + draw.normal(1, 3, 1) + draw.normal(1, 1, 2),
+               about="a sum of three opinions: nothing beyond order 1")
+    sign = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    yield case(sign[:, None, None] * sign[:, None] * sign, about="the parity of three bits")
+    yield case(draw.normal(2, 3, 2, 2), about="four modalities")
+    yield case(draw.normal(5), about="a single modality")
+
+
+def _parts(table, centre=lambda x, axis: x - x.mean(axis, keepdim=True),
+           mean=lambda x, axis: x.mean(axis, keepdim=True)):
+    """(order, part) for every set of axes that are kept."""
+    for kept in product((False, True), repeat=table.ndim):
+        part = table
+        for axis, is_kept in enumerate(kept):
+            part = centre(part, axis) if is_kept else mean(part, axis)
+        yield sum(kept), part
+
+
+def _by_order(table, size=lambda part: part.square().mean(), **how):
+    found = table.new_zeros(table.ndim + 1)
+    for order, part in _parts(table, **how):
+        found[order] += size(part)
+    return found
+
+
+for _sentence, _wrong in {
+    "The grand mean is counted as an order of its own: start at order 1.": lambda t: _by_order(t),
+    "The squared grand mean is added to order 1; what never varies is no variance.": lambda t: (
+        _by_order(t)[1:] + torch.eye(t.ndim, dtype=t.dtype)[0] * t.mean() ** 2
+    ),
+    "The orders stand the wrong way round: first what one modality says alone.": lambda t: (
+        _by_order(t)[1:].flip(0)
+    ),
+    "These are shares; the variances themselves are wanted.": lambda t: (
+        _by_order(t)[1:] / _by_order(t)[1:].sum()
+    ),
+    "These are running sums: each order gets only what the orders below it have not.": lambda t: (
+        _by_order(t)[1:].cumsum(0)
+    ),
+    "The parts are not squared: their means are all 0, or rounding.": lambda t: (
+        _by_order(t, size=lambda part: part.mean())[1:]
+    ),
+    "You take absolute values; a variance is a mean of squares.": lambda t: (
+        _by_order(t, size=lambda part: part.abs().mean())[1:]
+    ),
+    "The squares are summed; their mean is wanted.": lambda t: (
+        _by_order(t, size=lambda part: (part.square() * torch.ones_like(t)).sum())[1:]
+    ),
+    "The squares of each part are summed, however few entries it has; their mean is wanted.": lambda t: (
+        _by_order(t, size=lambda part: part.square().sum())[1:]
+    ),
+    "These are standard deviations; variances are wanted.": lambda t: _by_order(t)[1:].sqrt(),
+    "Each part still holds what fewer modalities say: subtract the mean over *every* axis that is kept.": (
+        lambda t: _by_order(t, centre=lambda x, axis: x)[1:]
+    ),
+    "The mean over the axes that are not kept is missing: there the table has to be averaged.": lambda t: (
+        _by_order(t, mean=lambda x, axis: x)[1:]
+    ),
+    "Everything beyond a sum is put into order 2; with three modalities what no two say in pairs is order "
+    "3.": (
+        lambda t: torch.cat([_by_order(t)[1:2], _by_order(t)[2:].sum(0, keepdim=True),
+                             t.new_zeros(t.ndim - 2)]) if t.ndim > 2 else _by_order(t)[1:]
+    ),
+    "Only the first set of each order is counted: with three modalities order 1 has three sets.": lambda t: (
+        torch.stack([t.new_zeros(()) if k > t.ndim else
+                     next(part for order, part in _parts(t) if order == k).square().mean()
+                     for k in range(1, t.ndim + 1)])
+    ),
+}.items():
+    variance_by_order.mistake(_sentence)(_wrong)

@@ -1,0 +1,220 @@
+"""Right and wrong answers to lesson 08, as learners write them."""
+
+from itertools import combinations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+# 08.1 the gated unit
+
+def gate_by_layers(image, text, W_image, W_text, W_gate):
+    z = F.linear(torch.hstack((image, text)), W_gate).sigmoid()
+    return torch.lerp(F.linear(text, W_text).tanh(), F.linear(image, W_image).tanh(), z)
+
+
+def gate_by_rows(image, text, W_image, W_text, W_gate):
+    rows = []
+    for i, t in zip(image, text, strict=True):
+        z = 1 / (1 + torch.exp(-(W_gate @ torch.cat([i, t]))))
+        rows.append(z * torch.tanh(W_image @ i) + torch.tanh(W_text @ t) - z * torch.tanh(W_text @ t))
+    return torch.stack(rows)
+
+
+def _gate(mix=lambda z, i, t: z * i + (1 - z) * t, bend=torch.tanh, squash=torch.sigmoid, flipped=False):
+    def gated_unit(image, text, W_image, W_text, W_gate):
+        both = [text, image] if flipped else [image, text]
+        z = squash(torch.cat(both, -1) @ W_gate.t())
+        return mix(z, bend(image @ W_image.t()), bend(text @ W_text.t()))
+    return gated_unit
+
+
+def gate_of_the_row(image, text, W_image, W_text, W_gate):
+    z = (torch.cat([image, text], 1) @ W_gate.T).sigmoid().mean(1, keepdim=True)
+    return z * (image @ W_image.T).tanh() + (1 - z) * (text @ W_text.T).tanh()
+
+
+def gate_detached(image, text, W_image, W_text, W_gate):
+    z = (torch.cat([image, text], 1).detach() @ W_gate.T).sigmoid()
+    return z * (image @ W_image.T).tanh() + (1 - z) * (text @ W_text.T).tanh()
+
+
+# 08.2 bilinear
+
+def rank_by_einsum(image, text, U, V, P):
+    weight = torch.einsum("cr,rn,rm->cnm", P, U, V)
+    return torch.einsum("bn,cnm,bm->bc", image, weight, text), weight
+
+
+def rank_by_loop(image, text, U, V, P):
+    weight = torch.stack([sum(p[r] * torch.outer(U[r], V[r]) for r in range(len(U))) for p in P])
+    logits = torch.stack([torch.stack([i @ w @ t for w in weight]) for i, t in zip(image, text, strict=True)])
+    return logits, weight
+
+
+def _rank(logits=lambda i, t, U, V, P: (i @ U.T * (t @ V.T)) @ P.T,
+          weight=lambda U, V, P: torch.einsum("cr,rn,rm->cnm", P, U, V)):
+    return lambda i, t, U, V, P: (logits(i, t, U, V, P), weight(U, V, P))
+
+
+# 08.3 FiLM
+
+def film_by_loop(cells, words, W_gamma, b_gamma, W_beta, b_beta):
+    rows = []
+    for x, w in zip(cells, words, strict=True):
+        gamma, beta = W_gamma @ w + b_gamma, W_beta @ w + b_beta
+        rows.append(torch.stack([torch.relu(x[c] + gamma[c] * x[c] + beta[c]).sum() / x[c].numel()
+                                 for c in range(len(x))]))
+    return torch.stack(rows)
+
+
+def film_by_flattening(cells, words, W_gamma, b_gamma, W_beta, b_beta):
+    gamma, beta = F.linear(words, W_gamma, b_gamma), F.linear(words, W_beta, b_beta)
+    flat = cells.flatten(2)
+    return F.relu(torch.addcmul(beta.unsqueeze(2), flat, 1 + gamma.unsqueeze(2))).mean(-1)
+
+
+def _film(form=lambda x, g, b: F.relu((1 + g) * x + b).mean((-1, -2))):
+    def film(cells, words, W_gamma, b_gamma, W_beta, b_beta):
+        g, b = F.linear(words, W_gamma, b_gamma), F.linear(words, W_beta, b_beta)
+        return form(cells, g[:, :, None, None], b[:, :, None, None])
+    return film
+
+
+# 08.4 cross-attention
+
+def look_by_torch(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+    layer = nn.MultiheadAttention(words.shape[2], n_heads, batch_first=True, dtype=words.dtype)
+    weights = dict(zip(("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"),
+                       (in_weight, in_bias, out_weight, out_bias), strict=True))
+    given = {"key_padding_mask": ~mask, "need_weights": False}
+    return torch.func.functional_call(layer, weights, (words, cells, cells), given)[0]
+
+
+def look_by_axes(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+    (wq, wk, wv), (bq, bk, bv) = in_weight.chunk(3), in_bias.chunk(3)
+    b, t, e = words.shape
+    q = F.linear(words, wq, bq).view(b, t, n_heads, -1)
+    k, v = (F.linear(cells, w, c).view(b, -1, n_heads, e // n_heads) for w, c in ((wk, bk), (wv, bv)))
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * (e // n_heads) ** -0.5
+    scores = torch.where(mask[:, None, None], scores, torch.tensor(float("-inf"), dtype=scores.dtype))
+    heard = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v).reshape(b, t, e)
+    return F.linear(heard, out_weight, out_bias)
+
+
+def _look(keep=lambda m: m, root=lambda d, e: d**0.5, axis=-1, order=(0, 1, 2), heads=lambda n: n, end=True,
+          late=False):
+    def cross_attention(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+        blocks = [(in_weight.chunk(3)[i], in_bias.chunk(3)[i]) for i in order]
+        q, k, v = (F.linear(x, *block).unflatten(-1, (heads(n_heads), -1)).transpose(1, 2)
+                   for x, block in zip((words, cells, cells), blocks, strict=True))
+        scores = q @ k.mT / root(q.shape[-1], words.shape[2])
+        readable = keep(mask)[:, None, None, :]
+        if not late:
+            scores = scores.masked_fill(~readable, -1e30)
+        weights = scores.softmax(axis)
+        heard = ((weights * readable if late else weights) @ v).transpose(1, 2).flatten(2)
+        return F.linear(heard, out_weight, out_bias) if end else heard
+    return cross_attention
+
+
+# 08.5 variance by order
+
+def orders_by_inclusion(table):
+    """Each part is the mean over the other axes less the parts of all smaller sets."""
+    axes, parts, found = range(table.ndim), {}, []
+    for size in range(table.ndim + 1):
+        for kept in combinations(axes, size):
+            gone = [axis for axis in axes if axis not in kept]
+            part = table.mean(gone, keepdim=True) if gone else table
+            parts[kept] = part - sum(p for smaller, p in parts.items() if set(smaller) < set(kept))
+        if size:
+            found.append(sum(p.pow(2).mean() for kept, p in parts.items() if len(kept) == size))
+    return torch.stack(found)
+
+
+def orders_by_projections(table):
+    """The same by matrices: J averages along an axis, I − J takes the mean away."""
+    found = [table.new_zeros(()) for _ in range(table.ndim)]
+    for code in range(1, 2**table.ndim):
+        part = table
+        for axis, n in enumerate(table.shape):
+            average = torch.full((n, n), 1 / n, dtype=table.dtype)
+            matrix = torch.eye(n, dtype=table.dtype) - average if code >> axis & 1 else average
+            part = torch.tensordot(matrix, part, dims=([1], [axis])).movedim(0, axis)
+        order = code.bit_count()
+        found[order - 1] = found[order - 1] + part.square().mean()
+    return torch.stack(found)
+
+
+def orders_without_subtracting(table):
+    axes, found = range(table.ndim), torch.zeros(table.ndim, dtype=table.dtype)
+    for size in range(1, table.ndim + 1):
+        for kept in combinations(axes, size):
+            gone = [axis for axis in axes if axis not in kept]
+            found[size - 1] += (table.mean(gone) if gone else table).pow(2).mean()
+    return found
+
+
+RIGHT = {
+    "08.1": [gate_by_layers, gate_by_rows],
+    "08.2": [rank_by_einsum, rank_by_loop],
+    "08.3": [film_by_loop, film_by_flattening],
+    "08.4": [look_by_torch, look_by_axes],
+    "08.5": [orders_by_inclusion, orders_by_projections],
+}
+WRONG = {
+    "08.1": [
+        (_gate(mix=lambda z, i, t: (1 - z) * i + z * t), "wrong side"),
+        (_gate(mix=lambda z, i, t: z * i + z * t), "what is left"),
+        (_gate(mix=lambda z, i, t: z * i + t), "not weighed at all"),
+        (_gate(mix=lambda z, i, t: torch.cat([z * i, (1 - z) * t], 1)), "side by side"),
+        (_gate(bend=lambda x: x), "tanh is missing"),
+        (_gate(bend=F.relu), "relu"),
+        (_gate(squash=lambda x: x), "sigmoid of the gate is missing"),
+        (_gate(squash=torch.tanh), "negative"),
+        (_gate(squash=lambda x: x.softmax(-1)), "compete"),
+        (_gate(flipped=True), "[text ; image]"),
+        (gate_of_the_row, "every hidden unit"),
+        (gate_detached, "gradient"),
+    ],
+    "08.2": [
+        (_rank(logits=lambda i, t, U, V, P: (i @ U.T + t @ V.T) @ P.T), "factors are added"),
+        (_rank(logits=lambda i, t, U, V, P: torch.tanh(i @ U.T * (t @ V.T)) @ P.T), "bend"),
+        (_rank(logits=lambda i, t, U, V, P: (i @ U.T * (t @ V.T)) @ P.T / len(U)), "averaged"),
+        (_rank(logits=lambda i, t, U, V, P: i @ U.T @ P.T), "only the image's"),
+        (_rank(weight=lambda U, V, P: torch.einsum("cr,rn,rm->cmn", P, U, V)), "transposed"),
+        (_rank(weight=lambda U, V, P: (U.T @ V).repeat(len(P), 1, 1)), "same for every class"),
+        (_rank(weight=lambda U, V, P: torch.einsum("cr,rn,sm->cnm", P, U, V)), "summed over the rank"),
+    ],
+    "08.3": [
+        (_film(lambda x, g, b: F.relu(g * x + b).mean((2, 3))), "1 + γ"),
+        (_film(lambda x, g, b: ((1 + g) * x + b).mean((2, 3))), "relu is missing"),
+        (_film(lambda x, g, b: F.relu(((1 + g) * x + b).mean((2, 3)))), "mean comes too early"),
+        (_film(lambda x, g, b: ((1 + g) * F.relu(x) + b).mean((2, 3))), "relu comes too early"),
+        (_film(lambda x, g, b: F.relu((1 + g) * x + b).sum((2, 3))), "summed"),
+        (_film(lambda x, g, b: F.relu((1 + g) * x + b).amax((2, 3))), "largest"),
+        (_film(lambda x, g, b: F.relu((1 + g) * x).mean((2, 3))), "β is missing"),
+        (_film(lambda x, g, b: F.relu((1 + b) * x + g).mean((2, 3))), "exchanged"),
+        (_film(lambda x, g, b: F.relu((1 + g.sigmoid()) * x + b).mean((2, 3))), "sigmoid"),
+    ],
+    "08.4": [
+        (_look(keep=lambda m: ~m), "wrong way round"),
+        (_look(keep=lambda m: m | True), "not used"),
+        (_look(late=True), "after the softmax"),
+        (_look(root=lambda d, e: e**0.5), "whole width"),
+        (_look(root=lambda d, e: 1), "not divided"),
+        (_look(axis=-2), "over the words"),
+        (_look(order=(0, 2, 1)), "exchanged"),
+        (_look(heads=lambda n: 1), "one head"),
+        (_look(end=False), "last linear map"),
+    ],
+    "08.5": [
+        (orders_without_subtracting, "fewer modalities say"),
+        (lambda t: orders_by_inclusion(t).flip(0), "wrong way round"),
+        (lambda t: orders_by_inclusion(t) / orders_by_inclusion(t).sum(), "shares"),
+        (lambda t: orders_by_inclusion(t).cumsum(0), "running sums"),
+        (lambda t: orders_by_inclusion(t).sqrt(), "standard deviations"),
+        (lambda t: torch.cat([t.mean()[None] ** 2, orders_by_inclusion(t)]), "grand mean"),
+    ],
+}

@@ -1,0 +1,223 @@
+"""Right and wrong answers to lesson 09, as learners write them."""
+
+import torch
+from torch.nn import functional as F
+
+# 09.1 two-weight gradient flow
+
+
+def _root(total, time):
+    low, high = 0.0, total * time + 1.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        if middle + torch.tensor(middle, dtype=torch.float64).exp().item() < 1 + total * time:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def weights_by_bisection(strengths, time):
+    total = float((strengths**2).sum())
+    return strengths / total * _root(total, time)
+
+
+def weights_by_fixed_point(strengths, time):
+    """m ← log(1 + S t − m), which contracts wherever it starts below."""
+    total = strengths.square().sum()
+    m = torch.zeros((), dtype=torch.float64)
+    for _ in range(4000):
+        m = (m + torch.log1p((total * time - m).clamp(min=0))) / 2
+    return m / total * strengths
+
+
+def _weights(total=lambda s: float((s**2).sum()), root=_root, share=lambda s: s / (s**2).sum()):
+    return lambda strengths, time: share(strengths) * root(total(strengths), time)
+
+
+def weights_alone(strengths, time):
+    return torch.stack([s / s**2 * _root(float(s**2), time) for s in strengths])
+
+
+# 09.2 auxiliary losses
+
+
+def own_by_cross_entropy(image, text, labels, weight):
+    return F.cross_entropy(image + text, labels) + weight * (
+        F.cross_entropy(image, labels) + F.cross_entropy(text, labels)
+    )
+
+
+def own_by_nll(image, text, labels, weight):
+    def cost(z):
+        return F.nll_loss(z.log_softmax(-1), labels)
+
+    return sum(w * cost(z) for w, z in ((1.0, text + image), (weight, text), (weight, image)))
+
+
+def _own(joint=1.0, image=None, text=None, mix=torch.add):
+    def with_own_losses(i, t, labels, weight):
+        a, b = (weight if w is None else w(weight) for w in (image, text))
+        total = joint * F.cross_entropy(mix(i, t), labels)
+        return total + a * F.cross_entropy(i, labels) + b * F.cross_entropy(t, labels)
+    return with_own_losses
+
+
+# 09.3 the brake
+
+
+def brake_by_loop(image, text, labels, alpha):
+    sure = [sum(F.softmax(z, dim=1)[k, y] for k, y in enumerate(labels.tolist())) for z in (image, text)]
+    factors = []
+    for one, other in ((0, 1), (1, 0)):
+        ratio = sure[one] / sure[other]
+        factors.append(1 - torch.tanh(alpha * ratio) if ratio > 1 else torch.ones((), dtype=ratio.dtype))
+    return torch.stack(factors)
+
+
+def brake_by_means(image, text, labels, alpha):
+    one_hot = F.one_hot(labels, image.shape[1]).to(image.dtype)
+    p_image, p_text = ((z.softmax(1) * one_hot).sum(1).mean() for z in (image, text))
+    factors = torch.ones(2, dtype=image.dtype)
+    leader = 0 if p_image > p_text else 1
+    ratio = max(p_image / p_text, p_text / p_image)
+    factors[leader] = 1 - torch.tanh(alpha * ratio)
+    return factors
+
+
+def _braked(sure=lambda z, y: z.softmax(1)[range(len(y)), y].sum(),
+            formula=lambda a, r: 1 - torch.tanh(a * r), which=lambda r: r > 1):
+    def brake(image, text, labels, alpha):
+        a, b = sure(image, labels), sure(text, labels)
+        ratio = torch.stack([a / b, b / a])
+        return torch.where(which(ratio), formula(alpha, ratio), torch.ones_like(ratio))
+    return brake
+
+
+def brake_loser(image, text, labels, alpha):
+    return brake_by_loop(text, image, labels, alpha)
+
+
+# 09.4 the angle
+
+
+def _vectors(joint, alone):
+    pairs = list(zip(joint, alone, strict=True))
+    a = torch.cat([(torch.zeros_like(y) if x is None else x).flatten() for x, y in pairs])
+    b = torch.cat([(torch.zeros_like(x) if y is None else y).flatten() for x, y in pairs])
+    return a, b
+
+
+def angle_by_cosine_similarity(joint, alone):
+    a, b = _vectors(joint, alone)
+    return torch.stack([F.cosine_similarity(a, b, dim=0), a.norm() / b.norm()])
+
+
+def angle_by_hand(joint, alone):
+    dot = sum((x * y).sum() for x, y in zip(joint, alone, strict=True) if x is not None and y is not None)
+    n, m = (torch.sqrt(sum(x.pow(2).sum() for x in side if x is not None)) for side in (joint, alone))
+    return torch.stack([dot / n / m, n / m])
+
+
+def _seen(change):
+    def angle(joint, alone):
+        return change(*_vectors(joint, alone))
+    return angle
+
+
+def angle_of_the_common(joint, alone):
+    both = [(x, y) for x, y in zip(joint, alone, strict=True) if x is not None and y is not None]
+    return angle_by_hand([x for x, _ in both], [y for _, y in both])
+
+
+def angle_mean(joint, alone):
+    both = [(x, y) for x, y in zip(joint, alone, strict=True) if x is not None and y is not None]
+    cosines = [F.cosine_similarity(x.flatten(), y.flatten(), dim=0) for x, y in both]
+    return torch.stack([sum(cosines) / len(cosines), angle_by_hand(joint, alone)[1]])
+
+
+# 09.5 the law of starvation
+
+
+def starved_by_potential(gain, start, ratio, depth):
+    """Through the function whose change is the integral of s r dt: log u, or u^(2−L) / (2−L)."""
+    start = torch.tensor(start, dtype=torch.float64)
+    if depth == 2:
+        return torch.exp(start.log() + ratio * (gain.log() - start.log()))
+    k = 2 - depth
+    level = start**k / k + ratio * (gain**k / k - start**k / k)
+    return (level * k) ** (1 / k)
+
+
+def starved_by_cases(gain, start, ratio, depth):
+    if depth == 1:
+        return start + ratio * (gain - start)
+    if depth == 2:
+        return start * torch.pow(gain / start, ratio)
+    inverse = (1 - ratio) / start ** (depth - 2) + ratio / gain ** (depth - 2)
+    return (1 / inverse) ** (1 / (depth - 2))
+
+
+RIGHT = {
+    "09.1": [weights_by_bisection, weights_by_fixed_point],
+    "09.2": [own_by_cross_entropy, own_by_nll],
+    "09.3": [brake_by_loop, brake_by_means],
+    "09.4": [angle_by_cosine_similarity, angle_by_hand],
+    "09.5": [starved_by_potential, starved_by_cases],
+}
+WRONG = {
+    "09.1": [
+        (weights_alone, "train alone"),
+        (_weights(total=lambda s: float(s.sum()), share=lambda s: s / s.sum()), "sum of the squared"),
+        (_weights(share=lambda s: s**2 / (s**2).sum()), "margins s·w"),
+        (lambda s, t: s * t / 2, "residual at ½"),
+        (lambda s, t: s / (s**2).sum() * torch.log1p((s**2).sum() * t), "e^m alone"),
+        (_weights(share=lambda s: s), "not divided by S"),
+        (_weights(share=lambda s: 1 / s / len(s)), "evenly"),
+        (_weights(share=lambda s: torch.ones_like(s) / s.sum()), "strengths themselves"),
+    ],
+    "09.2": [
+        (lambda i, t, y, w: F.cross_entropy(i + t, y), "only the first"),
+        (_own(joint=0.0), "joint loss is missing"),
+        (_own(mix=lambda i, t: (i + t) / 2), "mean of the logits"),
+        (_own(text=lambda w: 0.0), "text branch has no loss"),
+        (_own(image=lambda w: 0.0), "image branch has no loss"),
+        (_own(image=lambda w: 1 - w), "split the weight"),
+        (lambda i, t, y, w: own_by_nll(i, t, y, 1.0), "weight is missing"),
+        (lambda i, t, y, w: own_by_nll(i, t, y, w) * len(y), "add the rows up"),
+        (lambda i, t, y, w: own_by_nll(i, t, y, w / 2), "average the two"),
+        (lambda i, t, y, w: -own_by_nll(i, t, y, w), "sign"),
+        (lambda i, t, y, w: own_by_nll(i.detach(), t, y, w), "image"),
+    ],
+    "09.3": [
+        (brake_loser, "exchanged"),
+        (_braked(which=lambda r: r < 9e9), "Both branches"),
+        (_braked(formula=lambda a, r: torch.tanh(a * r)), "itself"),
+        (_braked(formula=lambda a, r: 1 - torch.tanh(a * (r - 1))), "above 1"),
+        (_braked(formula=lambda a, r: 1 - torch.tanh(r)), "α is missing"),
+        (_braked(formula=lambda a, r: 1 - a * torch.tanh(r)), "before the tanh"),
+        (_braked(sure=lambda z, y: z.softmax(1).max(1).values.sum()), "largest probability"),
+        (_braked(sure=lambda z, y: z.softmax(0)[range(len(y)), y].sum()), "over the rows"),
+        (_braked(sure=lambda z, y: z[range(len(y)), y].sum()), "raw logits"),
+        (_braked(formula=lambda a, r: r, which=lambda r: r < 9e9), "two ratios"),
+    ],
+    "09.4": [
+        (angle_mean, "average the cosines"),
+        (angle_of_the_common, "None means 0"),
+        (_seen(lambda a, b: torch.stack([a @ b, a.norm() / b.norm()])), "dot product"),
+        (_seen(lambda a, b: torch.stack([a @ b / (a @ a * (b @ b)), a @ a / (b @ b)])), "roots"),
+        (_seen(lambda a, b: torch.stack([a @ b / a.norm() / b.norm(), b.norm() / a.norm()])), "upside down"),
+        (lambda j, a: angle_by_hand(j, a).flip(0), "exchanged"),
+        (lambda j, a: angle_by_hand(j, a).abs(), "absolute"),
+        (lambda j, a: angle_by_hand(j[:1], a[:1]), "first parameter"),
+    ],
+    "09.5": [
+        (lambda g, s, r, d: s * (g / s) ** r, "two layers, used for every depth"),
+        (lambda g, s, r, d: s + r * (g - s), "law for one layer"),
+        (lambda g, s, r, d: starved_by_cases(g, s, 1 / r, d), "upside down"),
+        (lambda g, s, r, d: starved_by_cases(g, s, r, d) ** d, "the logit"),
+        (lambda g, s, r, d: starved_by_potential(g, s, r, d + 1), "one layer off"),
+        (lambda g, s, r, d: starved_by_cases(g, s, r, d) - s, "start from 0"),
+        (lambda g, s, r, d: g * 1.0, "own gain"),
+    ],
+}

@@ -1,0 +1,212 @@
+"""Right and wrong answers to lesson 10, as learners write them."""
+
+from math import comb
+
+import torch
+from torch.nn import functional as F
+
+# 10.1 recall
+
+
+def recall_by_places(similarity, relevant, k):
+    """A relevant row among k: place by place, the chance that none has come yet."""
+    total = 0.0
+    for scores, wanted in zip(similarity, relevant, strict=True):
+        top = scores[wanted].max()
+        above, tied = (scores > top).sum().item(), (scores == top).sum().item()
+        others = tied - (wanted & (scores == top)).sum().item()
+        none = 1.0
+        for place in range(max(k - above, 0)):
+            none *= max(others - place, 0) / max(tied - place, 1)
+        total += 1 - none
+    return torch.tensor(total / len(similarity), dtype=torch.float64)
+
+
+def recall_by_tensors(similarity, relevant, k):
+    best = similarity.masked_fill(~relevant, -9e9).max(1, keepdim=True).values
+    above, ties = (similarity > best).sum(1), similarity == best
+    tied, mates = ties.sum(1), (ties & relevant).sum(1)
+    found = [0.0 if a >= k else 1 - comb(t - m, min(k - a, t)) / comb(t, min(k - a, t))
+             for a, t, m in zip(above.tolist(), tied.tolist(), mates.tolist(), strict=True)]
+    return torch.tensor(found).double().mean()
+
+
+def recall_by_topk(similarity, relevant, k):
+    first = similarity.argsort(dim=1, descending=True, stable=True)[:, :k]
+    return torch.gather(relevant, 1, first).any(dim=1).double().mean()
+
+
+def recall_share(similarity, relevant, k):
+    first = similarity.argsort(dim=1, descending=True, stable=True)[:, :k]
+    return (torch.gather(relevant, 1, first).sum(1).double() / relevant.sum(1)).mean()
+
+
+def _recall(chance, keep=lambda similarity, relevant: relevant):
+    def recall_with_ties(similarity, relevant, k):
+        found = []
+        for scores, wanted in zip(similarity, keep(similarity, relevant), strict=True):
+            top = scores[wanted].max().item()
+            above, ties = int((scores > top).sum()), scores == top
+            found.append(float(chance(k, above, int(ties.sum()), int((ties & wanted).sum()))))
+        return torch.tensor(found, dtype=torch.float64).mean()
+    return recall_with_ties
+
+
+def _left(k, above, tied):
+    return min(max(k - above, 0), tied)
+
+
+def _exact(k, above, tied, mates):
+    return 1 - comb(tied - mates, _left(k, above, tied)) / comb(tied, _left(k, above, tied))
+
+
+# 10.2 distances
+
+
+def distances_by_expansion(a, b):
+    square = ((a * a).sum(1, keepdim=True) + (b * b).sum(1) - 2 * a @ b.T).clamp(min=0)
+    zero = square == 0
+    return (square + zero).sqrt() * ~zero
+
+
+def distances_by_norm(a, b):
+    return torch.linalg.vector_norm(a.unsqueeze(1) - b.unsqueeze(0), dim=-1)
+
+
+# 10.3 batch-hard
+
+
+def hard_by_masks(square, labels, margin):
+    same = labels.unsqueeze(1) == labels.unsqueeze(0)
+    own = square.masked_fill(~same, float("-inf")).max(dim=1).values
+    other = square.masked_fill(same, float("inf")).min(dim=1).values
+    return F.relu(own - other + margin).mean()
+
+
+def hard_by_loops(square, labels, margin):
+    total, n = 0, len(labels)
+    for a in range(n):
+        worst = max(square[a, p] for p in range(n) if labels[p] == labels[a])
+        near = min(square[a, q] for q in range(n) if labels[q] != labels[a])
+        total = total + torch.clamp(worst - near + margin, min=0)
+    return total / n
+
+
+def _hard(combine, own=lambda s, y: s.masked_fill(y[:, None] != y, -9e9).max(1).values,
+          other=lambda s, y: s.masked_fill(y[:, None] == y, 9e9).min(1).values):
+    return lambda square, labels, margin: combine(own(square, labels), other(square, labels), margin)
+
+
+def _plain(own, other, margin):
+    return F.relu(own - other + margin).mean()
+
+
+def hard_all(square, labels, margin):
+    same = labels[:, None] == labels
+    found = [F.relu(square[a, p] - square[a, n] + margin) for a in range(len(labels))
+             for p in range(len(labels)) for n in range(len(labels)) if same[a, p] and not same[a, n]]
+    return sum(found) / len(found)
+
+
+# 10.4 semi-hard
+
+
+def semi_by_loop(square, labels, margin):
+    mask = torch.zeros_like(square, dtype=torch.bool)
+    for a in range(len(labels)):
+        for n in range(len(labels)):
+            mask[a, n] = bool(labels[a] != labels[n]) and square[a, a] < square[a, n] < square[a, a] + margin
+    return mask
+
+
+def semi_by_loss(square, labels, margin):
+    gap = square - square.diag().unsqueeze(1)
+    return (gap > 0) & (gap < margin) & ~torch.eq(labels[:, None], labels)
+
+
+# 10.5 collapse
+
+
+def collapse_by_closed_form(margin, positives, negatives):
+    q = positives / (positives + negatives)
+    return margin - q * margin, q * (1 - q) * margin**2
+
+
+def collapse_by_balance(margin, positives, negatives):
+    d = negatives * margin / (positives + negatives)
+    return d, (positives * d.square() + negatives * (margin - d).square()) / (positives + negatives)
+
+
+def _collapse(distance):
+    def cheapest_collapse(m, p, n):
+        d = distance(m, p, n)
+        return d, (p * d**2 + n * (m - d) ** 2) / (p + n)
+    return cheapest_collapse
+
+
+RIGHT = {
+    "10.1": [recall_by_places, recall_by_tensors],
+    "10.2": [distances_by_expansion, distances_by_norm],
+    "10.3": [hard_by_masks, hard_by_loops],
+    "10.4": [semi_by_loop, semi_by_loss],
+    "10.5": [collapse_by_closed_form, collapse_by_balance],
+}
+WRONG = {
+    "10.1": [
+        (_recall(lambda k, above, tied, mates: above < k), "every tie to the relevant row"),
+        (_recall(lambda k, above, tied, mates: above + tied - mates < k), "every tie to the other rows"),
+        (_recall(_exact, lambda s, r: torch.eye(*s.shape, dtype=torch.bool)), "your own row alone"),
+        (_recall(lambda k, above, tied, mates: _left(k, above, tied) / tied), "count as one"),
+        (_recall(lambda k, a, t, m: 1 - (1 - m / t) ** _left(k, a, t)), "with replacement"),
+        (_recall(lambda k, a, t, m: min(1, m * _left(k, a, t) / t)), "count once"),
+        (recall_by_topk, "The place in the gallery"),
+        (lambda s, r, k: recall_by_places(-s, r, k), "smallest scores first"),
+        (_recall(lambda k, a, t, m: _exact(k, 0, t, m)), "All k places"),
+        (recall_share, "share of the relevant rows"),
+        (lambda s, r, k: 1 - recall_by_places(s, r, k), "probability of a miss"),
+    ],
+    "10.2": [
+        (lambda a, b: (a[:, None] - b).pow(2).sum(-1).sqrt(), "not finite"),
+        (lambda a, b: (a[:, None] - b).pow(2).sum(-1), "take the root"),
+        (lambda a, b: ((a[:, None] - b).pow(2).sum(-1) + 1e-12).sqrt(), "exactly 0"),
+        (lambda a, b: (a[:, None] - b).pow(2).sum(-1).clamp(min=1e-12).sqrt(), "exactly"),
+        (lambda a, b: (a[:, None] - b).abs().sum(-1), "absolute"),
+        (lambda a, b: distances_by_norm(b, a), "on its side"),
+        (lambda a, b: distances_by_norm(a, b) / a.shape[1] ** 0.5, "average the squares"),
+        (lambda a, b: ((a**2).sum(1)[:, None] + (b**2).sum(1) - a @ b.T).relu().sqrt(), "cross term"),
+        (lambda a, b: a @ b.T, "dot products"),
+    ],
+    "10.3": [
+        (_hard(_plain, own=lambda s, y: s.masked_fill(y[:, None] != y, 9e9).min(1).values), "furthest"),
+        (_hard(_plain, other=lambda s, y: s.masked_fill(y[:, None] == y, -9e9).max(1).values), "the nearest"),
+        (_hard(_plain, own=lambda s, y: s.diag()), "Only the own pair"),
+        (_hard(_plain, other=lambda s, y: (s + 9e9 * torch.eye(len(s))).min(1).values), "false negatives"),
+        (_hard(lambda own, other, m: F.relu(own - other - m).mean()), "margin is subtracted"),
+        (_hard(lambda own, other, m: F.relu(own - other).mean()), "margin is missing"),
+        (_hard(lambda own, other, m: F.relu(other - own + m).mean()), "exchanged"),
+        (_hard(lambda own, other, m: (own - other + m).mean()), "never below 0"),
+        (_hard(lambda own, other, m: F.relu(own - other + m).sum()), "take the mean"),
+        (lambda s, y, m: hard_by_masks(s.T, y, m), "anchors are the columns"),
+        (hard_all, "mean over all triples"),
+    ],
+    "10.4": [
+        (lambda s, y, m: (s > s.diag()[:, None]) & (s < s.diag()[:, None] + m), "own toy"),
+        (lambda s, y, m: (y[:, None] != y) & (s < s.diag()[:, None] + m), "nearer than the positive"),
+        (lambda s, y, m: (y[:, None] != y) & (s > s.diag()[:, None]), "beyond the margin"),
+        (lambda s, y, m: (y[:, None] != y) & (s < s.diag()[:, None]), "hard negatives"),
+        (lambda s, y, m: (y[:, None] != y) & (s > s.diag()) & (s < s.diag() + m), "own distance of a column"),
+        (lambda s, y, m: (y[:, None] != y) & (s > s.diag()[:, None]) & (s < m), "not from 0"),
+        (lambda s, y, m: ~semi_by_loop(s, y, m), "not semi-hard"),
+        (lambda s, y, m: (y[:, None] == y) & (s > s.diag()[:, None]) & (s < s.diag()[:, None] + m),
+         "drops the others"),
+    ],
+    "10.5": [
+        (_collapse(lambda m, p, n: m * p / (p + n)), "shares are exchanged"),
+        (_collapse(lambda m, p, n: m / 2), "both kinds weigh the same"),
+        (_collapse(lambda m, p, n: 0 * m), "At a distance of 0"),
+        (_collapse(lambda m, p, n: m.clone()), "At the margin"),
+        (lambda m, p, n: (collapse_by_balance(m, p, n)[0], collapse_by_balance(m, p, n)[1] * (p + n)), "sum"),
+        (lambda m, p, n: collapse_by_balance(m, p, n)[::-1], "other order"),
+        (lambda m, p, n: (collapse_by_balance(m, p, n)[0], m.clone()), "triplet loss costs"),
+    ],
+}
