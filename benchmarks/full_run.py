@@ -3,7 +3,8 @@
     python benchmarks/full_run.py                      # what is there, what is missing, with its command
     python benchmarks/full_run.py --text bert-base-uncased --image resnet50       # the emoji, on a GPU
     python benchmarks/full_run.py --text minilm --image resnet18 --fresh-image    # the largest for a CPU
-    python benchmarks/full_run.py --recipe    # five seeds of the lesson's own run, and without each part
+    python benchmarks/full_run.py --recipe    # five seeds of the lesson's own run, and without each part;
+                                              # a log of the same plan is gone on with, part by part
     python benchmarks/full_run.py --proof     # five seeds of it, fused and with one modality, small and large
     python benchmarks/full_run.py --further   # eight further seeds of it: a frozen probe, half the text rate
     python benchmarks/full_run.py --broken    # the four logs with a fault in each
@@ -214,6 +215,7 @@ def parts_of_the_recipe() -> dict[str, dict]:
         "the best epoch": {"keep_best": False},
         "(added) layer decay 0.7": {"layer_decay": 0.7},
         "(added) dropout 0.1": {"dropout": 0.1},
+        "(added) early stopping": {"monitor": "valid_accuracy", "patience": 1},
         "(instead) text rate 0.02": {"learning_rate": rate | {"text": 0.02}},
     }
 
@@ -231,14 +233,23 @@ def recipe():
 
     from cmlib.evaluation import paired
 
-    started, cpu, found, hits = time.perf_counter(), time.process_time(), {}, {}
+    started, cpu, hits, path = time.perf_counter(), time.process_time(), {}, RUNS / "recipe.json"
+    log = json.loads(path.read_text()) if path.is_file() else {}
+    log = log if log.get("plan") == PLAN else {"plan": PLAN, "without": {}, "seconds": 0, "cpu_seconds": 0}
+    known = log["without"]
     for name, changed in parts_of_the_recipe().items():
-        hits[name] = [right(desk_run(PLAN, seed, **changed)[0], seed, PLAN)[0] for seed in range(5)]
-        pooled = paired(torch.cat(hits["nothing"]), torch.cat(hits[name]))
+        if name in known and name != "nothing":
+            continue
+        runs = [desk_run(PLAN, seed, **changed) for seed in range(5)]
+        hits[name] = [right(model, seed, PLAN)[0] for seed, (model, _) in enumerate(runs)]
         each = [round(hit.double().mean().item(), 4) for hit in hits[name]]
-        found[name] = {"accuracy": each, "worth": told(pooled)}
-        print(f"without {name}: {each}; worth {pooled}", flush=True)
-    write("recipe", {"plan": PLAN, "without": found} | surroundings("cpu", started, cpu))
+        if name == "nothing" and known and known[name]["accuracy"] != each:
+            known.clear()  # made on another machine: what is paired with it has to be made anew
+        known[name] = {"accuracy": each, "epochs": [len(history) for _, history in runs],
+                       "worth": told(paired(torch.cat(hits["nothing"]), torch.cat(hits[name])))}
+        print(f"without {name}: {known[name]}", flush=True)
+        spent = surroundings("cpu", started, cpu)
+        write("recipe", log | spent | {key: spent[key] + log[key] for key in ("seconds", "cpu_seconds")})
 
 
 def proof():
