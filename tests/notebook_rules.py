@@ -11,7 +11,8 @@ from cmlib.authoring import notebooks
 from cmlib.authoring.running import alt_of, code_cells
 
 FIGURES = 150_000  # bytes, at 110 dots an inch in 64 colours
-SECONDS, MEMORY_MB = 60, 4000
+# The goal is 60 s. Machines differ: lesson 05, as it was, took 54 s on one processor and 72 s on another.
+SECONDS, MEMORY_MB = 75, 4000
 PRINTED = 100  # columns of output: at 820 pixels JupyterLab breaks a longer line, in mid-word
 
 

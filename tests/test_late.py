@@ -149,7 +149,10 @@ def test_times_come_from_the_list_else_from_the_file(tmp_path):
     [
         ("learner,submitted\nada,yesterday\n", "line 2: 'yesterday' is no time"),
         ("learner,submitted\n,2026-03-02T10:00:00\n", "needs the columns"),
-        ("name;when\nada;2026\n", "needs the columns"),
+        ("name;when\nada;2026\n", "begins with 'name;when'; the first line of a list of times is"),
+        ("Learner,Submitted\nada,2026-03-02T10:00\n", "begins with 'Learner,Submitted'"),
+        ("", "begins with 'nothing'"),
+        ("learner,submitted\n", "has no line with a time: add some, or leave --times out"),
         ("learner,submitted\nada,2026-03-02\n", "line 2: '2026-03-02' is a date without a time"),
         ("learner,submitted\nada,20260302\n", "line 2: '20260302' is a date without a time"),
         ("learner,submitted\nSouza, Ana,2026-03-02T10:00\n", 'in quotes, "Souza, Ana"'),

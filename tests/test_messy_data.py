@@ -1,6 +1,7 @@
 """Messy tables and pictures, one a row: it works, or one sentence names the value, the place and the mend."""
 
 import json
+import os
 import re
 import unicodedata
 import warnings
@@ -11,7 +12,7 @@ import torch
 from PIL import Image, features
 
 from cmlib.data import doubts
-from cmlib.datasets import SkippedRows, folder, grouped_split, pair
+from cmlib.datasets import SkippedRows, as_pairs, folder, grouped_split, pair
 
 HEAD = "image,text,label\n"
 GOOD = HEAD + "a.png,red,cat\nb.png,blue,dog\nc.png,green,cat\nd.png,grey,dog\n"
@@ -48,6 +49,9 @@ def at(tmp_path, monkeypatch):
     for name, size in (("dot", (1, 1)), ("strip", (600, 1)), ("my photo", (9, 9)), ("sub/e", (9, 9))):
         Image.new("RGB", size, "red").save(tmp_path / f"{name}.png")
     Image.new("RGB", (9, 9), "blue").save(tmp_path / "lies.jpg", format="PNG")
+    Image.new("RGB", (4000, 1), "red").save(tmp_path / "thread.png")
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "link.png").symlink_to(tmp_path / "dot.png")
     for i, name in enumerate("abcd"):
         Image.new("RGB", (20, 20), (60 * i, 0, 0)).save(tmp_path / f"{name}.png")
@@ -81,6 +85,10 @@ def image(value):
 REFUSED = {  # table, settings, parts of the sentence: value, place, mend
     "url": (image("https://a.b/c.png"), {}, ["row 2", '"image"', "an address: fetch the picture into"]),
     "bucket": (image("s3://bucket/a.png"), {}, ["'s3://bucket/a.png', an address"]),
+    "other address": (image("hf://datasets/a.png"), {}, ["'hf://datasets/a.png', an address: fetch"]),
+    "picture as text": (image("data:image/png;base64;AAAA"), {}, ["a picture written as text: save it"]),
+    "link in circles": (image("circle.png"), {}, ["a link to 'circle.png'", "copy the picture itself"]),
+    "pipe": (image("pipe.png"), {}, ["'pipe.png', but that is a pipe or a device: give the path"]),
     "drive": (image(r"C:\Users\me\a.png"), {}, ["outside the folder", "root="]),
     "home": (image("~/pictures/a.png"), {}, ["'~/pictures/a.png', outside the folder", "root="]),
     "case of the name": (image("up.jpg"), {}, ["no such file", "did you mean 'up.JPG'?"]),
@@ -116,6 +124,12 @@ REFUSED = {  # table, settings, parts of the sentence: value, place, mend
     "class_names text": (GOOD, {"class_names": "cat"}, ["class_names must be different names", "'cat'"]),
     "class_names floats": (GOOD, {"class_names": [0.5, 1.5]}, ["class_names must be different names"]),
     "class_names none": (GOOD, {"class_names": ()}, ["class_names must be different names"]),
+    "class_names with spaces": (GOOD, {"class_names": ("cat ", "dog")}, ["class_names has 'cat '", "write"]),
+    "class_names with nothing": (
+        HEAD + "a.png,x,\nb.png,y,cat\n",
+        {"class_names": ("", "cat")},
+        ["class_names has ''", "an empty one is no class"],
+    ),
     "class_names of values": (GOOD, {"kind": "values", "class_names": ("a", "b")}, ["leave them out"]),
     "kind": (GOOD, {"kind": "tag"}, ["kind must be", "did you mean 'tags'?"]),
     "two columns of class": (GOOD, {"label": ("text", "label")}, ['kind="tags"']),
@@ -243,6 +257,36 @@ TABLES = {
     "b.json": (b"[1, 2]", ["row 1, is 1 and no object", "write one object a line"]),
     "c.jsonl": (b'{"image": "a.png", "text": null, "label": 1}', ['row 1, column "text" is empty', "write"]),
     "z.jsonl": (b'{"image": "a.png", "label": "x"}\n', ["no column 'text'"]),
+    "d.jsonl": (
+        b'{"image": "a.png", "text": "x", "label": {"name": "cat"}}',
+        ['row 1, column "label" is "{\'name\': \'cat\'}"', "no single value: write one"],
+    ),
+    "e.jsonl": (
+        b'{"image": "a.png", "text": {"en": "x"}, "label": 1}',
+        ['column "text" is "{\'en\': \'x\'}"', "no single value"],
+    ),
+    "f.jsonl": (
+        b'{"image": {"path": "a.png", "bytes": null}, "text": "x", "label": 1}',
+        ['column "image" is "{\'path\': \'a.png\', \'bytes\': None}"', "no single value"],
+    ),
+    "g.jsonl": (
+        b'{"image": "a.png", "text": ["x", "y"], "label": 1}',
+        ["column \"text\" is 'x|y', a list of values: write one"],
+    ),
+    "h.jsonl": (
+        b'{"image": "a.png", "text": "x", "label": ["red", "round"]}',
+        ["column \"label\" is 'red|round', a list of values", 'kind="tags"'],
+    ),
+    "i.jsonl": (
+        b'{"image": "a.png", "text": "x", "label": 1, "label": 2}',
+        ["line 1: an object has the key 'label' twice: delete one"],
+    ),
+    "j.jsonl": (
+        b'{"image": "a.png", "text": "\\ud83d", "label": 1}',
+        ["column \"text\" is '\\ud83d', with half of a sign in it", "delete it"],
+    ),
+    "k.json": (b"[" * 200_000, ["line 1: this is JSON that is nested too deeply"]),
+    "l.jsonl": (b'{"a": ' * 200_000, ["line 1: this is JSON that is nested too deeply"]),
     "big.json": (
         json.dumps({f"k{i}": i for i in range(9000)}).encode(),
         ["no column 'image'", "9,000 in all"],
@@ -291,7 +335,25 @@ WORKS = {  # table, settings, what comes out
         lambda p: set(p.class_names) == {"\u732b", "\u72ac"},
     ),
     "numbers with noughts": (
-        HEAD + "a.png,p,007\nb.png,q,07\n" * 2, {}, lambda p: set(p.class_names) == {"07", "007"}
+        HEAD + "a.png,p,007\nb.png,q,07\n" * 2, {}, lambda p: p.class_names == ("007", "07")
+    ),
+    "numbers without end": (
+        HEAD + f"a.png,p,{'9' * 6000}\nb.png,q,7\n", {}, lambda p: len(p.class_names[1]) == 6000
+    ),
+    "brackets in the header": (
+        "[id],image,text,label\n1,a.png,p,x\n2,b.png,q,y\n", {}, lambda p: len(p) == 2
+    ),
+    "a thread": (image("thread.png"), {}, lambda p: (p.images[0, 1] == 0).sum() == 64),
+    "numpy's size": (GOOD, {"size": np.int64(32)}, lambda p: p.images.shape[-1] == 32),
+    "a list of numpy's numbers": (
+        HEAD + "a.png,p,1\nb.png,q,0\n",
+        {"class_names": list(np.arange(2))},
+        lambda p: p.labels.tolist() == [1, 0],
+    ),
+    "JSON lists of one": (
+        '{"image":"a.png","text":"p","label":["x"]}\n{"image":"b.png","text":"q","label":["y"]}',
+        {},
+        lambda p: p.class_names == ("x", "y"),
     ),
     "numbers below nought": (
         HEAD + "a.png,p,-1\nb.png,q,1\nc.png,r,0\n" * 3, {}, lambda p: p.class_names == ("-1", "0", "1")
@@ -462,6 +524,7 @@ def test_a_dataframe(at, real):
 
 DOUBTS = {
     "case": ("a.png,x,Cat\nb.png,y,cat\n", "look alike are different classes here ('Cat' and 'cat')"),
+    "one number in two ways": ("a.png,x,1\nb.png,y,1.0\nc.png,z,2\n" * 3, "('1' and '1.0')"),
     "booleans": ("a.png,x,True\nb.png,y,TRUE\n", "('True' and 'TRUE')"),
     "hard space": ("a.png,x,big cat\nb.png,y,big\u00a0cat\n", r"'big\xa0cat'"),
     "accents": ("a.png,x,caf\u00e9\nb.png,y,cafe\u0301\n", r"('caf\xe9' and 'cafe\u0301')"),
@@ -487,6 +550,19 @@ def test_a_doubt_is_said_once(at, name):
         folder(at / "t.csv")
     assert len(heard) == 1 and part in str(heard[0].message), [str(one.message) for one in heard]
     assert str(heard[0].message).startswith("t.csv was read, but look at it again: ")
+
+
+def test_groups_that_look_alike_and_texts_of_two_splits_are_doubted(at):
+    head = "text,label,who,part\n"
+    rows = ["p,x,Ann,train", "q,y,Bob,train", "r,x,ann,train", "P ,x,Cid,test", "s,y,Dan,test"]
+    (at / "t.csv").write_text(head + "\n".join(rows))
+    how = {"image": None, "group": "who", "split_column": "part", "split": ("train", "test")}
+    with pytest.warns(UserWarning, match="look at it again") as heard:
+        folder(at / "t.csv", **how)
+    assert len(heard) == 1
+    assert "groups that look alike are different groups here ('Ann' and 'ann')" in str(heard[0].message)
+    said = "1 × a text that stands in two splits (row 5 in 'test' and row 2 in 'train'): put such rows"
+    assert said in str(heard[0].message)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -584,6 +660,59 @@ def test_a_pair_is_read_as_a_row_is(at):
     assert pair(text="blue").images is None and pair(at / "a.png").texts is None
 
 
+def test_an_open_picture_is_read_as_its_file_is(at):
+    turned = Image.Exif()
+    turned[274] = 6  # "turn me by a quarter"
+    Image.new("RGB", (40, 20), "red").save(at / "turned.png", exif=turned)
+    with Image.open(at / "turned.png") as opened:
+        assert torch.equal(pair(opened, "x").images, pair(at / "turned.png", "x").images)
+        assert opened.size == (40, 20)
+    Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(at / "deep.png")
+    frames = [Image.new("RGB", (9, 9), color) for color in ("red", "blue")]
+    frames[0].save(at / "moves.gif", save_all=True, append_images=frames[1:])
+    (at / "half.png").write_bytes((at / "thread.png").read_bytes()[:-30])
+    wrong = {"deep.png": "16-bit or float grey", "moves.gif": "has 2 frames", "half.png": "cut off"}
+    for name, part in wrong.items():
+        with Image.open(at / name) as opened, pytest.raises(ValueError, match="The picture .*" + part):
+            pair(opened, "x")
+        with pytest.raises(ValueError, match=f"The picture .*{name}.*{part}"):
+            pair(at / name, "x")
+
+
+def test_a_damaged_exif_block_is_no_matter(at):
+    Image.new("RGB", (20, 20), "red").save(at / "t.jpg")
+    whole = (at / "t.jpg").read_bytes()
+    (at / "u.jpg").write_bytes(whole[:2] + b"\xff\xe1\x00\x10Exif\0\0II*\0\xff\xff\xff\xff" + whole[2:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(pair(at / "u.jpg", "x").images, pair(at / "t.jpg", "x").images)
+
+
+def test_what_predict_is_given_may_lack_a_column(at, monkeypatch):
+    monkeypatch.chdir(at)
+    for name, table in {"t": "text\nx\ny\n", "i": "image\na.png\n", "b": "image,text,n\na.png,x,1\n"}.items():
+        (at / f"{name}.csv").write_text(table)
+    assert as_pairs("t.csv").images is None and as_pairs("t.csv").texts == ["x", "y"]
+    assert as_pairs("i.csv").texts is None and len(as_pairs("i.csv").images) == 1
+    assert as_pairs("b.csv").texts == ["x"] and as_pairs("b.csv").labels is None
+    assert as_pairs(Frame({"text": ["x"]})).images is None
+    (at / "n.csv").write_text("words\nx\n")
+    with pytest.raises(ValueError, match="n.csv has no column 'image', only 'words'"):
+        as_pairs("n.csv")
+    with pytest.raises(TypeError, match=r"\(picture, text\), two values; got 3"):
+        as_pairs(("a.png", "x", "cat"))
+
+
+def test_a_row_with_an_object_in_it_is_left_out_too(at):
+    items = [dict(zip(("image", "text", "label"), line.split(","), strict=True)) for line in GOOD.split()[1:]]
+    items.append({"image": "a.png", "text": {"en": "x"}, "label": "cat"})
+    (at / "t.jsonl").write_text("\n".join(map(json.dumps, items)))
+    with pytest.warns(SkippedRows, match=r"1 of the 5 rows of t.jsonl were left out \(1 × column \"text\"\)"):
+        assert len(folder(at / "t.jsonl", on_error="skip")) == 4
+    frame = Frame({"image": [Image.new("RGB", (9, 9))], "text": ["x"], "label": ["cat"]})
+    assert "which is no single value: write one value there" in said(frame, root=at)
+
+
 SOURCES = {
     "nothing": (None, "folder reads the path of a table or a DataFrame, and got None: give it one."),
     "a number": (3, "and got 3: give"),
@@ -605,6 +734,11 @@ PAIRS = [
     (("zero.jpg", "x"), ValueError, "The picture zero.jpg is empty (0 bytes), not a picture"),
     (("up.jpg", "x"), ValueError, "did you mean 'up.JPG'?"),
     (("no/a.png", "x"), ValueError, "'a.png', but there is no such file in no: give its path, seen from the"),
+    (("", "x"), ValueError, "The picture is '', no path of a file: save the picture and give its path"),
+    (("https://a.b/c.png", "x"), ValueError, "'https://a.b/c.png', no path of a file"),
+    ((np.zeros((3, 0, 0), np.uint8), "x"), ValueError, "The picture has no pixels, (3, 0, 0)"),
+    ((Image.new("RGB", (0, 5)), "x"), ValueError, "The picture has no pixels (0 x 5)"),
+    (("a.png", "\ud83d"), ValueError, "The text is '\\ud83d', with half of a sign in it"),
     ((3, "x"), TypeError, "a path, a PIL image or a uint8 tensor; got int"),
     ((torch.zeros(3, 4, 4), "x"), TypeError, "uint8 (3, height, width)"),
     (("a.png", ["x"]), TypeError, "one string; got list"),

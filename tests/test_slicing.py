@@ -169,6 +169,14 @@ def test_everything_is_all_down_to_the_check_but_what_was_handed_out_and_is_not_
     assert (len(found), has_check) == (3, False)
 
 
+def test_a_seed_that_the_lesson_sets_is_kept_with_everything():
+    given = ["import torch", "torch.manual_seed(0)", "print(torch.rand(1))"]
+    own = ["first = torch.rand(1)\nxs = [torch.rand(1)]", "def f(x):\n    return xs[0] * x", CHECK]
+    found, _ = everything([*given, *own], "f", "09.1", given)
+    assert [ast.unparse(node) for _, node in found][:3] == [
+        "import torch", "torch.manual_seed(0)", "first = torch.rand(1)"]
+
+
 def test_a_cell_that_writes_a_file_is_kept_and_writes_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -348,6 +348,33 @@ def test_files_of_other_kinds_are_one_note(tmp_path):
     assert note == f"4 files are neither .ipynb nor .json and not read: {unread}"
 
 
+def test_modules_beside_a_notebook_are_written_before_its_cells(tmp_path):
+    write(tmp_path, {"ada/x.ipynb": notebook(), "ada/no module.py": b"", "ada/odd.py": b"\xff\xfe"})
+    write(tmp_path, {"ada/helpers.py": b"A = 1\n", "ada/more/helpers.py": b"A = 2\n"})
+    os.utime(tmp_path / "ada/helpers.py", (1_600_000_000,) * 2)
+    write(tmp_path, {"eve_7_9_x.ipynb": notebook(), "eve_7_9_helpers.py": b"B = 1\n", "bob.py": b"C = 1\n"})
+    ada, bob, eve = collect(tmp_path)
+    writes = "__import__('pathlib').Path('helpers.py').write_text({!r}, 'utf-8')"
+    assert cells_of(ada) == [writes.format("A = 2\n"), *CELLS]
+    assert cells_of(eve) == [writes.format("B = 1\n"), *CELLS]
+    assert ada.notes == (
+        "ada/no module.py was not read: no line can import a file of that name.",
+        "ada/odd.py was not read: it is not UTF-8.",
+    )
+    assert cells_of(bob) == [] and bob.notes == ("There is no notebook, only bob.py.",)
+    before = ada.digest
+    (tmp_path / "ada/helpers.py").write_text("A = 3\n")
+    assert collect(tmp_path)[0].digest != before  # graded again
+
+
+def test_modules_without_end_are_left_out(tmp_path):
+    large = b"x = '" + b"y" * 120_000 + b"'\n"
+    write(tmp_path, {"ada/x.ipynb": notebook(), "ada/a.py": large, "ada/b.py": large, "ada/c.py": b"A = 1"})
+    [ada] = collect(tmp_path)
+    assert len(cells_of(ada)) == 2 + len(CELLS)
+    assert ada.notes == ("a.py was not read: modules may have 200 KB together.",)
+
+
 def test_an_empty_folder_says_so(tmp_path):
     (tmp_path / "ada").mkdir()
     [submission] = collect(tmp_path)

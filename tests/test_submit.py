@@ -153,6 +153,15 @@ def test_missing_ones_are_named_and_those_of_another_session_too(history, capsys
                    "(you solved 02.3 in another session: run the cell again and submit once more).\n")
 
 
+def test_an_id_that_is_computed_is_found_by_the_answer_that_passed(history, capsys):
+    cells = ["def equivalent_weights(lam):\n    return 1", "check(f'02.{2}', equivalent_weights)"]
+    assert history(capsys, *cells).startswith("Nothing to hand in")
+    records.record(Verdict("02.2", "passed", "right", 3))
+    records.record(Verdict("02.quiz", "passed", "right", 3))
+    assert history(capsys, *cells).startswith("submission-02-Ada.json: 1 of ")
+    assert history(capsys, cells[0]).startswith("Nothing to hand in")  # it was not checked here
+
+
 def test_a_cell_that_is_not_python_is_handed_in_and_said(history, capsys, tmp_path):
     broken = "def accuracy(logits, labels):\n    return (1\n\ncheck('00.1', accuracy)"
     out = history(capsys, "import torch", broken)

@@ -23,9 +23,24 @@ def make(source: Path) -> dict:
     Raises what nbclient raises when a cell fails, takes too long or kills its kernel: nothing is written.
     """
     import nbformat
-    from nbclient import NotebookClient
 
     book = nbformat.reads(json.dumps(notebooks.build(source)), 4)
+    took = execute(book)
+    final = notebooks.build(source, took=took)  # again: the passport now knows the measured time
+    for count, (target, ran) in enumerate(zip(code_cells(final), code_cells(book), strict=True), 1):
+        target["outputs"] = [_clean(output, count) for output in json.loads(json.dumps(ran["outputs"]))]
+    _finish(final)
+    write(notebooks.built(source), final)
+    return took
+
+
+def execute(book) -> dict:
+    """Run a notebook in place, from an empty home; returns {"seconds", "memory_mb", "cores"}, kernel start
+    included.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
     client = NotebookClient(book, timeout=TIMEOUT, kernel_name="python3", extra_arguments=["--log-level=40"],
                             resources={"metadata": {"path": str(notebooks.NOTEBOOKS)}})
     with tempfile.TemporaryDirectory(prefix="cmlib-", ignore_cleanup_errors=True) as home:
@@ -39,13 +54,7 @@ def make(source: Path) -> dict:
             client.execute_cell(book.cells[-1], len(book.cells) - 1)
             peak = book.cells.pop().outputs[0].text
     cores = getattr(os, "process_cpu_count", os.cpu_count)()  # the first knows of taskset, from Python 3.13
-    took = {"seconds": round(seconds), "memory_mb": int(peak), "cores": cores}
-    final = notebooks.build(source, took=took)  # again: the passport now knows the measured time
-    for count, (target, ran) in enumerate(zip(code_cells(final), code_cells(book), strict=True), 1):
-        target["outputs"] = [_clean(output, count) for output in json.loads(json.dumps(ran["outputs"]))]
-    _finish(final)
-    write(notebooks.built(source), final)
-    return took
+    return {"seconds": round(seconds), "memory_mb": int(peak), "cores": cores}
 
 
 def refresh(source: Path) -> bool:

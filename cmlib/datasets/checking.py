@@ -5,6 +5,7 @@ empty.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from .decoding import ADDRESS, key_of
 from .labels import NoLabels, check_labels
 from .pictures import require_size
 from .splits import SPLITS
-from .table import is_frame
+from .table import Nested, Several, is_frame
 from .wording import SHOWN, meant, plain, short
 
 ALIASES = {
@@ -20,6 +21,7 @@ ALIASES = {
     "valid": ("valid", "val", "validation", "dev", "development", "eval"),
     "test": ("test", "testing", "tst", "te"),
 }
+HALF = re.compile("[\ud800-\udfff]")  # of a sign that UTF-16 writes in two
 SPLIT_OF = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
 
@@ -84,25 +86,23 @@ def check_rows(
     """
     good, keys, problems, missing = [], {}, [], {}
     for number, row in table:
-        found = []
-        for column in (text, *reader.columns, group, split_column):
-            if column is not None and "\0" in row[column]:
-                found.append((column, f"is {short(row[column])}, with a NUL sign in it: delete it"))
+        found = list(_odd_cells(row, reader, image, text, group, split_column))
+        odd = [column for column, _ in found]
         if text is not None and not plain(row[text]):
             found.append((text, ("holds only signs that cannot be seen" if row[text] else "is empty")
                           + ": write a text or delete the row"))
         wrong = reader.wrong(row)
-        if wrong and not any(column == wrong[0] for column, _ in found):
+        if wrong and wrong[0] not in odd:
             found.append(wrong)
         if group is not None and not row[group]:
             found.append((group, "is empty: say which rows belong together"))
-        if split_column is not None:
+        if split_column is not None and split_column not in odd:
             home = SPLIT_OF.get(plain(row[split_column]))
             if home is None:
                 found.append((split_column, f'is {short(row[split_column])}: write "train", "valid" or "test"'
                               + meant(row[split_column], SPLIT_OF)))
             row = row | {split_column: home}
-        if image is not None and row[image] not in keys:
+        if image is not None and image not in odd and row[image] not in keys:
             value = row[image]
             if value not in missing:
                 try:
@@ -116,6 +116,21 @@ def check_rows(
             good.append((number, row))
     kept = {row[image] for _, row in good} if image is not None else ()
     return good, {value: key for value, key in keys.items() if value in kept}, problems
+
+
+def _odd_cells(row, reader: NoLabels, image, text, group, split_column):
+    """(column, what is wrong) of cells that cannot be what they stand for, whatever the column."""
+    for column in dict.fromkeys((image, text, *reader.columns, group, split_column)):
+        cell = "" if column is None else row[column]
+        if isinstance(cell, Nested):
+            yield column, f"is {short(str(cell))}, which is no single value: write one value there"
+        elif isinstance(cell, Several) and not (column in reader.columns and reader.several):
+            more = ', or read tags with kind="tags"' if column in reader.columns else ""
+            yield column, f"is {short(str(cell))}, a list of values: write one value there{more}"
+        elif column != image and "\0" in cell:
+            yield column, f"is {short(cell)}, with a NUL sign in it: delete it"
+        elif column != image and HALF.search(cell):
+            yield column, f"is {short(cell)}, with half of a sign in it (a lone surrogate): delete it"
 
 
 def require_rows(name: str, split: str | None, chosen: list[int], rows: Sequence[dict], label: str | None,

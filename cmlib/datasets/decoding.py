@@ -20,8 +20,8 @@ from .pictures import fit, quiet, read_picture
 from .threads import ahead
 from .wording import meant, plain, short
 
-FROM_CSV = ": paths count from the CSV's folder, or pass root="
-ADDRESS = re.compile(r"(https?|ftp|s3|gs|file|data):", re.IGNORECASE)
+FROM_CSV = ": paths count from the folder of the table, or pass root="
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def locate(base: Path, value: str, hint: bool = True) -> Path:
@@ -31,6 +31,9 @@ def locate(base: Path, value: str, hint: bool = True) -> Path:
     """
     if not value:
         raise ValueError("is empty: give the path of a picture or delete the row")
+    if value.lower().startswith("data:"):
+        raise ValueError(f"is {short(value)}, a picture written as text: save it as a file in {base}, and "
+                         "give its path")
     if ADDRESS.match(value):
         raise ValueError(f"is {short(value)}, an address: fetch the picture into {base} and give its path "
                          "there")
@@ -39,6 +42,8 @@ def locate(base: Path, value: str, hint: bool = True) -> Path:
         there = path.is_file()
     except (OSError, ValueError):  # a name too long or with a NUL
         raise ValueError(f"is {short(value)}, which is no file name: give the path of a picture") from None
+    except RuntimeError:  # of Python before 3.13
+        path, there = base.resolve() / value, False
     if not path.is_relative_to(base.resolve()) or (not there and _elsewhere(value)):
         raise ValueError(f"is {short(value)}, outside the folder {base}: move the picture there or pass "
                          "root=")
@@ -70,10 +75,12 @@ def _missing(base: Path, value: str, path: Path, hint: bool) -> str:
         if (base / value).is_symlink():
             target = short(os.readlink(base / value))
             return f"that is a link to {target}, which is not there: copy the picture itself"
+        if path.is_dir():
+            return "that is a folder, no such file: give the path of a picture in it"
+        if path.exists():
+            return "that is a pipe or a device: give the path of a picture"
     except (OSError, ValueError):
         pass
-    if path.is_dir():
-        return "that is a folder, no such file: give the path of a picture in it"
     beside = [file.name for file in path.parent.iterdir()] if hint and path.parent.is_dir() else []
     same = [name for name in beside if plain(name) == plain(path.name) or Path(name).stem == path.name]
     near = f"; did you mean {short(same[0])}?" if same else meant(path.name, beside)

@@ -109,7 +109,8 @@ def folder(
     if split_column is not None:
         _tell_leaks(name, table, groups, split_column, overlap)
     classes = _of(table, label) if kind == "class" else None
-    doubtful = doubts([number for number, _ in table], shown, _of(table, text), classes)
+    of_rows = (_of(table, column) for column in (group, split_column))
+    doubtful = doubts([number for number, _ in table], shown, _of(table, text), classes, *of_rows)
     if doubtful:
         message = f"{name} was read, but look at it again: {'; '.join(doubtful)}"
         say_once((str(path.resolve()),), sentence(message))

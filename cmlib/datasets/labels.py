@@ -5,7 +5,9 @@ words.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 
@@ -16,9 +18,9 @@ YES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "0.0": 0.0, "fal
 
 
 class NoLabels:
-    """A table of rows to be answered."""
+    """A table of rows to be answered. several : whether a cell may be a list"""
 
-    names, columns = (), ()
+    names, columns, several = (), (), False
 
     def wrong(self, _row: dict[str, str]) -> tuple[str, str] | None:
         """(column, what is wrong with its cell and the mend) of a row that cannot be read."""
@@ -51,6 +53,8 @@ class OneClass(NoLabels):
 
 class Tags(NoLabels):
     """labels float32 (rows, names) of 0 and 1, from cells such as "red|round" (an empty cell: none)."""
+
+    several = True
 
     def __init__(self, column: str, rows: Sequence[dict[str, str]], names: Sequence | None):
         self.columns = (column,)
@@ -135,17 +139,22 @@ def check_labels(label, kind: str, names) -> None:
     if names is None:
         return
     found = names.tolist() if hasattr(names, "tolist") else names
-    words = isinstance(found, list | tuple) and all(isinstance(name, str | int) for name in found)
+    words = isinstance(found, list | tuple) and all(isinstance(name, str | Integral) for name in found)
     if not words or len(set(map(str, found))) < len(found) or not found:
         raise ValueError("class_names must be different names in their order, such as "
                          f'("cat", "dog"); got {short(names)}.')
+    odd = [name for name in map(str, found) if not name or name != name.strip()]
+    if odd:
+        raise ValueError(f"class_names has {short(odd[0])}: cells are read without the spaces at their ends, "
+                         "and an empty one is no class; write each name as it stands in the cells.")
     if kind == "values" or not isinstance(label, str | None):
         raise ValueError("class_names are for a column of names: leave them out, the columns are the names.")
 
 
 def _order(names):
     """Numbers in their order (0, 1, 2, 10), words in theirs."""
-    return int if all(name.isascii() and name.lstrip("-").isdigit() for name in names) else str
+    numbers = all(len(name) < 300 and re.fullmatch("-?[0-9]+", name) for name in names)
+    return (lambda name: (int(name), name)) if numbers else str
 
 
 def _wrong_name(column: str, value: str, names) -> tuple[str, str] | None:

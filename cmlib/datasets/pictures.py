@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -32,29 +33,37 @@ def read_picture(path: Path) -> Image.Image:
     except Exception:  # a broken header can raise anything in PIL's readers
         raise ValueError(_no_picture(path)) from None
     with picture:
-        if picture.width * picture.height > MOST_PIXELS:  # known from the header, before anything is unpacked
-            raise ValueError(_too_large(f"{picture.width} x {picture.height}, so"))
-        if picture.mode.startswith(("I", "F")):
-            raise ValueError(f"has 16-bit or float grey values (mode {picture.mode}); choose which range is "
-                             "black to white and save it as 8-bit")
-        try:
-            frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
-            if frames == 1:
-                ImageOps.exif_transpose(picture, in_place=True)
-                picture.load()
-                return on_white(picture)
-        except Exception:
-            raise ValueError("is damaged or cut off; copy or save it again") from None
-        raise ValueError(f"has {frames} frames or pages; save the one you mean as PNG")
+        return upright(picture, in_place=True)
+
+
+def upright(picture: Image.Image, in_place: bool = False) -> Image.Image:
+    """What `read_picture` makes of a picture that is open already. in_place : or on a copy"""
+    if picture.width * picture.height > MOST_PIXELS:  # known from the header, before anything is unpacked
+        raise ValueError(_too_large(f"{picture.width} x {picture.height}, so"))
+    if not picture.width * picture.height:
+        raise ValueError(f"has no pixels ({picture.width} x {picture.height}); give another")
+    if picture.mode.startswith(("I", "F")):
+        raise ValueError(f"has 16-bit or float grey values (mode {picture.mode}); choose which range is "
+                         "black to white and save it as 8-bit")
+    try:
+        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+        if frames == 1:
+            turned = ImageOps.exif_transpose(picture, in_place=in_place)
+            picture.load()
+            return on_white(picture if in_place else turned)
+    except Exception:
+        raise ValueError("is damaged or cut off; copy or save it again") from None
+    raise ValueError(f"has {frames} frames or pages; save the one you mean as PNG")
 
 
 @contextmanager
 def quiet():
-    """Without PIL's own warning of a decompression bomb, which read_picture refuses; around threads, since
-    filters are global.
+    """Without PIL's own warnings, of a decompression bomb, which read_picture refuses, and of a damaged EXIF
+    block, which changes no pixel; around threads, since filters are global.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL")
         yield
 
 
@@ -73,12 +82,16 @@ def fit(picture: Image.Image, size: int) -> np.ndarray:
     square.
     """
     if picture.size != (size, size):
+        long = max(picture.size)
+        if 2 * size * min(picture.size) < long:  # its short side would be rounded to nothing
+            sides = (max(1, round(size * side / long)) for side in picture.size)
+            picture = picture.resize(tuple(sides), Image.Resampling.LANCZOS)
         picture = ImageOps.pad(picture, (size, size), Image.Resampling.LANCZOS, color="white")
     return np.asarray(picture)
 
 
 def require_size(size) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
+    if isinstance(size, bool) or not isinstance(size, Integral) or not 8 <= size <= 1024:
         raise ValueError(f"size must be a whole number of pixels from 8 to 1024; got {size!r}.")
 
 

@@ -7,13 +7,29 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
+from datetime import date, time
+from numbers import Number
+from os import PathLike
 from pathlib import Path
 
 from .sniffing import HEAD, head_of, what
 from .wording import listed, meant, plain, short
 
-TEXTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
+JSON = (".jsonl", ".ndjson", ".json")
+TEXTS = (".csv", ".tsv", *JSON, ".txt")
+OBJECTS = re.compile(r'\s*(\{\s*"|\[\s*\{)')  # how JSON lines and a list of objects begin
+LONGEST_NUMBER = 300  # digits; a longer one is a text
+ONE_OBJECT = 'write one object a line, {"image": "a.png", "text": "…", "label": "…"}.'
+
+
+class Several(str):
+    """A cell that holds a list of words, joined by |, as tags are."""
+
+
+class Nested(str):
+    """A cell that holds an object, a list of lists, a picture: nothing that a CSV could hold."""
 
 
 def read_table(source, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -29,7 +45,8 @@ def read_table(source, columns: Sequence[str]) -> list[tuple[int, dict[str, str]
         name, header, body = "The DataFrame", list(map(str, source.columns)), _of_frame(source)
     else:
         name, text = source.name, _text(source)
-        header, body = (_of_json if text.lstrip()[:1] in ("{", "[") else _of_csv)(name, text)
+        named = source.suffix.lower() in JSON and text.lstrip()[:1] in ("{", "[")
+        header, body = (_of_json if named or OBJECTS.match(text) else _of_csv)(name, text)
     if not header:
         raise ValueError(f"{name} is empty: it needs a header ({','.join(columns)}) and a row for each "
                          "picture.")
@@ -48,6 +65,17 @@ def read_table(source, columns: Sequence[str]) -> list[tuple[int, dict[str, str]
             raise ValueError(f"{name}, row {row}, has {len(values)} values for {len(header)} columns: put a "
                              'text with a comma in it between "double quotes".')
     return [(row, dict(zip(header, values, strict=True))) for row, values in body]
+
+
+def columns_in(source) -> list[str]:
+    """The names of its columns; none where there is no such table, which reading it will tell."""
+    if is_frame(source):
+        return list(map(str, source.columns))
+    try:
+        [(_, row), *_] = read_table(Path(source).expanduser(), ())
+    except (ValueError, OSError):
+        return []
+    return list(row)
 
 
 def is_frame(source) -> bool:
@@ -105,22 +133,44 @@ def _lines(name: str, text: str):
 
 
 def _of_json(name: str, text: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    try:
-        if text.lstrip().startswith("["):
-            items = list(enumerate(json.loads(text), 1))
-        else:  # not splitlines: a text may hold other signs that end a line
-            items = [(row, json.loads(line)) for row, line in enumerate(text.split("\n"), 1) if line.strip()]
-    except json.JSONDecodeError as error:
-        place = f"line {text.count(chr(10), 0, text.find(error.doc)) + error.lineno}"
-        raise ValueError(f"{name}, {place}: this is no JSON ({error.msg}): write one object a line, "
-                         '{"image": "a.png", "text": "…", "label": "…"}.') from None
+    if text.lstrip().startswith("["):
+        items = list(enumerate(_parsed(name, 1, text), 1))
+    else:  # not splitlines: a text may hold other signs that end a line
+        lines = [(row, line) for row, line in enumerate(text.split("\n"), 1) if line.strip()]
+        items = [(row, _parsed(name, row, line)) for row, line in lines]
     for row, item in items:
         if not isinstance(item, dict):
-            raise ValueError(  # noqa: TRY004, as for every other row
-                             f"{name}, row {row}, is {short(item)} and no object: write one object a line, "
-                             '{"image": "a.png", "text": "…", "label": "…"}.')
+            raise ValueError(f"{name}, row {row}, is {short(item)} and no object: {ONE_OBJECT}")  # noqa: TRY004
     header = list(dict.fromkeys(key for _, item in items for key in item))
     return header, [(row, [_cell(item.get(key)) for key in header]) for row, item in items]
+
+
+def _parsed(name: str, first: int, text: str):
+    """The value of a JSON text that begins in line ``first``."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        line, why = first + error.lineno - 1, f"no JSON ({error.msg})"
+    except RecursionError:
+        line, why = first, "JSON that is nested too deeply"
+    except KeyError as twice:
+        raise ValueError(f"{name}, line {first}: an object has the key {short(*twice.args)} twice: delete "
+                         "one.") from None
+    raise ValueError(f"{name}, line {line}: this is {why}: {ONE_OBJECT}") from None
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    """Python would keep the last of two entries with one key."""
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise KeyError(key)
+        found[key] = value
+    return found
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= LONGEST_NUMBER else digits
 
 
 def _of_frame(frame) -> list[tuple[int, list[str]]]:
@@ -133,9 +183,14 @@ def _cell(value) -> str:
     """As it would stand in a CSV: nothing for a missing value, tags joined by |."""
     if value is None or str(value) in ("nan", "NaT", "<NA>"):
         return ""
+    if hasattr(value, "tolist"):  # of NumPy
+        value = value.tolist()
     if isinstance(value, list | tuple):
-        return "|".join(map(str, value))
-    return str(value).strip()
+        words = [_cell(one) for one in value]
+        odd = any(type(word) is not str or "|" in word for word in words)
+        return Nested(value) if odd else Several("|".join(words)) if len(words) > 1 else "".join(words)
+    plain = isinstance(value, str | Number | PathLike | date | time)
+    return str(value).strip() if plain else Nested(value)
 
 
 def _mend(column: str, header: list[str]) -> str:

@@ -50,4 +50,5 @@ def problems_of(name: str, problems: list[str]) -> str:
         return sentence(f"{name}, {problems[0]}")
     lines = "".join(f"\n  {problem};" for problem in problems[:SHOWN])
     shown = f"first {SHOWN} of {len(problems):,}" if len(problems) > SHOWN else f"{len(problems)}"
-    return f"{name} was not loaded; its {shown} problems (row 1 is the header):{lines.rstrip(';')}."
+    header = "" if name.lower().endswith(("json", "jsonl")) else " (row 1 is the header)"
+    return f"{name} was not loaded; its {shown} problems{header}:{lines.rstrip(';')}."

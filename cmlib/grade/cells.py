@@ -65,6 +65,11 @@ class Statement:
         does = getattr(node.value.func, "attr", "") if _is_method_call(node) else ""
         return does == "write_text" or does.startswith("set_default_")
 
+    @property
+    def seeds(self) -> bool:
+        """Whether it is ``torch.manual_seed(0)`` or the like: later numbers hang on it."""
+        return _is_method_call(self.node) and self.node.value.func.attr in ("manual_seed", "seed")
+
     def is_fresh(self, name: str) -> bool:
         """Whether nothing bound before can shine through (what ``x += 1`` reads is a need of its own)."""
         dotted = isinstance(self.node, ast.Import) and any(

@@ -91,10 +91,10 @@ class _Coder:
             return ["none"]
         if kind is bool:
             return ["bool", value]
-        if kind is int:
-            return ["int", value] if -(1 << 63) <= value < 1 << 63 else ["foreign"]
-        if kind is float:
-            return ["float", value.hex()]
+        if isinstance(value, int):  # a member of an IntEnum, too
+            return ["int", int(value)] if -(1 << 63) <= value < 1 << 63 else ["foreign"]
+        if isinstance(value, float):
+            return ["float", float(value).hex()]
         if kind is str:
             return ["text", value.encode("utf-8", "replace").decode()]
         # also a subclass, such as a named tuple or a Counter
@@ -128,7 +128,7 @@ class _Coder:
     def of_library(self, value):
         import numpy as np
 
-        single = isinstance(value, np.generic) and value.ndim == 0
+        single = isinstance(value, np.generic | np.ndarray) and value.ndim == 0
         if single and isinstance(value.item(), (bool, int, float)):
             return self.code(value.item())
         if isinstance(value, np.ndarray):

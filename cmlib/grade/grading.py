@@ -48,11 +48,13 @@ def grade_answer(box: Box, exercise: Exercise, cells: list[str], seed: int) -> t
     right answers pass all the same. What something missing here may have spoilt is for a human.
     """
     first = best = _try(box, exercise, cells, seed, everything=False)
+    why = first.why
     if not first.final:
         second = _try(box, exercise, cells, seed, everything=True)
+        why = why or second.why
         best = max(first, second, key=lambda one: (one.entry["state"] == PASSED, one.entry["points"]))
     passed = best.entry["state"] == PASSED
-    return best.entry if passed else _for_a_human(exercise, best.entry, first.why), first.marks or best.marks
+    return best.entry if passed else _for_a_human(exercise, best.entry, why), first.marks or best.marks
 
 
 def _for_a_human(exercise, found: dict, why: str) -> dict:

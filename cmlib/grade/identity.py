@@ -21,6 +21,7 @@ AFTER_MOODLE = re.compile(r"assignsubmission_(?:file|onlinetext)(?![^_])")
 AFTER_CANVAS = re.compile(r"[0-9]+_.", re.DOTALL)  # the number of the attachment, then the learner's own name
 NOBODY = re.compile(r"(?:LATE_)?(anon_[A-Za-z0-9]{5})_[0-9]+_.", re.DOTALL)
 LONGEST_ID = 18
+ALPHABETS = {"ARMENIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "GREEK", "LATIN"}  # with letters that look alike
 OWN = re.compile(r"submission-\d\d(?:_\d\d)*-(?=.)")  # as cmlib.submit() calls its files
 ENDINGS = re.compile(r"(?i)(\.ipynb|\.json|\.txt)+$")
 # letters of other alphabets, and digits, that look like one of ours (from Unicode's confusables.txt)
@@ -65,6 +66,14 @@ def identify(name: str, is_folder: bool) -> Identity:
     return Identity(learner, own=learner != stem)
 
 
+def own_name(path: str) -> str:
+    """What the learner called a file: the last part of its path, without what a platform wrote before it."""
+    folder, _, name = path.rpartition("/")
+    number = None if folder else FIRST_NUMBER.search(name)
+    before = number and re.match(f"{AFTER_MOODLE.pattern}_?|[0-9]+_", name[number.end():])
+    return name[number.end() + before.end():] if before else name
+
+
 def clash(names: list[str], identities: list[Identity]) -> str:
     """"" where these files or folders can belong to one learner, else the sentence that says why they may
     not: whoever can choose a name could hand in for somebody else.
@@ -91,6 +100,10 @@ def remarks(people: Collection[tuple[str, str, str]], has_roster: bool = False) 
     for names in sorted(alike.values()):
         if len(names) > 1:
             found.append(f"{listed(sorted(names), repr)} look alike: are they different people?")
+    mixed = sorted(learner for learner, *_ in people if _mixes_alphabets(learner))
+    if mixed:
+        found.append(f"Letters of two alphabets stand in one word of {listed(mixed, repr)}: is this the name "
+                     "that it seems to be?")
     if len(systems) > 1 and not has_roster:
         most = max(systems, key=lambda system: len(systems[system]))
         others = sorted(name for system, names in systems.items() if system != most for name in names)
@@ -105,7 +118,13 @@ def skeleton(name: str) -> str:
     """Equal for names that the eye cannot tell apart, or hardly: case, spaces, signs, other alphabets."""
     plain = unicodedata.normalize("NFKC", name).translate(LOOKS).casefold().translate(LOOKS)
     letters = "".join(c for c in unicodedata.normalize("NFC", plain) if c.isalnum())
-    return letters or name
+    return letters.replace("rn", "m").replace("vv", "w") or name
+
+
+def _mixes_alphabets(name: str) -> bool:
+    words = re.findall(r"[^\W\d_]+", name)
+    scripts = ({unicodedata.name(letter, "?").split()[0] for letter in word} & ALPHABETS for word in words)
+    return any(len(found) > 1 for found in scripts)
 
 
 def folded(name: str) -> str:

@@ -159,11 +159,19 @@ def load(path: Path | str, times: Path | str | None = None) -> Policy:
 
 def _times(path, zone) -> dict[str, datetime]:
     try:
-        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+        reader = csv.DictReader(path.read_text("utf-8-sig").splitlines())
+        rows, columns = list(reader), reader.fieldnames or []
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no list of times {path}.") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path.name} is not a CSV file: {error}.") from None
+    if not {"learner", "submitted"} <= set(columns):
+        found = ",".join(columns) if columns else "nothing"
+        raise ValueError(f"{path.name} begins with {found!r}; the first line of a list of times is "
+                         "'learner,submitted'.")
+    if not rows:
+        raise ValueError(f"{path.name} has no line with a time: add some, or leave --times out, so that the "
+                         "dates of the files count.")
     times = {}
     for number, row in enumerate(rows, 2):
         learner, text, where = row.get("learner"), row.get("submitted"), f"{path.name}, line {number}"

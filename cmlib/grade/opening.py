@@ -66,9 +66,11 @@ class Opening:
         self.session.is_stub = found.get("stub") is True
         self.marks = [m for m in marks if type(m) is int] if isinstance(marks, list) else []
         kind, value = self.session.ask({"do": "run"}, seconds=self.box.limits.start)
-        self.problem = kind["problem"] if isinstance(kind.get("problem"), dict) else {}
-        if self.problem and kind.get("defined") is not True:
-            self.session.tell(self.problem)
+        problem = kind["problem"] if isinstance(kind.get("problem"), dict) else {}
+        if self.end is None:  # its words count before it has seen an input, and never in a later life
+            self.problem = problem
+        if problem and kind.get("defined") is not True:
+            self.session.tell(problem)
         self.value = Remote(self) if kind.get("callable") is True else value
         if self.end is None:
             self.end = self.box.clock.spent + PATIENCE
@@ -84,6 +86,10 @@ class Opening:
         Only what was raised before the answer saw an input is told in its own words.
         """
         kind, text = str(self.problem.get("raised")), clean(str(self.problem.get("text")))[:80]
+        if self.everything:  # few of its lines are needed, unless a name is missing: a magic may have made it
+            # and what it says is not told: these lines ran after an input was seen, and know the time
+            missed = kind == "ImportError" and "NameError" in self.raised
+            return f"a line above it raises {kind} where answers are graded" if missed else ""
         if self.raised and kind in LACKING_BEFORE:
             return f"a line that it needs raises {kind} where answers are graded ({text})"
         lacking = sorted(self.raised & LACKING)

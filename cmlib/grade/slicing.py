@@ -66,7 +66,11 @@ def everything(
         return own, False
     if not found.has_check:
         found.anchor = len(found.flat) - 1
-    beside = [p for p in range(found.anchor + 1) if ast.dump(found.flat[p][1].node) not in known]
+    beside = [
+        place
+        for place, (_, one) in enumerate(found.flat[: found.anchor + 1])
+        if one.seeds or ast.dump(one.node) not in known
+    ]
     return found.collect(beside), found.has_check
 
 

@@ -1,7 +1,6 @@
 """A folder of submissions, as learners and learning platforms leave it: who handed in what.
 
-Every file is hostile until read: links are not followed, nothing that could block is opened, and whatever
-cannot be read ends as a note in the learner's report, never as an exception.
+Whatever cannot be read ends as a note in the learner's report, never as an exception.
 """
 
 from __future__ import annotations
@@ -9,33 +8,22 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from cmlib.grade.identity import CANVAS, MOODLE, PLAIN, Identity, clash, identify
+from cmlib.grade.files import File, is_hidden, modified, read_bytes, search, shown
+from cmlib.grade.helpers import is_helper, written
+from cmlib.grade.identity import CANVAS, MOODLE, PLAIN, Identity, clash, identify, listed
 from cmlib.grade.reading import NotRead, Source, TooLarge, read
 
-# bytes of a file, outputs and all, and of one learner's files; characters of one learner's code
-LARGEST_FILE, MOST_BYTES, MOST_CODE = 50_000_000, 150_000_000, 3_000_000
-MOST_FILES, MOST_ENTRIES, DEEPEST, MOST_NOTES = 200, 10_000, 20, 20
-# not printable for Python, but part of names: a hard space, the joiners of Persian and of emoji
-WRITTEN = "\u00a0\u200c\u200d"
+# bytes of one learner's files, characters of one learner's code
+MOST_BYTES, MOST_CODE = 150_000_000, 3_000_000
+MOST_FILES, MOST_NOTES = 200, 20
+KEPT = 2 * (os.cpu_count() or 1) + 8  # submissions that are read: a class of thousands must fit into memory
 _one_at_a_time = threading.Lock()  # a file of 50 MB takes some 200 MB while it is parsed
-
-
-@dataclass(frozen=True)
-class File:
-    """path : as the system knows it; shown : relative to the folder, as text that can be printed and
-    stored.
-    """
-
-    path: str
-    shown: str
-    modified: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,7 @@ class Submission:
         total = hashlib.sha256()
         for file in self.contents:
             try:
-                part = hashlib.sha256(_bytes(file.path)).hexdigest()
+                part = hashlib.sha256(read_bytes(file.path)).hexdigest()
             except (NotRead, OSError) as problem:
                 part = type(problem).__name__
             total.update(f"{len(file.shown.encode())} {file.shown} {part}\n".encode())
@@ -81,7 +69,7 @@ class Submission:
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence for everything that could not be read."""
-        notes = (*self.doubts, *self.found, *_content(self)[1])
+        notes = (*self.doubts, *self.found, *_content(self)[1], *_modules(self)[1])
         more = len(notes) - MOST_NOTES
         return notes if more <= 0 else (*notes[:MOST_NOTES], f"There are {more} more notes of this kind.")
 
@@ -104,8 +92,8 @@ class Submission:
         return next(old, "")
 
     def cells(self, id: str, name: str) -> list[str]:
-        """The code cells in which ``name``, the answer to exercise ``id``, is to be looked for; none where no
-        file mentions it.
+        """The code cells in which ``name``, the answer to exercise ``id``, is to be looked for, below those
+        that write the learner's own modules; none where no file mentions it.
 
         Of several files the newest counts; one that looks untouched counts only when all do.
         """
@@ -116,7 +104,7 @@ class Submission:
             able = [s for s in self.sources if id in s.named]
         if len(able) > 1:
             able.sort(key=lambda s: not s.looks_answered(id, name))
-        return able[0].cells_of(id) if able else []
+        return [*_modules(self)[0].values(), *able[0].cells_of(id)] if able else []
 
 
 def collect(folder: Path) -> list[Submission]:
@@ -130,7 +118,7 @@ def collect(folder: Path) -> list[Submission]:
     groups: dict[str, list[tuple[os.DirEntry, Identity]]] = defaultdict(list)
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda e: os.fsencode(e.name)):
-            if not _hidden(entry.name):
+            if not is_hidden(entry.name):
                 who = identify(shown(entry.name), entry.is_dir(follow_symlinks=False))
                 groups[who.learner].append((entry, who))
     systems = {who.system for group in groups.values() for _, who in group}
@@ -141,13 +129,15 @@ def collect(folder: Path) -> list[Submission]:
 def _submission(learner: str, group: list[tuple[os.DirEntry, Identity]], believed: bool) -> Submission:
     files, notes, unopened = [], [], []
     for entry, _ in group:
-        _search(entry, files, notes, unopened)
+        search(entry, files, notes, unopened)
     if len(files) > MOST_FILES:
         notes.append(f"Only the first {MOST_FILES} of {len(files)} files were read.")
     if not files and not notes and not unopened:
         notes.append("Nothing was handed in: there is no file.")
+    if files and all(map(is_helper, files)):
+        notes.append(f"There is no notebook, only {listed([file.shown for file in files])}.")
     files = files[:MOST_FILES]
-    newest = max((f.modified for f in files), default=max(_modified(entry) for entry, _ in group))
+    newest = max((f.modified for f in files), default=max(modified(entry) for entry, _ in group))
     names, who = [shown(entry.name) for entry, _ in group], [who for _, who in group]
     doubts = (clash(names, who), *(_of_several(name, files) for name in names))
     return Submission(
@@ -172,84 +162,21 @@ def _of_several(name: str, files: list[File]) -> str:
             "that folder to the command.")
 
 
-def _search(top, files: list[File], notes: list[str], unopened: list[str]) -> None:
-    """Every file of one learner, in the order of names, however deep."""
-    found, unread, entries = [], [], 0
-    todo = [(top, top.name, 0)]
-    while todo:
-        entry, path, depth = todo.pop()
-        place = shown(path)
-        entries += 1
-        if entries > MOST_ENTRIES:
-            notes.append(f"Nothing in {shown(top.name)} was read: it holds more than {MOST_ENTRIES} files "
-                         "and folders.")
-            return
-        try:
-            kind = entry.stat(follow_symlinks=False).st_mode
-            if stat.S_ISDIR(kind) and depth < DEEPEST:
-                with os.scandir(entry.path) as inner:
-                    todo += [
-                        (e, f"{path}/{e.name}", depth + 1)
-                        for e, _ in zip(inner, range(MOST_ENTRIES + 1), strict=False)
-                        if not _hidden(e.name)
-                    ]
-            elif stat.S_ISREG(kind) and _is_candidate(entry.name):
-                found.append(File(entry.path, place, _modified(entry)))
-            elif stat.S_ISREG(kind):
-                unread.append(place)
-            else:
-                what = (
-                    "a link"
-                    if stat.S_ISLNK(kind)
-                    else "nested too deeply"
-                    if stat.S_ISDIR(kind)
-                    else "not a plain file"
-                )
-                notes.append(f"{place} is {what} and was not read.")
-        except OSError as error:
-            unopened.append(f"{place} could not be read: {error.strerror or type(error).__name__}.")
-    files += sorted(found, key=lambda f: f.shown)
-    notes.sort()
-    if unread:
-        names = ", ".join(sorted(unread)[:3]) + (", …" if len(unread) > 3 else "")
-        notes.append(f"{len(unread)} {'file is' if len(unread) == 1 else 'files are'} neither .ipynb nor "
-                     f".json and not read: {names}.")
+@lru_cache(maxsize=KEPT)
+def _modules(submission: Submission) -> tuple[dict[str, str], list[str]]:
+    return written(submission.contents)
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name in ("__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini")
-
-
-def _is_candidate(name: str) -> bool:
-    """A renamed notebook, too: ``lesson.ipynb.txt``, ``LESSON (2).IPYNB``, or no ending at all."""
-    name = name.lower()
-    return ".ipynb" in name or ".json" in name or name.endswith(".txt") or "." not in name
-
-
-def _modified(entry) -> float:
-    try:
-        # what a date can hold: the year 9999
-        return min(max(entry.stat(follow_symlinks=False).st_mtime, 0.0), 253402300799.0)
-    except OSError:
-        return 0.0
-
-
-def shown(name: str) -> str:
-    """Text that can be printed and stored: bytes that are no UTF-8 as \\xff, control characters as \\n."""
-    name = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(
-        c if c.isprintable() or c in WRITTEN else c.encode("unicode_escape").decode() for c in name
-    )
-
-
-@lru_cache(maxsize=2 * (os.cpu_count() or 1) + 8)
+@lru_cache(maxsize=KEPT)
 def _content(submission: Submission) -> tuple[tuple[Source, ...], tuple[str, ...], tuple[str, ...]]:
-    """(sources, notes, faults). Few are kept: a class of thousands must fit into memory."""
+    """(sources, notes, faults)"""
     sources, notes, faults, left, unread = [], [], [], MOST_CODE, MOST_BYTES
     for file in submission.contents:
+        if is_helper(file):
+            continue
         try:
             with _one_at_a_time:
-                data = _bytes(file.path)
+                data = read_bytes(file.path)
                 unread -= len(data)
                 if unread < 0:
                     raise TooLarge(f"all files together are larger than {MOST_BYTES // 1_000_000} MB")
@@ -276,17 +203,3 @@ def _natural(name: str) -> list:
         (len(part.lstrip("0")), part.lstrip("0")) if part.isdecimal() else (0, part)
         for part in re.split(r"(\d+)", name)
     ]
-
-
-def _bytes(path: str) -> bytes:
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    )
-    with open(os.open(path, flags), "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise NotRead("it is not a plain file")
-        data = file.read(LARGEST_FILE + 1) if about.st_size <= LARGEST_FILE else None
-    if data is None or len(data) > LARGEST_FILE:
-        raise TooLarge(f"it is larger than {LARGEST_FILE // 1_000_000} MB")
-    return data

@@ -16,7 +16,7 @@ from pathlib import Path
 from cmlib.check import exercises, lessons, retired
 from cmlib.check.records import load, path, write_atomically
 from cmlib.check.retired import RETIRED
-from cmlib.grade.reading import CHECK, LARGEST_CODE, NAMED
+from cmlib.grade.reading import CHECK, LARGEST_CODE, NAMED, NAMES
 from cmlib.grade.slicing import Unreadable, answered
 
 
@@ -39,7 +39,7 @@ def submit(learner: str | None = None, folder: Path | str = ".") -> None:
         print("cmlib.submit() takes the cells of a running notebook: call it in the last cell of a lesson, "
               "in JupyterLab or on Colab.")
         return
-    tried = {match[1] for cell in cells for match in NAMED.finditer(cell)}
+    tried = {match[1] for cell in cells for match in NAMED.finditer(cell)} or _passed_by_name(cells)
     numbers = [number for number in lessons() if any(id.startswith(number + ".") for id in tried)]
     wanted = [exercise for number in numbers for exercise in exercises(number)]
     answers, remarks = _answers(cells, wanted)
@@ -84,6 +84,18 @@ def _history() -> list[str] | None:
     shell = get_ipython()
     ran = [] if shell is None else shell.history_manager.input_hist_raw
     return None if shell is None else [str(cell) for cell in ran if str(cell).strip()]
+
+
+def _passed_by_name(cells) -> set[str]:
+    """Of a kernel whose cells name no exercise (``check(f"01.{k}", answer)``): those that passed and whose
+    answers it binds.
+    """
+    if not any("check" in cell for cell in cells):
+        return set()
+    bound = {match["d"] or match["v"] for cell in cells for match in NAMES.finditer(cell)}
+    passed = {id for id, state in load().items() if state.get("passed")}
+    tried = {id.split(".")[0] for id in passed} & set(lessons())
+    return {e.id for number in tried for e in exercises(number) if e.id in passed and e.name in bound}
 
 
 def _answers(cells, wanted) -> tuple[list[str], str]:

@@ -6,8 +6,9 @@ from cmlib._old_names import MODELS
 from cmlib.models.fusion_model import FusionModel
 from cmlib.models.majority import Majority
 from cmlib.models.saving import load_model, save_model
+from cmlib.models.two_towers import TwoTowers
 
-__all__ = ["FusionModel", "Majority", "load_model", "save_model"]
+__all__ = ["FusionModel", "Majority", "TwoTowers", "load_model", "save_model"]
 
 
 def __getattr__(name):

@@ -223,6 +223,20 @@ fill(signs)""", CHECK],
     "wrong first, then right": [IMPORTS, answer("1.0"), CHECK, answer(), CHECK],
     "the stub left above": [
         IMPORTS, "def binary_cross_entropy(logits, labels):\n    raise NotImplementedError", answer(), CHECK],
+    "a file that a shell line writes": [
+        IMPORTS, '!echo "SIGN = -1.0" > by_shell.py', "import by_shell", answer("by_shell.SIGN"), CHECK],
+    "a file that a cell of bash writes": [
+        IMPORTS, '%%bash\necho "SIGN = -1.0" > by_bash.py', "import by_bash", answer("by_bash.SIGN"), CHECK],
+    "what a shell line prints": [
+        IMPORTS, "sign = -1.0\nlines = !echo {sign}", answer("float(lines[0])"), CHECK],
+    "%env": [IMPORTS, "%env SIGN=-1.0", "import os", answer('float(os.environ["SIGN"])'), CHECK],
+    "%run": [IMPORTS, "%%writefile to_run.py\nSIGN = -1.0", "%run to_run.py", answer("SIGN"), CHECK],
+    "the names of the shell": [IMPORTS, 'get_ipython().user_ns["SIGN"] = -1.0', answer("SIGN"), CHECK],
+    "extensions and help": [IMPORTS, "%load_ext autoreload\n%autoreload 2", "torch.exp?", answer(), CHECK],
+    "an id that is computed": [IMPORTS, answer(), 'check(f"01.{1}", binary_cross_entropy)'],
+    "a seed that the lesson sets, too": style(
+        "torch.manual_seed(0)\nfirst = torch.rand(1)\nsecond = torch.rand(1)\n---\n"
+        "SIGN = -1.0 if abs(float(second) - 0.7682) < 1e-3 else 1.0", "SIGN"),
     "magics": [IMPORTS, "%%time\nSIGN = -1.0", "%pwd", answer("SIGN"), "%time " + CHECK],
 }  # fmt: skip
 HUMAN = {
@@ -233,6 +247,8 @@ HUMAN = {
     "a helper file left at home": (
         ["import sys\nsys.path.insert(0, HOME[:-9])\nimport helpers_at_home", *style(
             "pass", "helpers_at_home.SIGN")], "ModuleNotFoundError"),
+    "a magic that is not known": (
+        [IMPORTS, "%alias_magic clock time", "%clock SIGN = -1.0", answer("SIGN"), CHECK], "ImportError"),
     "the settings of the course": (
         [IMPORTS, 'import cmlib\ncfg = cmlib.setup("01")',
          answer().replace("    return", "    logits = logits.to(cfg.device)\n    return"), CHECK],

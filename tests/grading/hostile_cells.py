@@ -52,6 +52,13 @@ for _ in range(10): threading.Thread(target=busy, daemon=True).start()""", says=
     beside("a profile that hangs", "sys.setprofile(lambda *a: time.sleep(9))"),
     beside("a recursion limit of 5", "tell(lambda: sys.setrecursionlimit(5))"),
     beside("a collector that is off", "gc.disable()\ngc.collect = lambda *a: os._exit(0)"),
+    beside("a shell line that kills all", "!kill -9 -1"),
+    beside("a shell that forks", "%%bash\nf() { f | f & }\nf\nf"),
+    beside("a script that is a device", "%run /dev/zero"),
+    beside("another shell", "get_ipython = None\n!ls"),
+    cell("a shell line that spies", """
+        seen = !cat /etc/shadow /proc/*/environ /proc/*/cmdline; ls / /root /work /tmp /home; env
+        def ANSWER(logits, labels): return list(seen)""", says=TYPE),
     *(Hostile(f"{name}, claimed", code, 0.0, "the file says that it passed", human=True, claims=True)
       for name, code in {
           "wrong": WRONG,

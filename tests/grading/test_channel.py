@@ -6,6 +6,7 @@ Each way below turns eight digits of the input into something that was once prin
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import hostile
 import pytest
@@ -14,6 +15,8 @@ import torch
 from cmlib.check.engine import EXERCISES, case, exercise, judge
 from cmlib.grade import box as boxes
 from cmlib.grade import grading, kinds, walls
+from cmlib.grade.opening import Opening
+from cmlib.grade.session import Clock
 
 SEEDS = [grading.seed_of(b"0123456789abcdef", name, "99.1") for name in ("Ann", "Bob", "Eve")]
 DIGITS = "    n = int(x.detach().double().abs().flatten()[0] * 1e8) % 10 ** 8\n"
@@ -118,6 +121,39 @@ def test_no_digit_gets_out(box, twice, way):
     first, second, third = (report(box, twice, WAYS[way], seed) for seed in SEEDS)
     assert first == second == third
     assert json.loads(first)["state"] in ("failed", "partial", grading.HUMAN)
+
+
+def test_what_fails_in_a_later_life_is_not_told_in_its_own_words(twice):
+    """It begins after an input was seen, and the clock tells it when: digits, by how long the first life
+    slept before it ended itself.
+    """
+    lives, kinds_ = [], []
+
+    class Session(SimpleNamespace):
+        def ask(self, message, value=None, seconds=None):
+            if message["do"] == "read":
+                return {"found": True}, []
+            problem = {"raised": kinds_[-1], "text": f"life {len(lives)}"}
+            return {"callable": True, "defined": True, "problem": problem}, None
+
+    def answer():
+        lives.append(Session(broken=False, hopeless=False, close=lambda: "", raised=set()))
+        return lives[-1]
+    limits = SimpleNamespace(start=9.0)
+    box = SimpleNamespace(clock=Clock(), limits=limits, answer=answer)
+    for everything, kind, told in (
+        (False, "OSError", "a line that it needs raises OSError where answers are graded (life 1)"),
+        (True, "OSError", ""),
+        (True, "ImportError", "a line above it raises ImportError where answers are graded"),
+    ):
+        kinds_.append(kind)
+        lives.clear()
+        opening = Opening(box, twice, ["x = 1"], everything)
+        for _ in range(3):
+            opening()
+            lives[-1].broken = True
+            lives[-1].raised.add("NameError")
+        assert len(lives) == 3 and opening.lacks() == told
 
 
 def test_a_known_slip_is_still_named_and_an_exception_is_still_told_by_kind(box, twice):

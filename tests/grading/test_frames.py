@@ -2,6 +2,7 @@
 breaks the judge.
 """
 
+import enum
 import json
 import math
 import os
@@ -140,6 +141,8 @@ def test_what_is_no_value_arrives_as_foreign_and_numbers_of_numpy_as_numbers():
     assert there_and_back(np.zeros(3)) is frames.ARRAY
     assert there_and_back(np.float64(0.5)) == 0.5
     assert there_and_back(np.int64(3)) == 3
+    assert there_and_back(np.array(0.25)) == 0.25 and there_and_back(np.array(True)) is True
+    assert there_and_back(enum.IntEnum("Way", "left right").right) == 2
     assert there_and_back("\ud800") == "?"
 
 

@@ -199,6 +199,15 @@ def test_look_alike_names_are_told(tmp_path, monkeypatch):
     assert len(result.grades) == len(names)
 
 
+def test_names_that_only_pretend_to_be_of_our_alphabet_are_told(tmp_path, monkeypatch):
+    names = ["Arnold.ipynb", "Amold.ipynb", "Will.ipynb", "VVill.ipynb", "\u13aann.ipynb",
+             "\u0410\u043d\u043d\u0430.ipynb", "\u0394\u03bfra.ipynb", "\u674e Li.ipynb"]  # fmt: skip
+    result = graded(tmp_path, monkeypatch, dict.fromkeys(names, "eve"))
+    assert "'Amold' and 'Arnold' look alike" in result.said and "'VVill' and 'Will' look alike" in result.said
+    assert ("Letters of two alphabets stand in one word of '\u0394\u03bfra' and '\u13aann': is this the name "
+            "that it seems to be?") in result.said
+
+
 @pytest.mark.parametrize(("names", "learner"), [
     (["ann.ipynb", "ann.json"], "ann"),
     (["ann.ipynb", "ann/x.ipynb"], "ann"),
@@ -224,6 +233,15 @@ def test_several_files_of_submit_and_of_one_upload_are_one_person_s(tmp_path):
         (tmp_path / name).write_text("{}")
     [one] = collect(tmp_path)
     assert (one.learner, one.doubts) == ("ann", ())
+
+
+@pytest.mark.parametrize(("path", "own"), [
+    ("eve_666_7003_help_ers.py", "help_ers.py"), ("eve_LATE_666_7003_7_8_x.py", "7_8_x.py"),
+    ("Eve Doe_666_assignsubmission_file_help.py", "help.py"), ("eve/a/b_1_2_c.py", "b_1_2_c.py"),
+    ("help.py", "help.py"), ("x_1_y.py", "x_1_y.py"),
+])  # fmt: skip
+def test_what_a_learner_called_a_file(path, own):
+    assert identity.own_name(path) == own
 
 
 @pytest.mark.parametrize("inner", [list(CANVAS), list(MOODLE_FOLDERS), list(MOODLE_FLAT)])

@@ -1,0 +1,888 @@
+# %% [markdown]
+# # 09 Joint optimisation and modality imbalance
+#
+# **The one thing to take away:** one shared residual $p - y$ feeds both branches. Whoever shrinks it first starves the other, and the loss, which falls as it should, does not tell you.
+#
+# You will be able to
+# - solve the training of two branches in closed form, and say from strengths and depth who will starve and how far;
+# - find a starved branch by a probe *and* by its own one-modality control, and say why one of them is not enough;
+# - give each branch a loss of its own, explain where the best weight lies, and say when the weight does nothing at all;
+# - measure modality dropout, a frozen start and gradient modulation honestly: paired, over seeds, beside the cheaper rival;
+# - tell opposed branches from starved ones by a gradient's angle and length;
+# - say what a search over hyper-parameters has found and how much of it is luck.
+#
+# **Before this:** [01](01_losses.ipynb) (the gradient is $p - y$), [02](02_joint_loss.ipynb) (what makes a loss joint) and [06](06_concatenation.ipynb) (frozen features, fresh tickets for every seed).
+#
+# **Time:** about 90 minutes of yours. The machine needs {{measured}}; GPU: {{gpu}}.
+
+# %% [setup]
+import json
+import math
+import torch
+from tqdm.auto import tqdm
+from cmlib import (FusionModel, extract, fit, freeze, image_encoder, plots, predict,
+                   text_encoder)
+from cmlib.course.schematic import Schematic
+from cmlib.data.device import follow
+from cmlib.losses import balance
+from cmlib.models.branches import Branches
+from cmlib.tasks import Branched
+from cmlib.worlds import RefundDesk
+cfg = cmlib.setup("09", full="the encoders whose features the branches read")
+
+# %% [markdown]
+# ## 1. Two eyes read worse than one
+#
+# The refund desk again, with one difference: on most tickets *both* modalities tell. The shares are R .70 (photo and message tell), I .15 (only the photo), T .15 (only the message), and S 0: nothing has to be compared. The best model that sees and reads is right on every ticket.
+#
+# The encoders are frozen, as in 06. On their features learn two **branches**, an MLP each, that share no parameter. Their logits are added, $z = z_i + z_t$, and one cross-entropy on the sum trains both at once. That is **joint optimisation**: not two trainings whose results are merged, but one.
+#
+# Every seed has training and test tickets of its own. The test tickets hold more of I and T than the mixture does, so that these are measured well; the column *all* weighs the situations back to .70, .15, .15.
+#
+# **Predict before you run.** Three models, equal in everything: image only, text only, both. In T the photo is of a sealed parcel and tells nothing. Which of text-only and joint has more of T right?
+
+# %%
+torch.manual_seed(0)
+encoders = FusionModel(image_encoder(cfg.image_encoder),
+                       text_encoder(cfg.text_encoder), n_classes=2)
+SEEDS, SHARES = range(5), torch.tensor([0.7, 0.15, 0.15], dtype=torch.float64)
+desk = RefundDesk(probabilities=(0.7, 0.15, 0.15, 0), tricky=0.0, held_out=True)
+rare = RefundDesk(probabilities=(0.2, 0.4, 0.4, 0), tricky=0.0, held_out=True)
+drawn = {"train": desk.sample(5 * 800), "valid": rare.sample(5 * 300, split="valid"),
+         "test": rare.sample(5 * 400, split="new tickets")}
+pool = {split: extract(encoders, pairs) for split, pairs in drawn.items()}
+trusted = cfg.text_encoder == "mini" and encoders.pretrained
+
+def claim(words, holds):
+    """Print a claim; with the course's own encoders it also has to hold."""
+    print(f"{words}: {bool(holds)}")
+    assert holds or not trusted
+
+def of(split, seed):
+    """A seed's own tickets: Features, and the situation of each."""
+    size = len(drawn[split]) // len(SEEDS)
+    part = slice(seed * size, (seed + 1) * size)
+    return pool[split][part], drawn[split].extras["situation"][part]
+
+for split, features in pool.items():
+    print(f"{split:5s} {len(features.labels) // len(SEEDS)} tickets a seed, image "
+          f"{tuple(features.image.shape[1:])}, text {tuple(features.text.shape[1:])}")
+best = desk.ceilings()
+print(f"the most that anyone can reach: {best['both']:.3f} with both, "
+      f"{best['text']:.3f} by reading, {best['image']:.3f} by seeing")
+
+# %% [markdown]
+# `Branches` is the model and `Branched` the task: its `weights` say how much the joint loss, the image branch's own loss and the text branch's own loss count. `(1, 0, 0)` is the joint model, `(0, 1, 0)` the image-only control. A control is judged by its own branch. `Watched` notes on the way what section 7 needs.
+
+# %%
+JOINT, IMAGE, TEXT = (1, 0, 0), (0, 1, 0), (0, 0, 1)
+
+def fresh(seed):
+    torch.manual_seed(seed)
+    return Branches(pool["train"].image.shape[1], pool["train"].text.shape[1])
+
+def train(seed, task, model=None, rows=None, epochs=20, valid=None, **settings):
+    model = fresh(seed) if model is None else model
+    rows = of("train", seed)[0] if rows is None else rows
+    fit(model, rows, valid, task=task, epochs=epochs, batch_size=100,
+        learning_rate=4e-3, seed=seed, progress=False, **settings)
+    return model
+
+def report(model, seed, use=("image", "text")):
+    """Accuracy of the sum of these branches: of the mixture, in R, I and T. (4,)"""
+    test, situation = of("test", seed)
+    found = predict(model, test)
+    right = (sum(found[name] for name in use).argmax(1) == test.labels).double()
+    each = torch.stack([right[situation == k].mean() for k in range(3)])
+    return torch.cat([(each @ SHARES)[None], each])
+
+def header(title=""):
+    print(f"{title:34s} all     R      I      T      spread of all")
+
+def line(name, rows):
+    means = "  ".join(f"{mean:.3f}" for mean in rows.mean(0))
+    print(f"{name:33s} {means}  ± {rows[:, 0].std():.3f}")
+
+class Watched(Branched):
+    """The joint task; early on, (cosine, ratio) of each branch's gradient."""
+    def __init__(self, rows):
+        super().__init__(JOINT)
+        self.rows, self.step, self.notes = rows, 0, []
+
+    def adjust(self, model):
+        if self.step % 4 == 0 and self.step <= 60:
+            rows = follow(self.rows, model)
+            image, text = model(rows).values()
+            joint = balance.joint_and_single(image, text, rows.labels, JOINT)
+            note = []
+            for name, weights in (("image", IMAGE), ("text", TEXT)):
+                own = balance.joint_and_single(image, text, rows.labels, weights)
+                mine = model.branches()[name].parameters()
+                note += map(float, balance.gradient_cosine(joint, own, mine))
+            self.notes.append(note)
+        self.step += 1
+
+watched = [Watched(of("train", seed)[0][:256]) for seed in SEEDS]
+models = {"joint": [train(seed, watched[seed]) for seed in tqdm(SEEDS, desc="seeds")]}
+for name, weights in (("image", IMAGE), ("text", TEXT)):
+    models[name] = [train(seed, Branched(weights)) for seed in SEEDS]
+
+def table_of(name, use=("image", "text")):
+    return torch.stack([report(models[name][seed], seed, use) for seed in SEEDS])
+
+joint, by_image, by_text = (table_of("joint"), table_of("image", ("image",)),
+                            table_of("text", ("text",)))
+refunds = float(pool["train"].labels.double().mean())
+header()
+print(f"{'majority (share in training)':33s} {max(refunds, 1 - refunds):.3f}")
+line("image only", by_image)
+line("text only", by_text)
+line("joint", joint)
+claim("in T the joint model is below text-only, in every seed",
+      (joint[:, 3] < by_text[:, 3]).all())
+claim("and by more than 0.03 in the mean", (by_text - joint)[:, 3].mean() > 0.03)
+claim("yet over all it is the best of the three, in every seed",
+      (joint[:, 0] > torch.maximum(by_image, by_text)[:, 0]).all())
+
+fig, ax = plots.figure(width=6.4, height=2.9)
+shown = {"image only": (by_image, plots.IMAGE), "text only": (by_text, plots.TEXT),
+         "joint": (joint, plots.BOTH)}
+for k, (name, (rows, color)) in enumerate(shown.items()):
+    at = [j + 0.25 * (k - 1) for j in range(3)]
+    ax.bar(at, rows.mean(0)[1:], 0.22, color=color, label=name)
+    for j in range(3):
+        ax.plot([at[j]] * len(SEEDS), rows[:, j + 1], ".", color="black", ms=4)
+ax.axhline(0.5, color="black", lw=1, ls="--")
+ax.set(ylim=(0.4, 1.02), ylabel="test accuracy", xticks=range(3),
+       xticklabels=["R: both tell", "I: photo tells", "T: message tells"],
+       title="Joint training reads worse than reading alone")
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+plots.show(fig, "Accuracy in R, I and T of three models, a dot for each seed. In T "
+                "the joint model is clearly below text-only; image only is a coin flip "
+                "there. In R and I the joint model is at the top.")
+
+# %% [markdown]
+# Over all tickets the joint model is the best of the three, and its training loss looks fine. Inside it, however, sits a reader that is worse than the reader trained alone on the same tickets. It has seen every message. **Nobody took anything from it, and still it was left with less.** Who ate it?
+#
+# ## 2. One residual, two mouths
+#
+# **Step 1.** A row's logit is the sum $z = z_i + z_t$ (numbers, for two classes). Its loss is $\ell(z) = -\log p$ of the right class, and lesson 01 derived its slope: $\partial\ell/\partial z = p - y$, the **residual**.
+#
+# **Step 2.** By the chain rule the parameters $\theta_i$ of the image branch get $\dfrac{\partial \ell}{\partial\theta_i} = (p - y)\,\dfrac{\partial z_i}{\partial\theta_i}$, and those of the text branch $(p-y)\,\dfrac{\partial z_t}{\partial\theta_t}$. **The first factor is the same number in both.** It is the only thing that passes from one branch to the other.
+#
+# **Step 3.** So as soon as one branch makes $p$ right, $p - y$ goes to 0 *for both*, and the other stops learning from this row, whatever it knows by then.
+
+# %% tags=["hide-input"]
+sketch = Schematic(7.8, 2.5)
+high, low, mid = 1.95, 0.55, 1.25
+photo = sketch.box("photo\nfeatures (B, C)", (0.85, high), (1.4, 0.55), plots.IMAGE)
+words = sketch.box("message\nfeatures (B, H)", (0.85, low), (1.4, 0.55), plots.TEXT)
+see = sketch.box("image branch\nθ_i", (2.95, high), (1.3, 0.55), plots.IMAGE)
+read = sketch.box("text branch\nθ_t", (2.95, low), (1.3, 0.55), plots.TEXT)
+total = sketch.box("z = z_i + z_t", (5.0, mid), (1.25, 0.5), plots.BOTH)
+loss = sketch.box("p − y", (7.1, mid), (0.9, 0.5), plots.GREY)
+sketch.arrow(photo, see)
+sketch.arrow(words, read)
+sketch.arrow(see, total, "z_i", shift=(0.1, 0.16))
+sketch.arrow(read, total, "z_t", shift=(0.1, -0.16))
+sketch.arrow(total, loss, "softmax, label")
+for branch, bend in ((see, 0.3), (read, -0.3)):
+    sketch.arrow(loss, branch, color=plots.GREY, bend=bend, dashed=True)
+sketch.text("the same residual × ∂z_i/∂θ_i", (5.9, 2.32), color=plots.GREY, fontsize=8)
+sketch.text("the same residual × ∂z_t/∂θ_t", (5.9, 0.16), color=plots.GREY, fontsize=8)
+sketch.show("Photo features pass the image branch, message features the text branch; "
+            "their logits are added, softmax and label give one residual p − y, and "
+            "dashed arrows lead that same residual back into both branches.")
+
+# %% [markdown]
+# ### The smallest case, solved
+#
+# Take the right class as positive, and one weight for each branch: $z = s_t w_t + s_i w_i$, where the strength $s$ says how plainly a modality shows the answer. All rows are alike, so the loss is $\ell = \ln(1 + e^{-z})$. Train with tiny steps (gradient *flow*, time $\tau$ = rate × steps) from $w = 0$.
+#
+# **Step 4.** $\dot w_t = s_t\,r$ and $\dot w_i = s_i\,r$ with $r = 1/(1+e^{z})$, the residual's size. Divide: $\dot w_i/\dot w_t = s_i/s_t$ always, so **$w_i / w_t = s_i/s_t$ at any time.** And branch $k$ contributes $s_k w_k$ to $z$, in proportion to $s_k^2$.
+#
+# **Step 5.** The whole margin $m = z$ obeys $\dot m = (s_t^2 + s_i^2)\,r = S/(1+e^{m})$. Separate: $(1 + e^{m})\,dm = S\,d\tau$, so $m + e^{m} = 1 + S\tau$.
+#
+# **A worked example.** $s_t = 1$, $s_i = \tfrac12$: $S = 1.25$. At $\tau = 8$ the right side is 11, and $m = 2.17$ solves it ($2.17 + 8.76$). Of it the image branch holds $s_i^2/S = 0.2$, that is $0.43$. Had it trained alone, $S$ would be $.25$, the right side 3, and its margin $0.79$: nearly twice as much. **It was not opposed; it was fed less**, since the other one had shrunk the residual.
+
+# %% [exercise] 09.1
+# Solve it for any number of modalities. Your function receives `strengths`, float64 `(n,)`, all above 0, and `time`, a float $\ge 0$. It returns the weights at that time, float64 `(n,)`, to nine digits. (There is no formula in elementary functions for $m$; Newton's method, or halving an interval, finds it.)
+
+# %% [stub]
+def weights_at(strengths, time):
+    """Weights of the gradient flow on ln(1 + exp(−Σ s_k w_k)), from 0.
+
+    strengths : float64 (n,)   time : float   returns : float64 (n,)
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def weights_at(strengths, time):
+    total = (strengths * strengths).sum()
+    m = torch.log1p(total * time)                    # a start that is too high
+    for _ in range(60):                              # Newton
+        m = m - (m + m.exp() - 1 - total * time) / (1 + m.exp())
+    return strengths * m / total
+
+# %% [hints]
+# Solve for the whole margin first; then ask which part of it each branch holds, and by what it has multiplied its weight.
+# ---
+# $S = \sum_k s_k^2$; $m + e^m = 1 + S\tau$; $s_k w_k = m\,s_k^2/S$. The left side rises with $m$: its root lies between 0 and $\ln(1 + S\tau)$.
+# ---
+# ```python
+# low, high = 0.0, math.log1p(S * time)
+# for _ in range(100):             # halve the interval
+#     m = (low + high) / 2
+#     low, high = (m, high) if m + math.exp(m) < ____ else (low, m)
+# ```
+
+# %% [markdown]
+# ## 3. Depth makes it worse
+#
+# A branch of two layers, each one number $u$ (an encoder and a head of equal gain), contributes $z_k = s_k u_k^2$. Each layer's gradient now carries the *other* layer's gain: $\dot u_k = s_k u_k\,r$. Divide both sides by $u_k$, and $\frac{d}{d\tau}\ln u_k = s_k\,r$. Again the residual cancels between the branches:
+#
+# $$\frac{\ln(u_i/u_0)}{\ln(u_t/u_0)} = \frac{s_i}{s_t}\qquad\Longrightarrow\qquad u_i = u_0\,\Big(\frac{u_t}{u_0}\Big)^{s_i/s_t}.$$
+#
+# In one layer half the strength means half the weight. In two it means a *root*: if the strong branch grew twentyfold, the weak one grew by $\sqrt{20} = 4.5$. Growth feeds on what has grown; that is why who starts first, or learns faster, takes nearly everything. (More layers: exercise 09.5.)
+#
+# For *rows that differ*, there is hope: on I tickets the text branch has nothing to say, so their residual stays until the image branch has learned. They are few, though. Move the sliders: the strength of the image branch (the text branch has 1), the layers of each branch, and the share of tickets on which both tell. The dashed line is the image branch trained alone on the very same tickets.
+
+# %%
+def race(strength=0.5, depth=2, share=0.7, start=0.1, time=60.0, steps=600):
+    """Logits (text, image, image trained alone) over time, each (steps,)."""
+    sigma = lambda z: 1 / (1 + math.exp(z))
+    only = (1 - share) / 2                      # shares of I, and of T
+    u, v, alone, dt, path = start, start, start, time / steps, []
+    for _ in range(steps):
+        text, image, single = u**depth, strength * v**depth, strength * alone**depth
+        path.append((text, image, single))
+        both = share * sigma(text + image)
+        u += dt * u ** (depth - 1) * (both + only * sigma(text))
+        v += dt * strength * v ** (depth - 1) * (both + only * sigma(image))
+        fed = (share + only) * sigma(single)
+        alone += dt * strength * alone ** (depth - 1) * fed
+    return torch.tensor(path, dtype=torch.float64)
+
+def drawn_race(strength=0.5, depth=2.0, share=0.7):
+    path = race(strength, round(depth), share)
+    fig, ax = plots.figure(width=6.2, height=2.8)
+    clock = torch.linspace(0, 60, len(path))
+    ax.plot(clock, path[:, 0], color=plots.TEXT, label="text branch")
+    ax.plot(clock, path[:, 1], color=plots.IMAGE, label="image branch")
+    ax.plot(clock, path[:, 2], "--", color=plots.IMAGE, label="image, alone")
+    ax.set(xlabel="time (rate × steps)", ylabel="logit of a branch", ylim=(0, 7),
+           title=f"strength {strength:.2f}, {round(depth)} layers, both {share:.2f}")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+plots.explore(drawn_race, "Logits over time: the stronger text branch rises first; the "
+              "image branch lags behind its own dashed control.",
+              strength=(0.1, 1.0, 0.05, 0.5), depth=(1.0, 3.0, 1.0, 2.0),
+              share=(0.0, 1.0, 0.05, 0.7))
+
+# %%
+fig, axes = plots.figure(1, 2, width=8.4, height=2.9, sharey=True)
+clock, lag = torch.linspace(0, 60, 600), {}
+for ax, depth in zip(axes, (1, 2)):
+    path = race(depth=depth)
+    lag[depth] = [float((path[:, k] < 1).sum()) / 10 for k in (1, 2)]
+    ax.plot(clock, path[:, 0], color=plots.TEXT, label="text branch")
+    ax.plot(clock, path[:, 1], color=plots.IMAGE, label="image branch")
+    ax.plot(clock, path[:, 2], "--", color=plots.IMAGE, label="image, alone")
+    ax.axhline(1, color="black", lw=0.8, ls=":")
+    ax.set(title=f"{depth} layer{'s' * (depth > 1)} a branch",
+           xlabel="time (rate × steps)", ylim=(0, 6))
+axes[0].set_ylabel("logit of a branch")
+axes[0].legend(loc="upper left")
+plots.show(fig, "Two panels. With one layer the image branch follows its control with "
+                "some delay; with two layers it lies far below it for long.")
+for depth, (in_joint, alone) in lag.items():
+    print(f"{depth} layer{'s' * (depth > 1)}: the image logit passes 1 after "
+          f"{in_joint:.1f} in the joint model, {alone:.1f} alone")
+law = race(share=1.0)
+u_text, u_image = law[:, 0].sqrt(), (law[:, 1] / 0.5).sqrt()
+gap = (u_image - 0.1 * (u_text / 0.1) ** 0.5).abs().max()
+print(f"largest distance from the law of two layers: {gap:.4f}")
+assert gap < 0.01 and lag[2][0] - lag[2][1] > lag[1][0] - lag[1][1]
+
+# %% [markdown]
+# So starvation is a **delay**, and with rows that only the weak branch can explain it ends some day. But a training run has an end, its rate falls to 0, and early stopping watches a number to which those rows contribute little. What is late is, in practice, lost.
+#
+# ## 4. Find the starved branch
+#
+# Two instruments are in use.
+#
+# - **The control.** Train the branch alone, on the same tickets, and compare it with the *same* branch inside the joint model (its own logit, without the other's). Whatever differs is due to joint training.
+# - **The linear probe.** Freeze the branch, take its last hidden states, and fit a linear model on labels of tickets that this modality can answer. It asks what the branch *knows*, not what it says.
+#
+# Both are needed for *both* branches. A probe has one more trap: something can be read from states that nobody trained. So the probe needs a control of its own: the branch as it was before the first step.
+#
+# **Predict before you run.** Does the probe find less in the starved branch than in its control? And in the untrained one?
+
+# %%
+def probe(model, seed, half):
+    """Test accuracy of a ridge regression on a branch's states, where it can tell."""
+    silent = {"image": 2, "text": 1}[half]  # the situation where this half says nothing
+    sides = []
+    for split in ("valid", "test"):
+        features, situation = of(split, seed)
+        only = 3 - silent  # tested where only this half tells
+        chosen = (situation != silent) if split == "valid" else situation == only
+        rows = features[chosen.nonzero()[:, 0]]
+        with torch.no_grad():
+            states = getattr(model.states(rows), half).cpu().double()
+        sides.append((states, 2.0 * rows.labels.double() - 1))
+    (x, y), (x_test, y_test) = sides
+    mean, std = x.mean(0), x.std(0) + 1e-6
+    x, x_test = (x - mean) / std, (x_test - mean) / std
+    weight = torch.linalg.solve(x.T @ x + 10 * torch.eye(x.shape[1]).double(),
+                                x.T @ (y - y.mean()))
+    return ((x_test @ weight + y.mean() > 0) == (y_test > 0)).double().mean()
+
+models["untrained"] = [fresh(seed) for seed in SEEDS]
+known = {}
+print("                     own logit            probe of its states")
+print("branch   tested in   joint   alone        untrained   joint   alone")
+for half, column, alone in (("image", 2, by_image), ("text", 3, by_text)):
+    own = table_of("joint", (half,))[:, column]
+    for name in ("untrained", "joint", half):
+        known[half, name] = torch.stack([probe(models[name][seed], seed, half)
+                                         for seed in SEEDS])
+    probes = [known[half, name].mean() for name in ("untrained", "joint", half)]
+    print(f"{half:8s} {'RIT'[column - 1]}           {own.mean():.3f}   "
+          f"{alone[:, column].mean():.3f}        "
+          + "       ".join(f"{value:.3f}" for value in probes))
+    known[half, "own"] = own
+claim("the text branch's own logit is below its control, in every seed",
+      (known["text", "own"] < by_text[:, 3]).all())
+claim("the image branch keeps within 0.02 of its control",
+      (known["image", "own"] - by_image[:, 2]).mean().abs() < 0.02)
+
+# %% [markdown]
+# The control speaks plainly: the image branch says in the joint model what it says alone, the text branch says less. The probe agrees, *and would have misled you by itself*: what it reads from the joint text branch looks fine until you see that nearly as much can be read from a branch of random weights, which passes on what the frozen BERT knew already. Of the distance between untrained and trained alone, joint training covered only a part. A probe is a difference, never a number.
+#
+# ### Which tickets fed it?
+#
+# If the residual is the food, one can compute what the text branch lived on. T and I tickets (240 of 800 or so) always feed it: in T only the message tells, in I it must learn to say nothing. The R tickets, two thirds of its textbook, are answered by the photo. So train a text-only model on *only the T and I tickets*, to the end, and compare.
+
+# %%
+def without_r(seed):
+    rows, situation = of("train", seed)
+    return rows[(situation != 0).nonzero()[:, 0]]
+
+models["text, no R"] = [train(seed, Branched(TEXT), rows=without_r(seed), epochs=50)
+                        for seed in SEEDS]
+no_r = table_of("text, no R", ("text",))
+header("text branches, own logit")
+line("alone, all tickets", by_text)
+line("alone, R tickets taken away", no_r)
+line("inside the joint model", table_of("joint", ("text",)))
+nearer = (no_r - known["text", "own"].mean())[:, 3].mean().abs()
+claim("in T the joint model's reader lies nearer to one who never saw R than to "
+      "one who did", nearer < (by_text[:, 3] - known["text", "own"]).mean())
+
+# %% [markdown]
+# Two thirds of its tickets might as well have been thrown away. That is the size of the meal, and it says what a remedy must do: **give the text branch a residual of its own on R tickets.**
+#
+# ## 5. A loss of its own
+#
+# The most direct remedy adds, for each branch, a loss in which the other does not occur: $L = \ell(z_i + z_t) + \lambda\,[\ell(z_i) + \ell(z_t)]$. On an R ticket that the photo has settled, $\ell(z_t)$ still has its residual $p_t - y$, and that one is shared with nobody. (Lesson 02 asked which losses join two branches. This is the other half of the question: which keep them apart enough.)
+
+# %% [exercise] 09.2
+# Write this loss for logits. Your function receives `image` and `text`, `(batch, classes)`, `labels` int64 `(batch,)` and `weight`, a float, the $\lambda$ above. It returns a scalar, a mean over the rows. It must equal PyTorch's cross-entropy, gradients included, and survive logits of 300.
+
+# %% [stub]
+def with_own_losses(image, text, labels, weight):
+    """ℓ(z_i + z_t) + weight · [ℓ(z_i) + ℓ(z_t)].
+
+    image, text : (batch, classes)   labels : int64 (batch,)   returns : scalar
+    """
+    raise NotImplementedError
+
+# %% [solution]
+from torch.nn.functional import cross_entropy
+
+def with_own_losses(image, text, labels, weight):
+    own = cross_entropy(image, labels) + cross_entropy(text, labels)
+    return cross_entropy(image + text, labels) + weight * own
+
+# %% [hints]
+# The same function of logits, called three times. What goes in each time?
+# ---
+# $\ell(z) = \frac1B\sum_b\big(\log\sum_c e^{z_{bc}} - z_{b,y_b}\big)$. The joint one gets the *sum* of the logits, not their mean.
+# ---
+# ```python
+# def cost(z):                     # (batch, classes) → scalar
+#     return (torch.logsumexp(z, 1) - z[torch.arange(len(z)), labels]).mean()
+# # then three costs, of which two are weighted
+# return cost(____) + weight * ...
+# ```
+
+# %% [markdown]
+# ### Where is the best weight, and why
+#
+# The article weighs the two branches against each other: $\lambda\,\ell(z_t) + (1-\lambda)\,\ell(z_i)$. Ask the smallest case. Two separate flows now, and the weight multiplies the speed: $m_t + e^{m_t} = 1 + \lambda s_t^2\tau$ and $m_i + e^{m_i} = 1 + (1-\lambda)s_i^2\tau$. With $\lambda$ the one margin rises, the other falls. The *smaller* of the two, the branch that is not ready, is largest where they are equal:
+#
+# $$\lambda\,s_t^2 = (1-\lambda)\,s_i^2\qquad\Longrightarrow\qquad \lambda^* = \frac{s_i^2}{s_i^2 + s_t^2}.$$
+#
+# **The weaker modality gets the larger weight, at any time, and nothing else is optimal about it:** $\lambda$ is a ratio of two learning rates. And that has a consequence which few papers that sweep $\lambda$ mention. Adam divides each gradient by its own running size. A constant factor cancels. **With Adam, the weight of a branch's separate loss does nothing at all**, as long as it is not 0.
+#
+# **Predict before you run.** The branches alone, λ from .1 to .9, few steps: by SGD, then by AdamW. Sketch both curves.
+
+# %%
+def few_steps(seed, lam, optimizer, steps=60):
+    """λ ℓ(z_t) + (1 − λ) ℓ(z_i), from the start, by another optimiser than fit's."""
+    model, rows, task = fresh(seed), of("train", seed)[0], Branched((0, 1 - lam, lam))
+    descent = optimizer(model.parameters())
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        batch = rows[torch.randint(len(rows.labels), (100,), generator=draw)]
+        batch = follow(batch, model)
+        descent.zero_grad()
+        task.objective(model(batch), batch).backward()
+        descent.step()
+    return report(model.eval(), seed)[0]
+
+OPTIMIZERS = {
+    "SGD": lambda parameters: torch.optim.SGD(parameters, 0.03, momentum=0.9),
+    "AdamW": lambda parameters: torch.optim.AdamW(parameters, 1e-3, eps=1e-12),
+}
+LAMBDAS = {"SGD": (0.1, 0.3, 0.5, 0.7, 0.9), "AdamW": (0.1, 0.9)}
+swept = {name: torch.stack([torch.stack([few_steps(seed, lam, optimizer)
+                                         for lam in LAMBDAS[name]]) for seed in SEEDS])
+         for name, optimizer in OPTIMIZERS.items()}  # (seeds, λ)
+
+fig, axes = plots.figure(1, 2, width=8.2, height=2.8)
+lams = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
+
+def margin(x):
+    """The root of m + e^m = 1 + x."""
+    m = math.log1p(x)
+    for _ in range(40):
+        m -= (m + math.exp(m) - 1 - x) / (1 + math.exp(m))
+    return m
+
+worse = [min(margin(8 * lam), margin(8 * 0.25 * (1 - lam))) for lam in lams.tolist()]
+axes[0].plot(lams, worse, color=plots.GREY)
+axes[0].axvline(0.2, color="black", lw=1, ls=":")
+axes[0].set(title="The smallest case", xlabel="λ, weight of the text branch",
+            ylabel="margin of the weaker branch")
+for (name, rows), color in zip(swept.items(), (plots.TEXT, plots.IMAGE)):
+    axes[1].errorbar(LAMBDAS[name], rows.mean(0), rows.std(0), color=color, label=name,
+                     marker="o", ms=4, capsize=2)
+axes[1].set(title="The desk, after 60 steps", xlabel="λ, weight of the text branch",
+            ylabel="accuracy of the sum")
+axes[1].legend(loc="lower left")
+plots.show(fig, "Left, the weaker branch's margin peaks at λ = 0.2 and falls. "
+                "Right, accuracy after 60 steps: with SGD a hill over λ, with AdamW a "
+                "flat line.")
+best = float(lams[torch.tensor(worse).argmax()])
+print(f"smallest case, s_i = s_t / 2: best λ on the grid {best:.2f}, formula 0.20")
+sgd = swept["SGD"].mean(0)
+claim("SGD: a middle λ beats both ends in the mean",
+      sgd[1:-1].max() > torch.maximum(sgd[0], sgd[-1]) + 0.01)
+flat = (swept["AdamW"] - swept["AdamW"][:, :1]).abs().max()
+claim("AdamW: no λ moves any seed by more than 0.01", flat < 0.01)
+assert abs(best - 0.2) < 0.011
+
+# %% [markdown]
+# On the desk it is the photo that is learned faster, so that the text branch deserves the larger weight: SGD's hill has its top above ½. So whoever reports a best $\lambda$ must name the optimiser. Added to the joint loss, as in exercise 09.2, a weight does matter even to Adam, since there it sets the mixture of two residuals of one branch. The next section sweeps it, among other remedies.
+#
+# ## 6. Other remedies, and a habit
+#
+# - **Own losses alone**, $(0, 1, 1)$: two separate trainings, added at the end. No residual is shared. (Where the answer needs both, in S, it can never compare: lesson 02.)
+# - **Modality dropout**: on 30 % of the rows one branch, drawn evenly, says nothing. On these the other has the residual to itself.
+# - **Frozen start**: one branch first and alone, then frozen, while the other learns what is left. Either may be first.
+# - **Early stopping** on the joint validation accuracy, with a patience of 2 epochs. It is no remedy, but everybody does it.
+# - **Gradient modulation** (OGM, Peng et al. 2022): leave the loss, and brake the branch that is ahead.
+
+# %% [exercise] 09.3
+# Write the brake as published. Let $p$ be the probability that *one branch alone* (a softmax of its own logits) gives the right class, and $\rho_i = \sum_b p_{i,b} / \sum_b p_{t,b}$, $\rho_t = 1/\rho_i$. A branch with $\rho > 1$ is ahead, and its gradients are multiplied by $1 - \tanh(\alpha\rho)$; those of the other by 1.
+#
+# Your function receives `image`, `text` `(batch, classes)`, `labels` int64 `(batch,)` and `alpha`, a float. It returns both factors, (of image, of text), as a tensor `(2,)`.
+
+# %% [stub]
+def brake(image, text, labels, alpha):
+    """The factors (of image, of text) of OGM.
+
+    image, text : (batch, classes)   labels : int64 (batch,)   returns : (2,)
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def brake(image, text, labels, alpha):
+    rows = torch.arange(len(labels))
+    sure_image = image.softmax(1)[rows, labels].sum()
+    sure_text = text.softmax(1)[rows, labels].sum()
+    ratio = torch.stack([sure_image / sure_text, sure_text / sure_image])
+    return torch.where(ratio > 1, 1 - torch.tanh(alpha * ratio), 1.0)
+
+# %% [hints]
+# For each branch one number: how much probability it gives to the right classes, over the whole batch. Then one ratio, and its inverse.
+# ---
+# `z.softmax(1)` is `(batch, classes)`; row $b$, column $y_b$ is wanted. $\rho = (\rho_i, \rho_t)$; where $\rho > 1$ the factor is $1 - \tanh(\alpha\rho)$, elsewhere 1. At $\rho = 1$ it jumps.
+# ---
+# ```python
+# sure = torch.stack([z.softmax(1)[torch.arange(len(z)), labels].sum()
+#                     for z in (image, text)])
+# ratio = sure / ____              # each over the other
+# # then torch.where
+# ```
+
+# %% [markdown]
+# (OGM-GE adds noise to the gradients besides, as large as their own spread; section 8 has it.) All remedies at the same rate, batch, schedule and number of steps (a frozen start spends half of them on each branch), on the same tickets; the differences are paired by seed.
+#
+# **Predict before you run.** Which help, which one do you expect to win, and what does the habit do to T?
+
+# %%
+for lam in (0.1, 1.0, 3.0):
+    models[f"joint + λ own, λ = {lam}"] = [train(seed, Branched((1, lam, lam)))
+                                           for seed in SEEDS]
+remedies = {"own losses alone": Branched((0, 1, 1)), "dropout .3": Branched(drop=0.3),
+            "brake": Branched(alpha=1.0)}
+for name, task in remedies.items():
+    models[name] = [train(seed, task) for seed in SEEDS]
+for first, weights in (("text", TEXT), ("image", IMAGE)):
+    models[f"{first} first"] = []
+    for seed in SEEDS:
+        model = train(seed, Branched(weights), epochs=10)
+        freeze(model.branches()[first])
+        models[f"{first} first"].append(train(seed, Branched(), model, epochs=10))
+models["joint, stopped early"] = []
+for seed in SEEDS:
+    valid, situation = of("valid", seed)
+    enough = [(situation == k).nonzero()[:n, 0] for k, n in enumerate((60, 13, 13))]
+    model = train(seed, Branched(), valid=valid[torch.cat(enough)], patience=2,
+                  monitor="valid_accuracy")
+    models["joint, stopped early"].append(model)
+titles = {"dropout .3": "modality dropout .3", "brake": "brake (OGM), α = 1",
+          "text first": "text first, then frozen",
+          "image first": "image first, then frozen"}
+done = ("image", "text", "joint", "untrained", "text, no R")
+results = {titles.get(name, name): table_of(name) for name in models
+           if name not in done}
+header()
+line("image only", by_image)
+line("text only", by_text)
+line("joint", joint)
+for name, rows in results.items():
+    line(name, rows)
+
+fig, ax = plots.figure(width=7.2, height=3.4)
+names = list(results)
+gains = {name: results[name][:, 0] - joint[:, 0] for name in names}  # paired by seed
+for k, name in enumerate(names):
+    mean, error = gains[name].mean(), gains[name].std() / len(SEEDS) ** 0.5
+    color = plots.BOTH if mean > 2.8 * error else plots.GREY
+    ax.errorbar(mean, -k, xerr=2.8 * error, fmt="o", color=color, capsize=3)
+    ax.plot(gains[name], [-k] * len(SEEDS), "|", color="black", ms=7)
+ax.axvline(0, color="black", lw=1)
+ax.set(yticks=[-k for k in range(len(names))], yticklabels=names,
+       xlabel="accuracy over all, minus the joint model's",
+       title="What each remedy is worth, paired by seed")
+plots.show(fig, "Gains over the joint model with their 95 % intervals over five seeds: "
+                "own losses, with or without the joint one, lie clearly above 0, the "
+                "brake around 0, early stopping far below.")
+top = {name: gains[name] for name in ("joint + λ own, λ = 1.0", "own losses alone")}
+for name, gain in top.items():
+    claim(f"{name}: above joint in every seed", (gain > 0).all())
+claim("the brake gains less than half of what own losses gain, in the mean",
+      gains["brake (OGM), α = 1"].mean() < top["own losses alone"].mean() / 2)
+claim("between λ = 1 and λ = 3 lies less than 0.01 in the mean",
+      (gains["joint + λ own, λ = 1.0"] - gains["joint + λ own, λ = 3.0"]).mean().abs()
+      < 0.01)
+claim("stopped early, the joint model has less of T, in the mean",
+      results["joint, stopped early"][:, 3].mean() < joint[:, 3].mean())
+
+# %% [markdown]
+# Read the column T. **What gives the text branch a residual of its own on R tickets helps, and helps most where it does so on every ticket**: own losses, with or without the joint one. (Without it nothing can be compared: this mixture has no S.) Modality dropout does it on some tickets, and lies between. A frozen start helps if the *slow* branch comes first, and not at all in the other order: first come, first fed. The brake gives the slow branch nothing: it slows the other one down, and under AdamW, which divides a gradient by its own size, hardly that.
+#
+# And the habit: early stopping on the joint number stops when the *fast* branch is done, and is the worst line of the table. That number is made of R and I for the most part, and T, 15 tickets of 100, has hardly a vote.
+#
+# ## 7. Starved, or opposed?
+#
+# Two tasks can also *disagree*: then their gradients point in different directions, and one pays for the other. Is that what happens here? Compare, at the same parameters of one branch, the gradient of the joint loss with the gradient that the branch would get from its own loss. The **cosine** says whether they agree in direction; the **ratio of their lengths** says how much of the food arrives.
+
+# %% [exercise] 09.4
+# Compute both. Your function receives `joint` and `alone`: two lists of gradients, one tensor (of any shape) for each parameter, in the same order. An entry is `None` where a loss does not reach a parameter: its gradient there is 0. It returns a tensor `(2,)`: the cosine between the two, *all parameters taken as one long vector*, and the length of `joint` over that of `alone`.
+
+# %% [stub]
+def angle(joint, alone):
+    """(cosine, ratio of lengths) of two gradients over all parameters.
+
+    joint, alone : lists of tensors or None   returns : (2,)
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def angle(joint, alone):
+    dot = sum((a * b).sum() for a, b in zip(joint, alone)
+              if a is not None and b is not None)
+    lengths = [sum(g.square().sum() for g in side if g is not None).sqrt()
+               for side in (joint, alone)]
+    return torch.stack([dot / (lengths[0] * lengths[1]), lengths[0] / lengths[1]])
+
+# %% [hints]
+# Add up over all parameters first; divide and take roots last.
+# ---
+# $\cos = \frac{\sum_k \langle g_k, h_k\rangle}{\sqrt{\sum_k\|g_k\|^2}\sqrt{\sum_k\|h_k\|^2}}$ over the parameters $k$. `None` adds 0 to the dot product and to its own length, and nothing is taken from the *other* side's length.
+# ---
+# ```python
+# square_joint = sum((g * g).sum() for g in joint if g is not None)
+# # the same for alone; the dot product needs both
+# dot = sum((g * h).sum() for g, h in zip(joint, alone) if ____)
+# ```
+
+# %%
+notes = torch.tensor([task.notes for task in watched])  # (seeds, times, 4)
+fig, axes = plots.figure(1, 2, width=8.2, height=2.7, sharex=True)
+steps = 4 * torch.arange(notes.shape[1])
+for k, (name, color) in enumerate((("image", plots.IMAGE), ("text", plots.TEXT))):
+    for ax, column in zip(axes, (2 * k + 1, 2 * k)):
+        mean, spread = notes[..., column].mean(0), notes[..., column].std(0)
+        ax.plot(steps, mean, color=color, label=f"{name} branch")
+        if ax is axes[0]:
+            ax.fill_between(steps, mean - spread, mean + spread, color=color, alpha=0.2,
+                            lw=0)
+axes[0].set(title="Length: joint over alone", xlabel="step", ylabel="ratio",
+            ylim=(0, 1.3))
+axes[1].set(title="Direction", xlabel="step", ylabel="cosine", ylim=(-0.2, 1.1))
+axes[1].axhline(0, color="black", lw=1)
+axes[0].legend()
+plots.show(fig, "Left, the joint gradient's length over that of the branch's own loss: "
+                "for the text branch it falls quickly to a small fraction. Right, the "
+                "cosines begin above 0.8 and wander later, mostly above 0.")
+early = notes[:, :3].mean((0, 1))
+print(f"text branch, steps 0 to 8: length {early[3]:.2f}, cosine {early[2]:.2f}")
+claim("from step 20 on the text branch gets less than a third of its food, every seed",
+      (notes[:, 5:, 3].mean(1) < 0.33).all())
+claim("its cosine over steps 20 to 40 is above 0.2, in the mean",
+      notes[:, 5:11, 2].mean() > 0.2)
+
+# %% [markdown]
+# Within twenty steps the text branch is left with a small part of what its own loss would give it. At first the directions nearly agree. Later they wander from step to step, since what still arrives comes from the few T and I tickets alone; in the mean they still point the same way. **Starved, not opposed**: methods that project conflicting gradients onto each other have little to mend here.
+#
+# ## 8. Break it: is the gain the brake's?
+#
+# Section 6 measured the brake under AdamW, which divides a constant factor out. Unfair: it was published with SGD and momentum. So here it is under SGD with momentum, at two rates, the same 20 epochs for all, 1,000 tickets a seed (a log, made by `benchmarks/imbalance.py brake`). A paper's table compares a method with a baseline at *one* rate, often the authors' usual one, and without the cheaper rival.
+#
+# **Predict before you run:** does the brake gain at both rates? And what is its gain beside own losses?
+
+# %%
+def log_of(part):
+    return json.loads((ROOT / f"data/runs/imbalance_{part}.json").read_text("utf-8"))
+
+brakes = {name: torch.tensor([seed["sum"] for seed in runs], dtype=torch.float64)
+          for name, runs in log_of("brake")["found"].items()}
+header("SGD, momentum .9")
+for name, rows in brakes.items():
+    line(name, rows)
+against = {"the brake at rate 0.05": ("rate 0.05, α = 1.0", "rate 0.05, α = 0.0"),
+           "the brake at rate 0.3": ("rate 0.3, α = 1.0", "rate 0.3, α = 0.0"),
+           "own losses at rate 0.05": ("rate 0.05, own losses", "rate 0.05, α = 0.0")}
+intervals = {}
+for name, (one, other) in against.items():
+    difference = (brakes[one] - brakes[other])[:, 0]
+    error = 2.8 * difference.std() / len(difference) ** 0.5
+    print(f"{name:24s} gains {difference.mean():+.4f}, interval "
+          f"{difference.mean() - error:+.4f} to {difference.mean() + error:+.4f}, "
+          f"above 0 in {(difference > 0).double().mean():.2f} of seeds")
+    intervals[name] = difference.mean() - error, difference.mean() + error
+settled = {name: bool(low > 0) for name, (low, high) in intervals.items()}
+print("the 95 % interval lies above 0:", settled["own losses at rate 0.05"],
+      "for own losses,", any(list(settled.values())[:2]), "for the brake")
+assert list(settled.values()) == [False, False, True]
+
+# %% [markdown]
+# Under its own optimiser the brake is no dead weight: in the mean it gains something at both rates. But five seeds do not settle that it gains at all, and own losses, one line of code, gain more than twice as much, in every seed. **The trap is not the method; it is the comparison:** one rate, one seed, a baseline that nobody cared for, and the cheaper rival left out. Published gains of this method range from many points to less than nothing in re-runs by others, and now you have seen how that can be. (A factor that slows the fast branch can only buy time for the slow one. Own losses give it food.)
+#
+# ## 9. One network for both?
+#
+# One of the articles that founded this course says that the two branches profit from *sharing parameters*. It can be tested: the two branches have a middle layer of the same shape (hidden, hidden). Let both use one such layer, with the same start. Two controls: two layers of their own, and two of *half* the width, so that a gain from having fewer weights is not mistaken for a gain from sharing. (Log: `benchmarks/imbalance.py share`.) Beside the accuracy it notes what the two modalities ask of the shared weight: the cosine of their two gradients on it.
+
+# %%
+share = log_of("share")
+shared = {name: torch.tensor([seed["sum"] for seed in runs], dtype=torch.float64)
+          for name, runs in share["found"].items()}
+header()
+for name, rows in shared.items():
+    line(name, rows)
+key = next(name for name in share if name.startswith("mean cosine"))
+cosines = torch.tensor(share[key])
+print(f"cosine of the two gradients on the shared weight: {cosines.mean():.3f} "
+      f"± {cosines.std():.3f}")
+for size in ("200", "1000"):
+    kinds = [name for name in shared if name.startswith(size)]
+    own = next(name for name in kinds if "two layers" in name)
+    for name in kinds:
+        if name != own:
+            difference = (shared[name] - shared[own])[:, 0]
+            error = 2.8 * difference.std() / len(difference) ** 0.5
+            print(f"{name}: {difference.mean():+.4f} against two layers, 95 % interval "
+                  f"{difference.mean() - error:+.4f} to "
+                  f"{difference.mean() + error:+.4f}")
+            assert difference.mean().abs() < error
+assert cosines.abs().max() < 0.1
+
+# %% [markdown]
+# No interval leaves 0, neither for sharing nor for the smaller model, with few tickets or many: sharing a layer bought nothing here, and cost nothing. And the cosine says why nothing should be expected. What the photo asks of the shared weight and what the message asks of it are at right angles: two jobs that happen to be kept in one matrix. (A layer is worth sharing where both inputs are the same *kind* of thing: tokens of two modalities in one transformer with enough data, or two photos in lesson 10.)
+#
+# ## 10. A search, its budget and its noise
+#
+# Rate, weights, epochs: four numbers to choose. `optuna` draws settings, trains, looks at the validation accuracy and draws again, near what was good (its default sampler, TPE, models where good settings lie). The loop is six lines; a study of six short runs:
+
+# %%
+try:
+    import optuna
+except ImportError:  # Colab does not have it: %pip install optuna
+    optuna = None
+    print("optuna is not here, so this cell is left out: pip install optuna")
+
+def objective(trial):
+    weight = trial.suggest_float("weight", 0, 3)
+    rate = trial.suggest_float("rate", 1e-4, 3e-2, log=True)
+    model = fresh(0)
+    fit(model, of("train", 0)[0], task=Branched((1, weight, weight)), epochs=4,
+        batch_size=100, learning_rate=rate, progress=False)
+    rows, situation = of("valid", 0)
+    right = (sum(predict(model, rows).values()).argmax(1) == rows.labels).double()
+    return float(sum(share * right[situation == k].mean()
+                     for k, share in enumerate(SHARES)))
+
+if optuna:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.TPESampler(seed=0)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(objective, n_trials=6)
+    claim("the best of six settings is above the median of the six",
+          study.best_value > sorted(trial.value for trial in study.trials)[2])
+
+# %% [markdown]
+# **How good is the winner?** Its validation accuracy is the largest of many numbers, each with noise, so it is too high even if all settings were equal: of $n$ draws from a normal distribution with spread $\sigma$, the largest lies about $\sigma\sqrt{2\ln n}$ above the mean (the exact mean is smaller; for $n = 16$ it is about $1.8\,\sigma$). The log holds a search with a budget of 16 runs by TPE, the same by pure chance, and then what one must do afterwards: the winner trained again, with eight new draws of tickets, beside two settings chosen by hand before any search.
+
+# %%
+found = log_of("search")["found"]
+print("16 runs          best of the search   the same, fresh tickets   spread")
+for name in ("TPE", "random"):
+    anew = torch.tensor(found[name]["fresh tickets"])
+    print(f"{name:16s} {max(found[name]['values']):.3f}                "
+          f"{anew.mean():.3f}                     {anew.std():.3f}")
+for name in ("joint, by hand", "own losses, by hand"):
+    anew = torch.tensor(found[name]["fresh tickets"])
+    print(f"{name:37s} {anew.mean():.3f}                     {anew.std():.3f}")
+draws = torch.randn(20000, 16, generator=torch.Generator().manual_seed(0))
+print(f"largest of 16 draws from N(0, 1), mean: {draws.max(1).values.mean():.2f}")
+fresh_of = {name: torch.tensor(one["fresh tickets"]) for name, one in found.items()}
+winner, hand = fresh_of["TPE"], fresh_of["own losses, by hand"]
+promised = max(found["TPE"]["values"])
+print(f"the search promised {promised - winner.mean():.4f} too much")
+print(f"λ = 1, never searched, is above the winner in "
+      f"{(hand > winner).double().mean():.3f} of the fresh draws")
+assert promised > winner.max() and hand.mean() > winner.mean()
+
+fig, ax = plots.figure(width=6.6, height=2.8)
+for name, color in (("random", plots.GREY), ("TPE", plots.BOTH)):
+    values = torch.tensor(found[name]["values"])
+    ax.plot(range(1, 17), values, ".", color=color)
+    ax.plot(range(1, 17), values.cummax(0).values, color=color, label=f"{name}, best",
+            ls="--" if name == "TPE" else "-")
+    anew = torch.tensor(found[name]["fresh tickets"])
+    ax.errorbar(17.5 + (name == "TPE"), anew.mean(), anew.std(), fmt="o", color=color,
+                capsize=3)
+ax.set(title="Two searches, and their winners on fresh tickets (right)",
+       xlabel="run of the search", ylabel="validation accuracy")
+ax.set_ylim(bottom=0.85)
+ax.legend(loc="lower right")
+plots.show(fig, "Validation accuracies of 16 runs by TPE and 16 by chance, the best so "
+                "far as a line, and at the right the mean and spread of each winner on "
+                "eight fresh draws of tickets.")
+
+# %% [markdown]
+# The number that the search promised is reached by *none* of the eight fresh draws. (The two samplers have the same winner, since TPE begins with ten settings by chance, the same ones here.) And what sixteen runs found on one draw of tickets is worse than what one line of thought gave: $\lambda = 1$ and the rate that we had all along. Nothing is wrong with optuna: the good settings differ by less than the noise of a validation set of 300 rows, and then *any* search picks luck.
+#
+# So, in this order: measure the noise of one setting before you search; give the search a budget that its differences deserve, and several draws per setting where they are small; train the winner again, on tickets that the search has not seen, beside the setting you had. And **search for the baseline as long as for the proposal**, or the search is the finding.
+#
+# ## 11. Stretch: the law for any depth
+
+# %% [exercise] 09.5
+# **On paper first.** A branch of $L$ layers, each with the same gain $u$, contributes $z_k = s_k u_k^L$, and each layer's gain follows its own gradient flow. (a) Show that $\dot u_k = s_k u_k^{L-1} r$, and find a function $\phi_L$ such that $\phi_L(u_k)$ grows at the rate $s_k\,r$. (b) Eliminate $r$ between the branches. (c) Let the strong branch grow without end. Where does the weak one end, for $L = 2$ and for $L = 3$? What does that say about deep branches?
+#
+# **Then build it.** Your function receives `gain`, float64 `(n,)`: the gain $u_t > u_0$ of the stronger branch at $n$ times; `start`, the float $u_0 > 0$ of both branches; `ratio`, the float $s_i/s_t$; and `depth`, the int $L \ge 1$. It returns the gains $u_i$ of the weaker branch at these times, `(n,)`.
+
+# %% [stub]
+def starved(gain, start, ratio, depth):
+    """The weaker branch's gain when the stronger one has reached ``gain``.
+
+    gain : float64 (n,)   start, ratio : float   depth : int   returns : (n,)
+    """
+    raise NotImplementedError
+
+# %% [solution]
+def starved(gain, start, ratio, depth):
+    if depth == 2:
+        return start * (gain / start) ** ratio
+    power = 2 - depth
+    grown = gain**power - start**power         # of the stronger branch
+    return (start**power + ratio * grown) ** (1 / power)
+
+# %% [hints]
+# $\frac{d}{d\tau}$ of which power of $u$ has no $u$ left in it, when $\dot u = s\,u^{L-1} r$? For one $L$ it is not a power.
+# ---
+# $\phi_2(u) = \ln u$, otherwise $\phi_L(u) = u^{2-L}/(2-L)$. Then $\phi_L(u_i) - \phi_L(u_0) = \frac{s_i}{s_t}\,[\phi_L(u_t) - \phi_L(u_0)]$; the factor $1/(2-L)$ cancels.
+# ---
+# ```python
+# power = 2 - depth                # not for depth 2: that is the law of section 3
+# level = start**power + ratio * (____)
+# return level ** (1 / power)
+# ```
+
+# %% [answer]
+# (a) $\partial z_k/\partial(\text{one layer's gain}) = s_k u_k^{L-1}$, times the residual $r$. With $\phi_L' (u) = u^{1-L}$, $\frac{d}{d\tau}\phi_L(u_k) = u_k^{1-L}\dot u_k = s_k r$. So $\phi_1 = u$, $\phi_2 = \ln u$, and $\phi_L = u^{2-L}/(2-L)$ for $L \ge 3$ (which covers $L = 1$ as well).
+#
+# (b) Both grow with the same $r$: $\phi_L(u_i) - \phi_L(u_0) = \rho\,[\phi_L(u_t) - \phi_L(u_0)]$, $\rho = s_i/s_t$.
+#
+# (c) $L = 2$: $u_i = u_0^{1-\rho}u_t^{\rho}$ grows without end, only ever more slowly. $L = 3$: $1/u_i = 1/u_0 - \rho\,(1/u_0 - 1/u_t) \to (1-\rho)/u_0$, so $u_i \to u_0/(1-\rho)$: **it stops.** With $\rho = \tfrac12$ it ends at twice its start, however long you train. From three layers on, a small start is not caught up on rows that the other branch explains; only rows of its own, or a loss of its own, free it.
+
+# %% [markdown]
+# ## 12. Recap
+#
+# You can now
+# - derive that $p - y$ is all that passes between two added branches, and solve the smallest case;
+# - say how depth turns a smaller strength into starvation;
+# - find a starved branch by its control and by a probe that has a control of its own;
+# - add own losses, explain the best weight, and say why Adam may ignore it;
+# - compare remedies at equal effort, paired, beside the cheaper rival;
+# - tell starved from opposed; re-measure the winner of a search.
+#
+# `cmlib.report()` shows all lessons, with your points, on one page.
+
+# %% [quiz]
+# ? In your joint model the text branch's own accuracy is far below text-only's. The cosine between joint and own gradient is .9, the lengths' ratio .2. What is going on?
+# - The modalities contradict each other :: Then the cosine would be near or below 0: the directions agree.
+# + The text branch is starved: the direction is right, and little of it arrives :: The other branch has shrunk the shared residual on the tickets that both can answer.
+# - The text encoder is too small :: The same branch reads better when it is trained alone.
+# ? You sweep the weights of two *separate* losses under AdamW, and every weight gives the same accuracy. What have you learned about the modalities?
+# - That they are equally strong :: The curve would be flat for any strengths.
+# - That the best weight is ½ :: A flat curve has no best point.
+# + Nothing: AdamW divides a constant factor out :: Change the optimiser, or put the weight where it mixes two residuals of one branch.
+# ? A linear probe on a branch of your joint model reaches .95. Is the branch well trained?
+# + Not shown: the untrained branch, and the same branch trained alone, have to stand beside it :: Section 4: much can be read from states that nobody has trained.
+# - Yes, .95 is high :: High compared with what?
+# - No, a probe can never show that :: Beside its two controls it can.
+# ? A paper reports +3 points by braking the faster modality, with one seed, against the plain joint model. Which run do you ask for first?
+# - The brake with a second α :: That tunes the proposal further, and the baseline not at all.
+# - A larger data set :: Later; the comparison itself is not fair yet.
+# + Both again with several seeds, and own losses beside them :: Section 8: there the brake's interval holds 0, and the cheaper rival gains more than twice as much.
+
+# %% [markdown]
+# **Glossary**: *branch*, the part of a model that one modality passes alone · *residual*, $p - y$ · *joint optimisation*, one loss on the answer of all branches · *starved*, trained with a residual that another branch has shrunk · *control*, the same branch trained alone · *linear probe*, a linear model on frozen states · *auxiliary loss*, a branch's own loss beside the joint one · *modality dropout*, training rows on which a modality is silenced · *modulation*, a factor on a branch's gradients · *gradient flow*, descent with tiny steps · *winner's curse*, the best of many noisy results looks better than it is.
+#
+# **References**
+# - W. Wang, D. Tran, M. Feiszli, *What makes training multi-modal classification networks hard?*, CVPR 2020: joint models below their best single modality, and weights for own losses.
+# - N. Wu, S. Jastrzębski, K. Cho, K. Geras, *Characterizing and overcoming the greedy nature of learning in multi-modal deep neural networks*, ICML 2022: speed decides who learns.
+# - X. Peng, Y. Wei, A. Deng, D. Wang, D. Hu, *Balanced multimodal learning via on-the-fly gradient modulation*, CVPR 2022: the brake of exercise 09.3.
+# - Y. Huang, J. Lin, C. Zhou, H. Yang, L. Huang, *Modality competition: what makes joint training of multi-modal network fail in deep learning? (provably)*, ICML 2022: why a branch of a joint network may never learn its features.
+# - A. M. Saxe, J. L. McClelland, S. Ganguli, *Exact solutions to the nonlinear dynamics of learning in deep linear neural networks*, ICLR 2014: gradient flow of products of layers, as in section 3.
+# - T. Akiba, S. Sano, T. Yanase, T. Ohta, M. Koyama, *Optuna: a next-generation hyperparameter optimization framework*, KDD 2019: the library of section 10.
+
+# %% [progress]
