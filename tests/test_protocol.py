@@ -223,6 +223,7 @@ OTHER = {
     "bucketed": True,
     "head_first": 1,
     "every": 2,
+    "sampler": lambda rows, batch_size, generator: torch.arange(len(rows)).flip(0).split(batch_size),
 }
 
 

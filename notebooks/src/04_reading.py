@@ -557,11 +557,12 @@ for head in range(4):
 assert torch.allclose(maps.sum(-1), torch.ones(4, len(tokens)), atol=1e-5)
 assert maps[:, 4, 3].max() > 0.5
 
-many = [head_maps(text)[0] for text in train.texts[:100]]  # is this one message special?
+# is this one message special?
+many = [head_maps(text)[0] for text in train.texts[:100]]
 own = (-2, 2, -1, 1)
 looks = [torch.stack([one[head].diagonal(step).mean() for one in many]).mean()
          for head, step in enumerate(own)]
-print("over 100 messages, the weight of each head at its own distance:",
+print("over 100 messages, each head at its own distance:",
       ", ".join(f"{step:+d}: {look:.2f}" for step, look in zip(own, looks)))
 assert min(looks) > 0.5
 

@@ -523,7 +523,7 @@ for name, reports in text_without.items():
 line("concat, MLP", mlp)
 line("concat, MLP, calm photos", calmed)
 ahead_in_t = min((known["text only"] - fused)[:, 3].mean() for fused in (linear, mlp))
-print("text only reads more of T than either fused head, in the mean, by more than 0.02:",
+print("text only reads more of T than either fused head, in the mean by 0.02 or more:",
       bool(ahead_in_t > 0.02))
 calmer = (calmed[:, 3] - mlp[:, 3]).mean()
 print("calm photos raise T, in the mean, by more than 0.02:", bool(calmer > 0.02))

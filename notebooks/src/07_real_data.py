@@ -573,8 +573,9 @@ kinds = {"words mislead": image & ~text, "picture misleads": ~image & text,
          "only together": ~image & ~text & fused}
 for kind, rows in kinds.items():
     low, high = metrics.wilson(int(fused[rows].sum()), int(rows.sum()))
-    print(f"{kind:17s} {int(rows.sum()) / len(rows):.3f} of the test rows; there the fused "
-          f"model is right on {fused[rows].double().mean():.3f} ({low:.2f} to {high:.2f})")
+    share, there = int(rows.sum()) / len(rows), fused[rows].double().mean()
+    print(f"{kind:17s} {share:.3f} of the test rows; there the fused model is right on "
+          f"{there:.3f} ({low:.2f} to {high:.2f})")
 
 def gallery(kind="words mislead", page=0.0):
     rows = kinds[kind].nonzero()[:, 0]

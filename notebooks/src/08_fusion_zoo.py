@@ -560,7 +560,8 @@ assert cfg.name != "small" or gain.min() > 0
 # %%
 fig, ax = plots.figure(width=6.6, height=3.1)
 for (form, pool), color in zip(losses, (plots.GREY, "#56B4E9", plots.TEXT, plots.BOTH)):
-    smooth = losses[form, pool].unfold(1, 10, 1).mean(2)  # means of ten steps
+    window = min(10, losses[form, pool].shape[1])
+    smooth = losses[form, pool].unfold(1, window, 1).mean(2)  # means of ten steps
     ax.plot(range(10, 10 + smooth.shape[1]), smooth.mean(0), color=color,
             label=f"{form}, {pool}")
     ax.fill_between(range(10, 10 + smooth.shape[1]), smooth.amin(0), smooth.amax(0),

@@ -475,7 +475,8 @@ def spread_of(values):
 
 def last(name, value="loss", epoch=-1):
     """A value of an epoch's log, over the seeds: (seeds,)."""
-    return torch.tensor([history[epoch][value] for history in histories[name]])
+    return torch.tensor([history[min(epoch, len(history) - 1)][value]
+                         for history in histories[name]])
 
 # %%
 compare({"mean over all": lambda seed: train(seed, Metric("all")),

@@ -18,6 +18,7 @@
 import json
 import math
 import runpy
+import textwrap
 import torch
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
@@ -503,8 +504,8 @@ read = {}
 for what, texts in prompts.items():
     every = [text for templates in texts for text in templates]
     read[what] = extract_states(encoders, Pairs(None, every))
-print("prompts of a duck:", prompts["kind", "one template"][5],
-      "and", len(prompts["kind", "averaged"][5]), "more, such as",
+print("prompts of a duck:", prompts["kind", "one template"][5], "and",
+      len(prompts["kind", "averaged"][5]), "more, such as\n   ",
       prompts["kind", "averaged"][5][9:11])
 
 # %%
@@ -816,7 +817,7 @@ assert not speaks
 captions = test_pairs.texts[:TEST]
 own = Contrast().similarity(predict(towers, of(0, test, TEST)))
 print("the photo that you know best gets, out of 500 captions that others wrote:")
-print("   ", captions[int(own[0].argmax())])
+print(textwrap.fill(captions[int(own[0].argmax())], 80))
 print(f"scale: {cfg.name}; encoders {cfg.image_encoder}, {cfg.text_encoder}")
 
 # %% [markdown]

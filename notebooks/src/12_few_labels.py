@@ -15,6 +15,7 @@
 
 # %% [setup]
 import json
+import textwrap
 from dataclasses import replace
 import torch
 from torch.nn.functional import interpolate
@@ -53,7 +54,7 @@ plots.show(plots.pictures(Chest().sample(6).images,
                           [train.class_names[k] for k in train.labels[:6]], size=1.15),
            "Six drawn chest films with their labels: "
            + ", ".join(train.class_names[k] for k in train.labels[:6]) + ".")
-print(train.texts[1])
+print(textwrap.fill(train.texts[1], 80))
 log = json.loads((ROOT / "data" / "runs" / "few_labels.json").read_text("utf-8"))
 
 def logged(method, what):

@@ -31,7 +31,7 @@ from cmlib import (
 )
 from cmlib.course.schematic import Schematic
 from cmlib.data import Features, Rows
-from cmlib.data.loader import batches
+from cmlib.data.loader import batches as plan_batches
 from cmlib.evaluation import paired
 from cmlib.models import Majority, save_model
 from cmlib.training import curves, memory, optim
@@ -577,7 +577,7 @@ claim("the loader is faster than the step, so that no step has to wait for it",
 
 tokens, padded = rows["train"].lengths, []
 for name, sorted_by in (("random batches", None), ("like lengths together", tokens)):
-    cut = batches(len(tokens), PLAN["batch_size"], torch.Generator(), sorted_by)
+    cut = plan_batches(len(tokens), PLAN["batch_size"], torch.Generator(), sorted_by)
     computed = sum(len(batch) * tokens[batch].max() for batch in cut)
     padded.append(1 - tokens.sum().item() / computed.item())
     print(f"{name:24s} {padded[-1]:8.2f} of all tokens are padding")

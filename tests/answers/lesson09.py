@@ -76,13 +76,11 @@ def brake_by_loop(image, text, labels, alpha):
 
 
 def brake_by_means(image, text, labels, alpha):
-    one_hot = F.one_hot(labels, image.shape[1]).to(image.dtype)
-    p_image, p_text = ((z.softmax(1) * one_hot).sum(1).mean() for z in (image, text))
-    factors = torch.ones(2, dtype=image.dtype)
-    leader = 0 if p_image > p_text else 1
-    ratio = max(p_image / p_text, p_text / p_image)
-    factors[leader] = 1 - torch.tanh(alpha * ratio)
-    return factors
+    rows = torch.arange(len(labels))
+    p_image = image.softmax(1)[rows, labels].mean()
+    p_text = text.softmax(1)[rows, labels].mean()
+    rho = torch.stack([p_image / p_text, p_text / p_image])
+    return torch.where(rho > 1, 1 - (alpha * rho).tanh(), torch.ones_like(rho))
 
 
 def _braked(sure=lambda z, y: z.softmax(1)[range(len(y)), y].sum(),
