@@ -103,15 +103,17 @@ def cut_training_short(epochs: int = 1, rows: int = 64) -> None:
     import cmlib.data
     from cmlib.data.batch import Features
     from cmlib.data.pairs import Pairs
+    from cmlib.data.states import States
 
     fit, batches = cmlib.fit, cmlib.data.batches
 
     def few(data):
-        if not isinstance(data, Pairs | Features):
+        if not isinstance(data, Pairs | Features | States):
             return data
         return data[:: max(1, len(data) // rows)]  # from everywhere, so of every class
 
     def short(model, train, valid=None, **settings):
+        settings.pop("sampler", None)  # which may ask for more identities than few rows have
         return fit(model, few(train), few(valid), **settings | {"epochs": epochs})
 
     cmlib.fit = short

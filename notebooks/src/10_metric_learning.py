@@ -568,7 +568,7 @@ for name, color in ways.items():
         axes[0].plot(history.batch_loss, color=color, lw=1,
                      label=name if history is histories[name][0] else None)
         spreads = [row["spread"] for row in history]
-        axes[1].plot(range(1, 13), spreads, color=color, lw=1)
+        axes[1].plot(range(1, len(spreads) + 1), spreads, color=color, lw=1)
 axes[0].axhline(0.2, color="black", lw=1, ls="--", label="the margin")
 axes[0].set(title="loss", xlabel="step", ylabel="loss of the batch")
 axes[1].set(title="spread of the distances", xlabel="epoch", ylim=(0, None),

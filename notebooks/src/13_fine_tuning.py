@@ -1195,7 +1195,8 @@ does, S: only both together). Of its answers with a chance of .95 or more, {hone
 are right. Other toys, words and languages are untried.
 Again: lesson 13 of cmlib {facts["cmlib"]}, torch {torch.__version__.split("+")[0]}.
 """
-(home / "README.md").write_text(card)
+with open(home / "README.md", "w", encoding="utf-8") as file:
+    file.write(card)
 print(card)
 for file in sorted(path for path in home.rglob("*") if path.is_file()):
     name = file.relative_to(home).as_posix()
