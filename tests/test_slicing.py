@@ -387,3 +387,17 @@ def test_the_slice_computes_what_the_whole_notebook_does(lines):
     except (NameError, TypeError, RecursionError):
         return
     assert execute(cells, "f", "09.1") == names["f"]
+
+
+@pytest.mark.parametrize(
+    "written, kept",
+    [
+        ('Path("helpers.py").write_text("k = 2")', True),
+        ("module.write_text(code)", True),  # it may be one
+        ('(home / "README.md").write_text(card)', False),
+        ('(Path(".") / "notes.txt").write_text("mine")', False),
+    ],
+)
+def test_a_file_that_is_written_is_taken_along_where_it_may_be_imported(written, kept):
+    found = texts(written, "def f(x):\n    return 2 * x", CHECK)
+    assert any("write_text" in text for text in found) is kept

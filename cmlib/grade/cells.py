@@ -61,9 +61,12 @@ class Statement:
         node = self.node
         if isinstance(node, ast.ImportFrom):
             return node.module == "__future__" or node.names[0].name == "*"
-        # torch.set_default_dtype changes every result; a file may be imported
+        # torch.set_default_dtype changes every result; a file may be imported, unless its name says otherwise
         does = getattr(node.value.func, "attr", "") if _is_method_call(node) else ""
-        return does == "write_text" or does.startswith("set_default_")
+        if does != "write_text":
+            return does.startswith("set_default_")
+        words = [n.value for n in ast.walk(node.value.func) if isinstance(n, ast.Constant)]
+        return not any(re.search(r"\.(?!py$)\w+$", word) for word in words if isinstance(word, str))
 
     @property
     def seeds(self) -> bool:

@@ -18,9 +18,8 @@ def info_nce(image_features: Tensor, text_features: Tensor, temperature: float |
     """
     _check(image_features, text_features)
     if not isinstance(temperature, Tensor) and not temperature > 0:  # a learned one stays on its device
-        raise ValueError(f"temperature={temperature} must be above 0: cosines are divided by it; CLIP "
-            "starts at "
-                         "0.07.")
+        raise ValueError(f"temperature={temperature} must be above 0: cosines are divided by it; CLIP starts "
+                         "at 0.07.")
     # (batch, batch)
     similarity = normalize(image_features, dim=1) @ normalize(text_features, dim=1).T / temperature
     partner = torch.arange(len(similarity), device=similarity.device)
@@ -43,11 +42,9 @@ def sigmoid_contrast(logits: Tensor) -> Tensor:
 def _check(image: Tensor, text: Tensor) -> None:
     if image.ndim != 2 or image.shape != text.shape:
         raise ValueError("image and text features must be (batch, hidden), as many rows and columns of the "
-            "one as "
-                         f"of the other; got {describe(image)} and {describe(text)}.")
+                         f"one as of the other; got {describe(image)} and {describe(text)}.")
     if image.shape[1] == 0:
         raise ValueError(f"The features have no columns, {describe(image)}: a modality that is missing "
-            "cannot "
-                         "be compared.")
+                         "cannot be compared.")
     if len(image) < 2:
         raise ValueError("A batch of one row has nothing to be compared with: give two rows or more.")

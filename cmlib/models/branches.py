@@ -55,6 +55,5 @@ class Branches(nn.Module):
         return {name: branch(half) for name, branch, half in self._halves(features)}
 
     def states(self, features: Features) -> Features:
-        features = follow(features, self)
         found = {name: branch[:-1](half) for name, branch, half in self._halves(features)}
         return Features(found["image"], found["text"], features.labels)

@@ -1,5 +1,4 @@
-"""Two towers: pictures and texts each pass a net of their own and meet in one space, where they are "
-"compared."""
+"""Two towers: pictures and texts each pass a net of their own and meet in one space, to be compared."""
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from cmlib.data.device import follow, settle
 from cmlib.data.pairs import describe
 from cmlib.data.states import States
+from cmlib.layers import masked_mean
 
 
 class Tower(nn.Module):
@@ -41,8 +41,7 @@ class Tower(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         if not self.queries:
-            keep = mask.to(states.dtype)[..., None]  # (batch, places, 1)
-            return self.out((states * keep).sum(1) / keep.sum(1).clamp(min=1))
+            return self.out(masked_mean(states, mask))
         states = self.norm(states)
         if self.place is not None:
             states = states + self.place
