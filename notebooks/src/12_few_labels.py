@@ -382,9 +382,9 @@ for n in (40, 160, 400):
     gains[n], given[n] = found[:, 1] - found[:, 0], found[:, 2].mean().item()
 most = max(gain.mean().abs().item() for gain in gains.values())
 print("the mean gain, paired, is below 0.03 for every number of labels:", most < 0.03)
-print("with 40, more than a fifth of the labels that it gave were wrong, in the mean:",
-      given[40] < 0.8)
-assert most < 0.03 and given[40] < 0.8
+print("with 40, more than a tenth of the labels that it gave were wrong, in the mean:",
+      given[40] < 0.9)
+assert most < 0.03 and given[40] < 0.9
 
 # %% [markdown]
 # Nothing: what the layer was sure of and wrong, it has now learned as a truth. On frozen features this is no accident. The layer's own labels are a function of what the layer sees; they add rows, not facts. Pseudo-labels bring something where the two sides see *different* things: a strong view of the film that the encoder must learn to read as it reads the weak one. That needs the whole network, and is in the log:
@@ -520,12 +520,11 @@ for name, pool in pools.items():
         final[name, rule] = torch.tensor([asked(rule, pool, seed) for seed in range(5)])
 gain = {key: final[key] - final[key[0], "by lot"] for key in final}
 lost = [bool(gain["balanced", rule].mean() < -0.02) for rule in ("entropy", "cover")]
-won = [bool(gain["rare", rule].mean() > 0)
-       for rule in ("entropy", "margin", "cover")]
+won = [bool(gain["rare", rule].mean() > 0.01) for rule in ("margin", "cover")]
 close = bool(gain["balanced", "margin"].mean() < 0.05)
 print("balanced: entropy and cover below the lot in the mean:", all(lost))
 print("balanced: margin no more than 0.05 above the lot in the mean:", close)
-print("rare: every rule above the lot in the mean:", all(won))
+print("rare: margin and cover above the lot in the mean:", all(won))
 assert all(lost) and all(won) and close
 
 # %%
@@ -541,10 +540,10 @@ for ax, name in zip(axes, pools):
 axes[0].set_ylabel("balanced accuracy\nminus by lot")
 plots.show(fig, "Five paired differences to drawing by lot for each rule: in the "
                 "balanced pool entropy and cover lie far below zero and margin around "
-                "it, in the rare pool all rules lie above it.")
+                "it, in the rare pool most draws of all rules lie above it.")
 
 # %% [markdown]
-# On the balanced pool nothing beat the lot: it takes each class as often as the test asks for it. Entropy and cover go for the odd films and lose; margin ties. On the rare pool the lot keeps drawing normal films, and every rule that looks for something else finds the findings. **Active learning pays for imbalance, not for cleverness**; whoever reports it on a balanced benchmark measures the wrong thing, and whoever reports only their best rule leaves out the lot.
+# On the balanced pool nothing beat the lot: it takes each class as often as the test asks for it. Entropy and cover go for the odd films and lose; margin ties. On the rare pool the lot keeps drawing normal films, and rules that look for something else find the findings; margin and cover do so most surely. **Active learning pays for imbalance, not for cleverness**; whoever reports it on a balanced benchmark measures the wrong thing, and whoever reports only their best rule leaves out the lot.
 #
 # ### One film of each
 #
@@ -748,7 +747,7 @@ def invariant_ceiling(table, moves):
 # ? An active learner beats drawing by lot on a pool where one class in fifty is rare. Will it on yours?
 # - Yes, doubt is always informative :: On the balanced pool the same rules lost to the lot.
 # + Only if your pool is as unbalanced, and it has to be tried against the lot on the same first films :: The gain came from finding rare classes; pair the comparison.
-# - No, active learning never works :: On the rare pool every rule was ahead in the mean.
+# - No, active learning never works :: On the rare pool margin and cover were ahead in the mean.
 # - Only with a deep network :: The rule and the pool decided here.
 
 # %% [markdown]
