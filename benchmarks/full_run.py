@@ -32,7 +32,7 @@ PROBES, VIEWS = 5, {"fused": ("image", "text"), "image only": ("image",), "text 
 WANTED = {
     "emoji_mini+mini": "--text mini --image mini --rates 1e-3 1e-3 1e-3 --epochs 6 --seeds 3",
     "emoji_minilm+resnet18": "--text minilm --image resnet18 --fresh-image --rates 1e-4 1e-3 1e-3 --epochs 6",
-    "emoji_minilm+resnet50": "--text minilm --image resnet50 --rates 5e-5 1e-4 1e-3 --seeds 3",
+    "emoji_minilm+resnet50": "--text minilm --image resnet50 --fresh-image --rates 5e-5 1e-3 1e-3 --seeds 3",
     "emoji_bert-base-uncased+resnet50": "--text bert-base-uncased --image resnet50 --seeds 3",
     "recipe": "--recipe",
     "proof": "--proof",

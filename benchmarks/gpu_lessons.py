@@ -1,6 +1,6 @@
 """Every lesson at full scale on this machine's GPU, then the tests that need one, then float16: ``make gpu``.
 
-    python benchmarks/gpu_lessons.py [06 13] [--smoke] [--limit 150]
+    python benchmarks/gpu_lessons.py [06 13] [--smoke] [--limit 150] [--keep FOLDER]
 
 It installs and fetches nothing. BERT-base and ResNet-50 are stand-ins of their size with random weights;
 pictures and words come from the cache or from $CMLIB_MIRROR, and a lesson that finds none says *no data*.
@@ -18,6 +18,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from play import ROOT, SOURCES, has_full_part
 KEPT = ROOT / "data" / "runs" / "gpu_lessons.json"
 NEEDED = ("torch", "torchvision", "transformers", "safetensors", "numpy", "PIL", "matplotlib", "tqdm")
 AT_ONCE = 6
+T4 = "13 in float16, as on a T4"
 HEAD = ("lesson", "scale", "device", "seconds", "GPU peak, MiB", "result")
 
 
@@ -91,6 +93,7 @@ def asked_for() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lessons", nargs="*", help="their numbers; all without any")
     parser.add_argument("--smoke", action="store_true", help="on the CPU, small and short")
+    parser.add_argument("--keep", type=Path, help="a folder for what every lesson printed")
     parser.add_argument("--limit", type=float, help="seconds for one lesson: 150, in the smoke form 600")
     asked = parser.parse_args()
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -113,11 +116,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gpu-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         environment = surroundings(folder, smoke, at_once)
-        lessons = [Job(number, ["play.py", number], folder, environment, smoke) for number in chosen]
-        half = Job("float16", ["half.py"], folder, environment, smoke)
+        flags = ["--smoke"] if smoke else []
+        lessons = [Job(number, ["play.py", number], folder, environment, *flags) for number in chosen]
+        if "13" in chosen and not smoke:
+            lessons.insert(0, Job(T4, ["play.py", "13"], folder, environment, "--t4"))
+        half = Job("float16", ["half.py"], folder, environment, *flags)
         found = {"machine": here, "smoke": smoke, "date": datetime.date.today().isoformat(),
                  "lessons": run(lessons, at_once, limit), "tests": tests(environment)}
         found |= run([half], 1, limit)
+        if asked.keep:
+            shutil.copytree(folder, asked.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("home"))
     found["seconds"] = round(time.monotonic() - started, 1)
     whole = not smoke and set(chosen) == set(SOURCES)
     kept = KEPT if whole else Path(tempfile.gettempdir()) / KEPT.name

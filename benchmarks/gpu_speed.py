@@ -63,6 +63,7 @@ def race(folder: str, size, device: str, compile: bool, began: float) -> tuple[d
                 turns = [measure(turn, tier, size.batch)]
                 results[tier][tool.name] = {"rival": tool.rival, "startup": None, "turns": turns}
             say(began, f"tier {tier}: raced {len(results[tier][OURS]['turns'])} times")
+            print(*table({tier: results[tier]}, {}), sep="\n", flush=True)  # should the machine be taken away
     return results, missing
 
 

@@ -3,7 +3,9 @@ those kept.
 """
 
 import copy
+import weakref
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -95,6 +97,27 @@ def test_estimating_leaves_no_trace(mini):
     assert torch.equal(torch.rand(1), expected) and [m.training for m in net.modules()] == modes
     assert all(torch.equal(t, before[name]) for name, t in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
+
+
+def test_what_was_counted_is_given_back():
+    class Seen(torch.autograd.Function):
+        """Saves its own output, as exp and softmax do, in memory whose end can be seen."""
+
+        @staticmethod
+        def forward(ctx, x):
+            array = numpy.zeros(x.shape, numpy.float32)
+            seen.append(weakref.ref(array))
+            output = torch.from_numpy(array)
+            ctx.save_for_backward(output)
+            return output
+
+    class Model(nn.Linear):
+        def forward(self, x):
+            return Seen.apply(super().forward(x))
+
+    seen = []
+    assert saved_bytes(Model(3, 5), torch.randn(7, 3)) == 4 * 7 * 3 + 4 * 7 * 5
+    assert seen[0]() is None, "the graph is still there, and all that it saved"
 
 
 def test_one_row_is_enough_and_features_too():

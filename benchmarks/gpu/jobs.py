@@ -15,14 +15,14 @@ class Job:
     """One process that writes a report (``play.Report``); stopped when its time is over.
 
     name : of the report and of the file with what the process prints, in ``folder``
-    command : a script of this folder and its arguments; the path of the report comes after them
+    command : a script of this folder and an argument or none; the path of the report comes after them, then
+        ``flags``
     """
 
-    def __init__(self, name: str, command: list[str], folder: Path, environment: dict, smoke: bool):
+    def __init__(self, name: str, command: list[str], folder: Path, environment: dict, *flags: str):
         script, *arguments = command
         self.name, self.report, self.said = name, folder / f"{name}.json", folder / f"{name}.txt"
-        self.command = [sys.executable, str(HERE / script), *arguments, str(self.report)]
-        self.command += ["--smoke"] if smoke else []
+        self.command = [sys.executable, str(HERE / script), *arguments, str(self.report), *flags]
         self.environment, self.process, self.started = environment, None, 0.0
 
     def start(self) -> Job:

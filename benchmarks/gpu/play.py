@@ -1,6 +1,6 @@
 """One lesson from its source, cell by cell, in a plain Python: no IPython, no notebook, no git, no network.
 
-    python benchmarks/gpu/play.py 06 report.json [--smoke]
+    python benchmarks/gpu/play.py 06 report.json [--smoke] [--t4]
 
 After every cell the report is written anew, so that whoever stops this process knows how far it came.
 """
@@ -120,6 +120,13 @@ def cut_training_short(epochs: int = 1, rows: int = 64) -> None:
     cmlib.data.batches = lambda *arguments, **settings: batches(*arguments, **settings)[:2]
 
 
+def as_a_t4() -> None:
+    """From now on the GPU says that it has no bfloat16, so that "auto" chooses float16 with a loss scale."""
+    import torch
+
+    torch.cuda.get_device_capability = lambda device=None: (7, 5)
+
+
 class Report:
     """What is known of a run, on disk after every cell."""
 
@@ -139,7 +146,7 @@ class Report:
         draft.replace(self.path)
 
 
-def main(lesson: str, path: Path, smoke: bool) -> None:
+def main(lesson: str, path: Path, smoke: bool, t4: bool) -> None:
     import stand_ins
 
     sys.meta_path.insert(0, Absent())
@@ -147,11 +154,15 @@ def main(lesson: str, path: Path, smoke: bool) -> None:
     report, space = Report(path, len(cells(source))), namespace()
     if smoke:
         cut_training_short()
+    if t4:
+        as_a_t4()
     stand_ins.place(small=smoke)
     os.chdir(ROOT / "notebooks")
     for line, error in play(source, space, judged=not smoke):
         cfg = space.get("cfg")
         known = {"cell": report.facts["cell"] + 1, "line": line}
+        now = round(time.perf_counter() - report.started, 1)
+        known["until"] = report.facts.get("until", {}) | {line: now}  # which cells take the time
         known |= {"scale": cfg.name, "device": cfg.device} if cfg else {}
         if error is None:
             report.write(**known)
@@ -165,4 +176,4 @@ def main(lesson: str, path: Path, smoke: bool) -> None:
 
 if __name__ == "__main__":
     number, file, *rest = sys.argv[1:]
-    main(number, Path(file), "--smoke" in rest)
+    main(number, Path(file), "--smoke" in rest, "--t4" in rest)

@@ -16,7 +16,8 @@ def place(small: bool = False) -> None:
         stand_in("bert-base-uncased", lambda **_: text_encoder("mini", pretrained=False), fresh=True)
         stand_in("resnet50", lambda **_: image_encoder("mini", pretrained=False), fresh=True)
     else:
-        stand_in("bert-base-uncased", bert_base)
+        # also for pretrained=False, whose sizes would have to be fetched
+        stand_in("bert-base-uncased", lambda **_: bert_base(), fresh=True)
         stand_in("resnet50", lambda: image_encoder("resnet50", pretrained=False))
 
 

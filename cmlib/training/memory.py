@@ -88,7 +88,8 @@ def saved_bytes(model: nn.Module, batch) -> int:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
             kept[storage._cdata] = storage.nbytes()
-        return tensor
+        # its storage lives on as long as the graph; the tensor itself would be held by a graph that it holds
+        return tensor.detach()
 
     modes = {module: module.training for module in model.modules()}
     buffers = {buffer: buffer.clone() for buffer in model.buffers()}

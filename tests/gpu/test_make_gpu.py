@@ -54,7 +54,7 @@ def test_a_lesson_without_its_data_says_so(tmp_path):
 def job(tmp_path, code):
     script = tmp_path / "script.py"
     script.write_text("import json, sys, time\n" + code, "utf-8")
-    return jobs.Job("06", [str(script)], tmp_path, dict(os.environ), smoke=False)
+    return jobs.Job("06", [str(script)], tmp_path, dict(os.environ))
 
 
 REPORT = 'open(sys.argv[1], "w").write(json.dumps({"state": "running", "line": 7, "peak_mib": 5}))\n'
@@ -75,7 +75,7 @@ def test_a_process_that_hangs_or_dies_is_reported(tmp_path, capsys, code, limit,
 def test_six_run_side_by_side_and_each_has_its_row(tmp_path, capsys):
     (tmp_path / "script.py").write_text(
         'import sys, time\ntime.sleep(0.5)\nopen(sys.argv[2], "w").write(\'{"state": "done"}\')', "utf-8")
-    many = [jobs.Job(str(i), [str(tmp_path / "script.py"), "x"], tmp_path, dict(os.environ), False)
+    many = [jobs.Job(str(i), [str(tmp_path / "script.py"), "x"], tmp_path, dict(os.environ))
             for i in range(6)]
     found = jobs.run(many, 3, 60)
     assert list(found) == ["0", "1", "2", "3", "4", "5"]
