@@ -1,4 +1,5 @@
-# make lab         the course in JupyterLab
+# make lab         the course in JupyterLab, on copies of the lessons in work/
+# make update      after git pull: new lessons and new versions into work/; what you have changed there stays
 # make test        style, unit tests, and every notebook run again with its outputs compared
 # make notebooks   build the lessons from notebooks/src (ONLY="02 05": these)
 # make weights     train the small encoders in data/ again, with their cards
@@ -6,10 +7,13 @@
 # make gpu         every lesson at full size on a GPU, in plain Python (LESSONS=); without a GPU a short form
 # make gpu-speed   the throughput table, with the GPU of GPU_PYTHON (default python3; nothing is installed)
 # make colab       lessons and extras in a simulated Colab (5 GB, made once)
+# make book        the lessons and guides as a web book, book/_build/html/index.html (SOLUTIONS=0: without solutions)
+# make colab-zip   one file, build/cross-modal-course.zip: beside a lesson on Colab, or on Drive, it is all that is needed
+# make pdf         the same book as one file to print, book/_build/book.pdf (needs Chromium)
 # make bench       every benchmark that needs no GPU
 # make grade-demo  a class of thirty, graded
 # make proof       all that can be proved here, with the minutes of each stage; before an issue is called resolved
-.PHONY: lab test notebooks weights portable gpu gpu-speed colab bench grade-demo proof
+.PHONY: lab update test notebooks weights portable gpu gpu-speed colab colab-zip book pdf bench grade-demo proof
 .PHONY: install lint unit native rotate
 .DEFAULT_GOAL := lab
 
@@ -19,7 +23,7 @@ READY      := $(ENV)/.installed
 COLAB      := .venv-colab
 PYTHONS    ?= python3.13 python3.12 python3.11 python3 python
 PYTHON313  ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) 3.13)
-LESSON     ?= $(firstword $(wildcard notebooks/00_*.ipynb) notebooks)
+LESSON     ?= work/$(notdir $(firstword $(wildcard notebooks/00_*.ipynb)))
 LAB_FLAGS  ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 WORKERS    ?= 2
 GPU_PYTHON ?= python3
@@ -29,7 +33,12 @@ BUILT       = $(sort $(wildcard notebooks/[0-9]*.ipynb))
 export OMP_NUM_THREADS ?= 1
 
 lab: $(READY)
-	$(PY) -m jupyterlab $(LAB_FLAGS) $(LESSON)
+	@$(PY) -m cmlib.cli copy
+	@# Settings of the course that leave the learner's own as they are: no question about news on top of the page.
+	$(PY) -m jupyterlab --LabApp.app_settings_dir="$(CURDIR)/deploy/jupyterlab" --ServerApp.root_dir="$(CURDIR)" $(LAB_FLAGS) $(LESSON)
+
+update: $(READY)
+	@$(PY) -m cmlib.cli update
 
 test: lint unit native
 
@@ -44,6 +53,7 @@ native: $(READY)
 
 notebooks: $(READY)
 	$(PY) -m cmlib.cli build $(ONLY)
+	$(PY) -m book.sliders $(ONLY)
 	$(PY) tests/test_readme.py
 
 weights: $(READY)
@@ -73,11 +83,14 @@ grade-demo: $(READY)
 colab: $(READY) $(COLAB)/.installed
 	CML_COLAB=1 $(PY) -m pytest -q tests/colab
 
+colab-zip: $(READY)
+	@$(PY) -m cmlib.cli zip
+
 # CML_SAVED also runs the notebooks of earlier versions, which must go on working.
 proof: export CML_SAVED := 1
 proof: export GPU_PYTHON := $(PY)
 proof: $(READY)
-	$(PY) tests/stages.py proof lint unit native portable gpu gpu-speed colab
+	$(PY) tests/stages.py proof lint unit native book portable gpu gpu-speed colab
 
 install: $(READY)
 
@@ -91,9 +104,10 @@ $(READY): requirements.lock pyproject.toml
 	    exit 1; \
 	  fi; \
 	  echo "Creating $(ENV) with $$found"; $$found -m venv $(ENV); }
+	@echo "Installing the course's packages into $(ENV): about 6 GB and some minutes, the first time."
 	$(PY) -m pip install -q --disable-pip-version-check uv
 	@# A box of the grader sees a read-only system: what is not compiled here, each of them would compile again, for 5 s.
-	$(PY) -m uv pip install -q --compile-bytecode --python $(PY) --require-hashes -r requirements.lock
+	$(PY) -m uv pip install --compile-bytecode --python $(PY) --require-hashes -r requirements.lock
 	$(PY) -m uv pip install -q --python $(PY) --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -101,3 +115,9 @@ $(COLAB)/.installed: tests/colab/requirements.txt | $(READY)
 	$(PY) -m uv venv -q --clear --python $(PYTHON313) $(COLAB)
 	$(PY) -m uv pip install -q --python $(COLAB)/bin/python -r tests/colab/requirements.txt
 	@touch $@
+
+book: $(READY)
+	$(PY) -m book.build $(LESSONS)
+
+pdf: $(READY)
+	$(PY) -m book.paper $(LESSONS)

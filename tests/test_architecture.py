@@ -21,7 +21,7 @@ def test_every_folder_and_file_of_the_table_is_there():
     rows = re.findall(r"^\| `([\w./]+)` \| .+? \|(.*)\|$", PAGE, flags=re.MULTILINE)
     assert len(rows) >= 15
     for place, first in rows:
-        folder = ROOT / place if place.startswith("recipes") else ROOT / "cmlib" / place
+        folder = ROOT / place if place.startswith(("recipes", "book")) else ROOT / "cmlib" / place
         assert folder.exists(), place
         for file in re.findall(r"`([\w./]+)`", first):
             assert (folder / file).exists() or (ROOT / file).exists(), f"{place}{file}"

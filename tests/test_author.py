@@ -122,12 +122,6 @@ def test_the_first_code_cell_is_folded_wherever_it_is_opened(course):
     assert max(len(line) for cell in (first, *others) for line in "".join(cell["source"]).splitlines()) <= 88
 
 
-def test_the_first_code_cell_knows_one_address(course):
-    address = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]["repository"]
-    first = "".join(running.code_cells(author.build(source_of("00")))[0]["source"])
-    assert re.search(rf'os\.environ\.get\(\s*"CML_SOURCE", "{address}"\)', first)
-
-
 @pytest.mark.parametrize("version", ["0.1.0", None])
 def test_the_first_code_cell_names_its_version_and_warns_of_another(course, capsys, monkeypatch, version):
     first = "".join(running.code_cells(author.build(source_of("02")))[0]["source"])

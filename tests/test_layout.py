@@ -131,7 +131,7 @@ WHOLE = sorted({part_of(file) for file in ROOT.rglob("*.py")} - {"check", "grade
     [
         ("The engine", ENGINE, lambda text: text.count("\n"), 5_500 + 300 * LATER),
         # An evening's reading. (7,000 lines of every kind had been the plan at 120 columns.)
-        ("cmlib without check and grade", WHOLE, code_lines, 7_000 + 200 * LATER),
+        ("cmlib without check and grade", WHOLE, code_lines, 7_300 + 200 * LATER),
     ],
 )
 def test_there_is_no_more_to_read_than_an_evening_holds(what, parts, count, most):

@@ -354,7 +354,7 @@ def stages(text, name):
 
 def test_ci_runs_what_make_test_runs_and_what_another_machine_would_see():
     (test,) = re.findall(r"^test: (.+)", MAKEFILE, re.MULTILINE)
-    assert stages(CI, "ci") == [*test.split(), "rotate", "gpu", "colab"]
+    assert stages(CI, "ci") == [*test.split(), "book", "rotate", "gpu", "colab"]
     assert "CMLIB_MIRROR" in CI and "set -euo pipefail" in CI and "export CI=true" in CI
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 

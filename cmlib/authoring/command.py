@@ -1,4 +1,6 @@
-"""``cmlib build`` and ``cmlib new``: what an author types, and a line for each lesson that comes of it."""
+"""What an author types: ``cmlib build`` and ``cmlib new``, with a line for each lesson that comes of it,
+``cmlib zip`` and ``cmlib publish``.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,13 @@ def add(commands) -> None:
     new.add_argument("number", metavar="NN", help="its number in the curriculum, such as 08")
     new.add_argument("slug", help="its short name in files, such as fusion_zoo")
     new.set_defaults(run=_new)
+    packed = commands.add_parser("zip", help="the course as one file, for Colab")
+    packed.add_argument("--out", type=Path, default=notebooks.ROOT / "build", metavar="DIR", help="where to")
+    packed.set_defaults(run=_zip)
+    publish = commands.add_parser("publish", help="write the public address wherever the course names it")
+    publish.add_argument("address", metavar="URL", help="what everybody can clone: https://github.com/…")
+    publish.add_argument("--tag", help="what the lessons clone (default: v and the version)")
+    publish.set_defaults(run=_publish)
 
 
 def _build(options) -> int:
@@ -98,6 +107,28 @@ def _told(source, error) -> str | None:
 def _new(options) -> int:
     try:
         print(scaffold.new(options.number, options.slug))
+    except ValueError as error:
+        return _refuse(str(error))
+    return 0
+
+
+def _zip(options) -> int:
+    from cmlib.authoring import publishing
+
+    try:
+        path = publishing.pack(options.out)
+    except ValueError as error:
+        return _refuse(str(error))
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB. On Colab drop it into the Files panel, or keep it in "
+          "My Drive and mount Drive; a lesson's first cell finds it.")
+    return 0
+
+
+def _publish(options) -> int:
+    from cmlib.authoring import publishing
+
+    try:
+        print("\n".join(publishing.publish(options.address, options.tag)))
     except ValueError as error:
         return _refuse(str(error))
     return 0

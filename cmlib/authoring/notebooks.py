@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from pathlib import Path
 
-from cmlib.authoring import curriculum
+from cmlib.authoring import address, curriculum
 from cmlib.authoring.source import CODE, Cell, parse
 
 __all__ = ["HINTS", "NOTEBOOKS", "build", "built", "fingerprint", "measured", "parse", "sources"]
@@ -23,6 +22,45 @@ PROGRESS = """cmlib.progress("{}")  # all lessons on one page: cmlib.report()
 # cmlib.submit()  # in a class: take the first # away, and hand in the file it writes"""
 CLICKS = """#@title The same quiz, to click on
 cmlib.quiz("{}")"""
+CLONE = '''
+    else:
+        subprocess.run([*git, "--branch", "{tag}",
+                        "{repository}", NAME])'''
+FIRST = '''\
+#@title Setup: find the course (on Colab, fetch it); say where this lesson runs and why
+# built for cmlib {version}
+import os, subprocess, sys, zipfile
+from pathlib import Path
+HERE, NAME = Path.cwd(), "cross-modal-course"
+def course():  # in a folder above this one, or fetched into this one
+    folders = [HERE, *HERE.parents, *HERE.glob(NAME + "*")]
+    return next((p for p in folders if (p / "cmlib").is_dir()), None)
+if course() is None:  # on Colab: from a zip beside this lesson, a zip on Drive, or git
+    zips = [p for folder in (HERE / "drive" / "MyDrive", HERE)
+            for p in sorted(folder.glob(NAME + "*.zip"), key=os.path.getmtime)
+            if zipfile.is_zipfile(p)]
+    git = ["git", "-c", "advice.detachedHead=false", "clone", "-q", "--depth", "1"]
+    if zips:
+        zipfile.ZipFile(zips[-1]).extractall(HERE)
+    elif "CML_SOURCE" in os.environ:
+        subprocess.run([*git, os.environ["CML_SOURCE"], NAME]){clone}
+    if course() is None:
+        raise SystemExit("""{missing}. Put
+cross-modal-course.zip (made by: make colab-zip) beside this lesson, which on Colab is
+the Files panel, or keep it in My Drive and mount Drive; then run this cell again.""")
+    print("Progress ends with this machine, unless it is kept on a mounted Drive:\\n"
+          'os.environ["CMLIB_HOME"] = "/content/drive/MyDrive/cmlib"')
+ROOT = course()
+sys.path.insert(0, str(ROOT))
+import cmlib
+from cmlib.check import check
+if cmlib.__version__ != "{version}":
+    print(f"This lesson was built for cmlib {version}, and cmlib {{cmlib.__version__}} "
+          f"is imported from {{ROOT}}: numbers may differ; take both from one release.")
+missing = cmlib.missing_packages()
+if missing:  # only what is not there; torch, numpy and transformers stay as they are
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+    subprocess.run([*pip, *missing], check=True)'''
 FOLDED = ("setup", "clicks")  # in JupyterLab, on Colab and in the book
 OF_AN_EXERCISE = ("stub", "solution", "hints", "answer")
 
@@ -56,7 +94,7 @@ def build(source: Path, solved: bool = False, took: dict | None = None) -> dict:
         text = _text(where, number, cell, exercise)
         text = text.replace("{{measured}}", _in_words(took)).replace("{{gpu}}", _on_a_gpu(number))
         if position == 0:
-            text = _under_the_title(where, number, text, links)
+            text = _under_the_title(where, number, text, " · ".join(filter(None, [_colab(source), links])))
         cells.append(_written(cell.kind, text, cell.tags, f"l{number}-{len(cells):02d}"))
         if cell.kind == "quiz":
             cells.append(_written("clicks", CLICKS.format(number), (), f"l{number}-{len(cells):02d}"))
@@ -65,7 +103,7 @@ def build(source: Path, solved: bool = False, took: dict | None = None) -> dict:
     return {
         "cells": cells,
         "metadata": {
-            "cmlib": {"version": _project()["version"]} | took,
+            "cmlib": {"version": address.project(ROOT)["version"]} | took,
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         },
@@ -102,10 +140,6 @@ def _find(where, id):
         raise ValueError(f"{where}: {error}") from None
 
 
-def _project() -> dict:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-
-
 def _written(kind, text, tags, id) -> dict:
     code, metadata = kind in CODE or kind == "clicks", {}
     if kind in FOLDED:
@@ -124,6 +158,13 @@ def _under_the_title(where, number, text, links) -> str:
         raise ValueError(f"{where}: a lesson begins with a [markdown] cell whose first line is its title, "
                          f"'# {number} …'; found {title!r}.")
     return f"{title}\n\n{links}\n{rest}" if links else text
+
+
+def _colab(source: Path) -> str:
+    """A link of words: a picture of a badge would be asked for outside, wherever the lesson is opened."""
+    where = address.published(ROOT)
+    link = where.colab(source.stem) if where else ""
+    return f"[Open in Colab]({link})" if link else ""
 
 
 def _text(where, number, cell: Cell, exercise) -> str:
@@ -187,31 +228,10 @@ def _quiz(where, text) -> str:
 
 def _bootstrap() -> str:
     """The first cell of every lesson, at most 88 columns wide; plain Python of the standard library."""
-    project = _project()
-    return f'''\
-#@title Setup: find the course (on Colab, fetch it); say where this lesson runs and why
-# built for cmlib {project["version"]}
-import os, subprocess, sys
-from pathlib import Path
-HERE = Path.cwd()
-ROOT = next((p for p in (HERE, *HERE.parents) if (p / "cmlib").is_dir()), None)
-if ROOT is None:  # on Colab: fetch the course once
-    ROOT = HERE / "cross-modal-course"
-    if not ROOT.exists():
-        source = os.environ.get(
-            "CML_SOURCE", "{project["urls"]["repository"]}")
-        subprocess.run(
-            ["git", "clone", "-q", "--depth", "1", source, str(ROOT)], check=True)
-sys.path.insert(0, str(ROOT))
-import cmlib
-from cmlib.check import check
-if cmlib.__version__ != "{project["version"]}":
-    print(f"This lesson was built for cmlib {project["version"]}, and cmlib {{cmlib.__version__}} "
-          f"is imported from {{ROOT}}: numbers may differ; take both from one release.")
-missing = cmlib.missing_packages()
-if missing:  # only what is not there; torch, numpy and transformers stay as they are
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
-    subprocess.run([*pip, *missing], check=True)'''
+    version, where = address.project(ROOT)["version"], address.published(ROOT)
+    clone = CLONE.format(tag=where.tag, repository=where.repository) if where else ""
+    missing = "The course is not here, and cannot be cloned" if where else "The course is not here"
+    return FIRST.format(version=version, clone=clone, missing=missing)
 
 
 def _on_a_gpu(number: str) -> str:

@@ -78,8 +78,10 @@ def _link(number: str) -> str:
     found = sorted(NOTEBOOKS.glob(f"{number}_*.ipynb"))
     if not found or "google.colab" in sys.modules:
         return f"Lesson {number}"
+    beside = Path(found[0].name)  # the learner's copy
+    path = beside if beside.exists() else os.path.relpath(found[0])
     name = found[0].stem[3:].replace("_", " ")
-    return f"<a href='{escape(quote(os.path.relpath(found[0])))}'>{number} {escape(name)}</a>"
+    return f"<a href='{escape(quote(str(path)))}'>{number} {escape(name)}</a>"
 
 
 def _time(minutes: int) -> str:

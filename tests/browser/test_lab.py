@@ -1,10 +1,11 @@
-"""Lesson 02 in the real JupyterLab in a real browser: run all, move the slider, answer an exercise wrong,
-then right.
+"""A copy of lesson 02 in the JupyterLab of `make lab`, in a real browser: run all, move the slider, answer an
+exercise wrong, then right, save.
 """
 
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -15,6 +16,8 @@ import urllib.request
 
 import pytest
 from conftest import ROOT, need
+
+from cmlib.course import copies
 
 NAME = "02_joint_loss"
 PATIENCE = 180_000  # ms: a busy machine
@@ -30,7 +33,7 @@ def published_total(text_score, image_score, lam):
     return ((1 + lam) * F.softplus(-text_score) + (1 - lam) ** 2 * F.softplus(-image_score)).mean()
 
 check('02.1', published_total)'''
-NEWS_OFF = '{"fetchNews": "false", "checkForUpdates": false}'
+FLAGS = re.search(r"-m jupyterlab (.+) \$\(LAB_FLAGS\)", (ROOT / "Makefile").read_text("utf-8"))[1]
 # The notebook model of the open document, and helpers on it.
 WIDGET = "window.jupyterapp.shell.currentWidget"
 RUN_CELL = f"""async ([id, source]) => {{
@@ -52,17 +55,16 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """JupyterLab with fresh settings on a copy of the lesson; yields its address."""
+    """JupyterLab as `make lab` starts it, with fresh settings, on a copy; yields (folder, address)."""
     base = tmp_path_factory.mktemp("lab")
     source = ROOT / "notebooks" / f"{NAME}.ipynb"
     need(f"the built lesson {NAME}", source.exists())
-    for folder in ("cmlib", "data"):  # the first cell looks for the course above the notebook
+    for folder in ("cmlib", "data", "deploy"):  # the first cell looks for the course above the notebook
         (base / folder).symlink_to(ROOT / folder)
     (base / "notebooks").mkdir()
     shutil.copy(source, base / "notebooks")
-    settings = base / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(NEWS_OFF)
+    shutil.copy(ROOT / "README.md", base)
+    copies.copy(base / "notebooks", base / "work")
     port, token = free_port(), "t" * 20
     folders = {
         name: str(base / name.lower())
@@ -88,9 +90,7 @@ def server(tmp_path_factory):
         "--ServerApp.port_retries=0",
         f"--IdentityProvider.token={token}",
         "--ServerApp.allow_root=True",
-        f"--ServerApp.root_dir={base}",
-        "--LabApp.news_url=",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        *shlex.split(FLAGS.replace("$(CURDIR)", str(base))),
         "--expose-app-in-browser",
     ]
     with open(base / "server.log", "w") as log:
@@ -105,7 +105,7 @@ def server(tmp_path_factory):
             except OSError:
                 assert process.poll() is None, (base / "server.log").read_text()[-2000:]
                 time.sleep(0.5)
-        yield base, f"http://127.0.0.1:{port}/lab/tree/notebooks/{NAME}.ipynb?token={token}&reset"
+        yield base, f"http://127.0.0.1:{port}/lab/tree/work/{NAME}.ipynb?token={token}&reset"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
@@ -158,6 +158,13 @@ def cell_id(kind) -> str:
     )
 
 
+def changed_after_saving(page, server):
+    """What the copy says that the learner has changed, once JupyterLab has saved it."""
+    page.evaluate("async () => await window.jupyterapp.commands.execute('docmanager:save')")
+    saved = json.loads((server[0] / "work" / f"{NAME}.ipynb").read_text("utf-8"))
+    return copies.changes(saved, saved["metadata"]["cmlib"]["handed_out"])
+
+
 def show_cell(page, id):
     page.evaluate(f"""async id => {{
       const notebook = {WIDGET}.content;
@@ -170,6 +177,9 @@ def show_cell(page, id):
 def test_1_the_stored_page_shows_pictures_with_alt_text(page, server):
     shot(page, server, "1-opened")
     assert page.evaluate(f"() => {WIDGET}.content.widgets.length") > 15
+    readme = page.evaluate("""async () =>
+      (await window.jupyterapp.serviceManager.contents.get('README.md')).content""")
+    assert readme.startswith("# ")
 
 
 def test_2_everything_runs(page, server):
@@ -184,6 +194,7 @@ def test_2_everything_runs(page, server):
       .map(cell => [cell.execution_count, cell.toJSON().outputs.map(output => output.output_type)])""")
     assert [count for count, _ in counts] == list(range(1, len(counts) + 1))
     assert not any("error" in kinds for _, kinds in counts)
+    assert changed_after_saving(page, server) == []
 
 
 def test_3_the_slider_moves_the_picture(page, server):
@@ -235,8 +246,11 @@ def test_5_a_wrong_answer_gets_its_sentence_and_a_right_one_passes(page, server)
         "tries": 2,
         "passed": True,
     }
+    (change,) = changed_after_saving(page, server)
+    assert re.fullmatch(r"cell \d+ \(import torch\.nn\.functional as F\)", change)
 
 
-def test_6_nothing_complained_and_nothing_went_outside(page):
+def test_6_nothing_popped_up_nothing_complained_and_nothing_went_outside(page):
+    assert page.locator(".Toastify__toast").count() == 0
     assert page.errors == []
     assert page.outside == []

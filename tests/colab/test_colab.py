@@ -1,5 +1,6 @@
-"""Lessons 00, 06 and 13 in a simulated Colab: Python 3.13 and the packages Colab has, an empty folder, from
-the first cell on.
+"""Lessons in a simulated Colab: Python 3.13 and the packages Colab has, an empty folder, from the first cell
+on. Of 00, 06, 11 and 13 the first cell finds the course in each of the ways there are; 00, 06 and 13 run
+whole, each by another way.
 
 ``make colab`` builds the environment (.venv-colab, about 5 GB) and runs this.
 """
@@ -7,13 +8,18 @@ the first cell on.
 import itertools
 import json
 import os
+import shutil
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import ROOT
 from nbclient import NotebookClient
+
+from cmlib.authoring import address, notebooks, publishing, running
 
 PYTHON = ROOT / ".venv-colab" / "bin" / "python"
 STUB = Path(__file__).parent / "stub"
@@ -23,11 +29,63 @@ pytestmark = pytest.mark.skipif(os.environ.get("CML_COLAB") != "1", reason="need
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """The course as a stranger clones it: the commit that is checked out, and nothing that is not in it."""
-    clone = tmp_path_factory.mktemp("hub") / "course"
-    subprocess.run(["git", "clone", "-q", "--bare", str(ROOT), str(clone)], check=True)
-    return f"file://{clone}"
+def public(tmp_path_factory):
+    """The address of the course as a stranger clones it, from a server on this machine: the commit that is
+    checked out, under its tag, and nothing that is not in it.
+    """
+    base = tmp_path_factory.mktemp("hub")
+    tag = f"v{address.project(ROOT)['version']}"
+    subprocess.run(["git", "clone", "-q", "--bare", str(ROOT), str(base / "course")], check=True)
+    subprocess.run(["git", "-C", str(base / "course"), "tag", "-f", tag], check=True, capture_output=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all",
+                               f"--base-path={base}"], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None
+            time.sleep(0.1)
+        yield address.Address(f"git://127.0.0.1:{port}/course", tag)
+    finally:
+        server.terminate()  # and its children, which are done with the last clone
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    return publishing.pack(tmp_path_factory.mktemp("packed"))
+
+
+@pytest.fixture
+def content(tmp_path):
+    folder = tmp_path / "content"
+    folder.mkdir()
+    return folder
+
+
+def prepare(way, content, packed, public, monkeypatch):
+    """What a learner has done before the first cell runs; returns the names in ``content`` after it."""
+    name = "cross-modal-course"
+    monkeypatch.setattr(address, "published", lambda root: public if way == "clone" else None)
+    if way == "folder":
+        publishing.zipfile.ZipFile(packed).extractall(content)
+    elif way == "zip":
+        shutil.copy(packed, content)
+    elif way == "drive":
+        (content / "drive" / "MyDrive").mkdir(parents=True)
+        shutil.copy(packed, content / "drive" / "MyDrive")
+    return {name} | {"zip": {f"{name}.zip"}, "drive": {"drive"}}.get(way, set())
+
+
+def built(number):
+    """(the lesson as it is built today, without outputs; the stored one)."""
+    (source,) = (source for source in notebooks.sources() if source.name.startswith(number))
+    fresh = nbformat.reads(json.dumps(notebooks.build(source)), 4)
+    return fresh, nbformat.read(notebooks.built(source), 4)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +109,42 @@ def packages(*paths):
     return json.loads(subprocess.check_output([str(PYTHON), "-c", code, *map(str, paths)], text=True))
 
 
-@pytest.mark.parametrize("number", ["00", "06", "13"])
-def test_a_lesson_runs_from_its_first_cell_in_an_empty_folder(number, source, kernels, tmp_path, monkeypatch):
-    (lesson,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
-    content, added = tmp_path / "content", tmp_path / "added"
-    for folder in (content, added, tmp_path / "home"):
+@pytest.mark.parametrize("way", ["folder", "zip", "drive", "clone"])
+@pytest.mark.parametrize("number", ["00", "06", "11", "13"])
+def test_the_first_cell_finds_the_course(number, way, content, packed, public, monkeypatch):
+    names = prepare(way, content, packed, public, monkeypatch)
+    first = running.code_cells(built(number)[0])[0]
+    # without what imports torch, for some seconds each: that is run below
+    found, rest = "".join(first["source"]).split("\nfrom cmlib.check import check")
+    assert "cmlib.setup(" in rest
+    run = subprocess.run(
+        [PYTHON, "-c", f"{found}\nprint('found', cmlib.__version__, ROOT.name)"], cwd=content,
+        env=os.environ | {"PYTHONPATH": str(STUB)}, capture_output=True, text=True, check=False,
+    )
+    assert run.stdout.endswith(f"found {address.project(ROOT)['version']} cross-modal-course\n"), run.stderr
+    assert run.stderr == "" and {path.name for path in content.iterdir()} == names
+
+
+def test_without_any_of_them_the_first_cell_says_in_one_sentence_what_to_do(content, kernels, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", str(kernels))
+    monkeypatch.setattr(address, "published", lambda root: None)
+    notebook, _ = built("00")
+    client = NotebookClient(notebook, timeout=60, kernel_name="colab-sim", allow_errors=True,
+                            resources={"metadata": {"path": str(content)}})
+    with client.setup_kernel():
+        index = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+        client.execute_cell(notebook.cells[index], index)
+    (error,) = (output for output in notebook.cells[index].outputs if output.output_type == "error")
+    assert error.ename == "SystemExit" and "cross-modal-course.zip" in error.evalue
+    assert "Traceback" not in "".join(error.traceback) and list(content.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "way"), [("00", "zip"), ("06", "drive"), ("13", "clone")])
+def test_a_lesson_runs_from_its_first_cell_in_an_empty_folder(
+    number, way, content, packed, public, kernels, tmp_path, monkeypatch
+):
+    names, added = prepare(way, content, packed, public, monkeypatch), tmp_path / "added"
+    for folder in (added, tmp_path / "home"):
         folder.mkdir()
     before = packages()
     monkeypatch.setenv("JUPYTER_PATH", str(kernels))
@@ -67,21 +156,17 @@ def test_a_lesson_runs_from_its_first_cell_in_an_empty_folder(number, source, ke
         "PYTHONPATH": os.pathsep.join([str(STUB), str(added)]),
         "PIP_TARGET": str(added),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "CML_SOURCE": source,
         "HOME": str(tmp_path / "home"),
         "OMP_NUM_THREADS": "1",
         "CMLIB_SCALE": "small",
         "CMLIB_HOME": str(tmp_path / "home" / "progress"),
     }
-    notebook = nbformat.read(lesson, 4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    notebook, stored = built(number)
     client = NotebookClient(
         notebook, timeout=300, kernel_name="colab-sim", resources={"metadata": {"path": str(content)}}
     )
     client.execute(env=environment)
-    assert [path.name for path in content.iterdir()] == ["cross-modal-course"]
+    assert {path.name for path in content.iterdir()} == names
     stderr = [o.text for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
     assert not stderr
     printed = "".join(
@@ -93,8 +178,8 @@ def test_a_lesson_runs_from_its_first_cell_in_an_empty_folder(number, source, ke
     assert installed <= MAY_BE_INSTALLED and not installed & {
         name.lower().replace("-", "_") for name in before
     }
-    for ran, stored in zip(notebook.cells, nbformat.read(lesson, 4).cells, strict=True):
-        assert kinds(ran) == kinds(stored), ran.id
+    for ran, kept in zip(notebook.cells, stored.cells, strict=True):
+        assert kinds(ran) == kinds(kept), ran.id
 
 
 def kinds(cell):
