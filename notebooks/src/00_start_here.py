@@ -18,7 +18,7 @@
 # ## 1. How a lesson works
 #
 # A lesson is a notebook. Run a cell with **Shift + Enter**; run everything with *Run → Run All Cells*. Every lesson runs from top to bottom before you
-# have written a line, so nothing breaks while you think. The first code cell begins the same way everywhere: it finds the course, or on Colab fetches it, then says where it runs and why. It is folded; a click on its dots (on Colab, its title) opens it.
+# have written a line, so nothing breaks while you think. The first code cell begins the same way everywhere: it finds the course, or on Colab fetches it, then says where it runs and why. It is folded; a click on its dots (on Colab, its title) opens it. Your answers and points are kept in your home folder; on Colab that ends with the machine, unless a mounted Drive keeps it, and the cell says how.
 
 # %% [setup]
 import torch
