@@ -9,11 +9,12 @@
 # make colab       lessons and extras in a simulated Colab (5 GB, made once)
 # make book        the lessons and guides as a web book, book/_build/html/index.html (SOLUTIONS=0: without solutions)
 # make colab-zip   one file, build/cross-modal-course.zip: beside a lesson on Colab, or on Drive, it is all that is needed
+# make slides      a deck of each lesson's figures and derivations to teach from, book/_build/slides/NN.html
 # make pdf         the same book as one file to print, book/_build/book.pdf (needs Chromium)
 # make bench       every benchmark that needs no GPU
 # make grade-demo  a class of thirty, graded
 # make proof       all that can be proved here, with the minutes of each stage; before an issue is called resolved
-.PHONY: lab update test notebooks weights portable gpu gpu-speed colab colab-zip book pdf bench grade-demo proof
+.PHONY: lab update test notebooks weights portable gpu gpu-speed colab colab-zip book slides pdf bench grade-demo proof
 .PHONY: install lint unit native rotate
 .DEFAULT_GOAL := lab
 
@@ -118,6 +119,9 @@ $(COLAB)/.installed: tests/colab/requirements.txt | $(READY)
 
 book: $(READY)
 	$(PY) -m book.build $(LESSONS)
+
+slides: $(READY)
+	$(PY) -m book.slides $(LESSONS)
 
 pdf: $(READY)
 	$(PY) -m book.paper $(LESSONS)

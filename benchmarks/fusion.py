@@ -6,8 +6,9 @@
     python benchmarks/fusion.py --study mixture     # all four situations, two and six colours
     python benchmarks/fusion.py --study emoji       # nine categories of emoji: every head
 
-A study adds its seeds (--seeds 0 1 2 3 4) to data/runs/fusion.json. Every seed has training and test rows of
-its own. All heads get the same rows, the same batches, the same number of steps and about as many weights.
+A study adds its seeds (--seeds 0 1 2 3 4) to data/runs/fusion.json. On the desk every seed has training and
+test rows of its own; the emoji are few, and every seed is another split of the same ones. All heads
+get the same rows, the same batches, the same number of steps and about as many weights.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LOG = Path(__file__).resolve().parent.parent / "data" / "runs" / "fusion.json"
 MEAN = ("additive", "MLP", "gated", "residual", "low rank", "tensor")
 STUDIES = {
     "synergy": {"rows": 3000, "test": 1000, "epochs": 12},
-    "longer": {"rows": 3000, "test": 1000, "epochs": 48, 
+    "longer": {"rows": 3000, "test": 1000, "epochs": 48,
                "heads": ("FiLM", "cross-attention", "one stream, first")},
     "mixture": {"rows": 3000, "test": 1000, "epochs": 12,
                 "heads": ("additive", "low rank", "low rank, 4 queries")},

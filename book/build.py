@@ -17,13 +17,12 @@ from book import lessons, pages
 from cmlib.authoring import notebooks
 
 BOOK = notebooks.ROOT / "book"
-COPIED = ("README.md", "CONTRIBUTING.md", "LICENSE", "LICENSE-content", "docs/*.md", "docs/*.png")
+COPIED = ("README.md", "README.zh.md", "CONTRIBUTING.md", "LICENSE", "LICENSE-content", "docs/*.md",
+          "docs/*.png", "book/glossary.zh.toml")
 
 
-def stage(folder: Path, numbers=(), solutions: bool = True) -> list[Path]:
-    """Write every page of the book to ``folder``, and take away what is no page of it; returns the pages.
-
-    numbers : of the lessons, such as ["02", "06"]; none means all that are built, and the reference, too
+def built_lessons(numbers=()) -> list[Path]:
+    """The sources of the lessons of these numbers, such as ["02", "06"]; none means all that are built.
 
     Raises ValueError for a lesson that is not there.
     """
@@ -32,7 +31,15 @@ def stage(folder: Path, numbers=(), solutions: bool = True) -> list[Path]:
     if unknown or not known:
         raise ValueError(f"There is no built lesson {' or '.join(unknown)}; there are "
                          f"{', '.join(known) or 'none'}: make notebooks builds what is missing.")
-    chosen = [known[number] for number in numbers or known]
+    return [known[number] for number in numbers or known]
+
+
+def stage(folder: Path, numbers=(), solutions: bool = True) -> list[Path]:
+    """Write every page of the book to ``folder``, and take away what is no page of it; returns the pages.
+
+    numbers : of the lessons, as `built_lessons` takes them; none means the reference, too
+    """
+    chosen = built_lessons(numbers)
     texts = pages.written(BOOK, chosen, whole=not numbers)
     for source in chosen:
         texts[f"notebooks/{source.stem}.ipynb"] = json.dumps(lessons.page(source, chosen, solutions))

@@ -45,7 +45,8 @@ def _contents(chosen: list[Path], whole: bool) -> str:
             trees.append(_toctree(f"{part.letter} · {part.title}", names))
     guides = ["own_data", *(f"docs/{file.stem}" for file in sorted((notebooks.ROOT / "docs").glob("*.md")))]
     trees += [_toctree("Beside the lessons", ["glossary", "progress", "promises", "genindex"]),
-              _toctree("Guides", ["The course in two commands <README>", *guides, "CONTRIBUTING"])]
+              _toctree("Guides", ["The course in two commands <README>", "中文说明 <README.zh>", *guides,
+                                  "CONTRIBUTING"])]
     if whole:
         modules = ["cmlib", *(f"cmlib.{name}" for name in REFERENCE)]
         trees.append(_toctree("Reference", [f"reference/{name}" for name in modules]))

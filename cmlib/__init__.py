@@ -23,6 +23,7 @@ _HOMES = {  # what a lesson needs
     "evaluate": "cmlib.evaluation",
     "progress": "cmlib.check",
     "report": "cmlib.check.page",
+    "certificate": "cmlib.check.page",
     "quiz": "cmlib.check.quiz",
     "submit": "cmlib.grade.submit",
 }

@@ -1,6 +1,7 @@
 """The book of two lessons, as `make book` builds it: no warning, no broken link, nothing from outside."""
 
 import functools
+import html as entities
 import http.server
 import importlib.util
 import json
@@ -23,7 +24,7 @@ from cmlib.authoring import notebooks
 from cmlib.check import quiz
 
 NEEDED = {"sphinx": "sphinx", "myst_nb": "myst-nb", "sphinx_book_theme": "sphinx-book-theme",
-          "sphinx-mathjax-offline": "sphinx-mathjax-offline"}
+          "sphinx-mathjax-offline": "sphinx-mathjax-offline", "sphinx_revealjs": "sphinx-revealjs"}
 NUMBERS = ("02", "06")
 CHOSEN = [source for source in notebooks.sources() if source.name[:2] in NUMBERS]
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -49,11 +50,23 @@ class Page(HTMLParser):
             self.addresses.append(found[name])
 
 
+def need_the_extra():
+    missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
+    need(f"{', '.join(missing)} (make install, or pip install -e '.[book]')", not missing)
+
+
+@pytest.fixture
+def slides():
+    need_the_extra()
+    from book import slides
+
+    return slides
+
+
 @pytest.fixture(scope="session")
 def html(tmp_path_factory):
     """The folder of the built book."""
-    missing = [package for module, package in NEEDED.items() if importlib.util.find_spec(module) is None]
-    need(f"{', '.join(missing)} (make install, or pip install -e '.[book]')", not missing)
+    need_the_extra()
     out = tmp_path_factory.mktemp("book") / "html"
     command = [sys.executable, "-m", "book.build", *NUMBERS, "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"SOLUTIONS": "1"}, capture_output=True,
@@ -265,3 +278,32 @@ def test_in_a_real_browser(html, chromium):
     outside = [address for address in asked if not address.startswith((here, "data:", "blob:"))]
     assert not outside and not errors, (outside, errors)
     assert any("mathjax" in address for address in asked)
+
+
+def test_a_deck_has_every_section_and_figure_and_asks_nothing_of_the_network(slides, tmp_path, capsys):
+    assert slides.main([*NUMBERS, "--out", str(tmp_path)]) == 0
+    for source in CHOSEN:
+        text = (tmp_path / f"{source.name[:2]}.html").read_text("utf-8")
+        cells = json.loads(notebooks.built(source).read_text("utf-8"))["cells"]
+        prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        headings = re.findall(r"^## (.+)$", prose, re.MULTILINE)
+        assert [entities.unescape(one) for one in re.findall("<h2>(.+?)</h2>", text)] == headings
+        outputs = [one for cell in cells for one in cell.get("outputs", [])]
+        stored = [one for one in outputs if "image/png" in one.get("data", {})]
+        assert len(stored) == len(re.findall(r'<img alt="[^"]{20,}" src="data:image/png;base64,', text)) > 0
+        assert "One solution" not in text and "Hint 1" not in text
+        files = re.findall(r'(?:<link[^>]*href|src)="(?!data:)([^"]+)"', text)
+        assert len(files) == 5 and all((tmp_path / file).is_file() for file in files)
+    styles = "\n".join(file.read_text("utf-8") for file in tmp_path.rglob("*.css"))
+    assert not re.search(r"url\(['\"]?(https?:)?//", styles) and (tmp_path / "revealjs" / "LICENSE").is_file()
+    with pytest.raises(SystemExit):
+        slides.main(["77"])
+    assert "There is no built lesson 77" in capsys.readouterr().err
+
+
+def test_what_of_a_lesson_stands_on_slides(slides):
+    text = "Prose.\n\n**Step 1.** One:\n\n$$a = b$$\n\n| table |\n\nWhere so\n\n$$c$$\n\nNo more."
+    assert slides.steps(text) == ["**Step 1.** One:\n\n$$a = b$$", "Where so\n\n$$c$$"]
+    long = "**Step 2.** " + "x" * slides.LONGEST
+    assert slides.steps(f"{long}\n\n$$d$$\n\n**Step 3.** y") == [f"{long}\n\n$$d$$", "**Step 3.** y"]
+    assert slides._html("$p < 1$") == "<p><span class=\"math inline\">\\(p &lt; 1\\)</span></p>\n"

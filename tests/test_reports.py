@@ -1,5 +1,5 @@
 """The reports of a class of thirty invented learners: complete, the same bytes every time, and safe to
-open.
+open. And the certificate, a learner's own page.
 """
 
 import csv
@@ -20,7 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cmlib.check import exercises
+import cmlib
+from cmlib.check import exercises, records
+from cmlib.check.engine import Verdict
 from cmlib.grade import late, overview, reports, tables
 
 LESSONS = ("01", "02", "03")
@@ -611,3 +613,33 @@ def test_templates_are_in_the_package():
     assert "grade/templates/*.html" in data and {
         p.name for p in (Path(reports.__file__).parent / "templates").iterdir()
     } == {"page.html", "parts.html", "class.html", "learner.html"}
+
+
+def test_a_certificate_says_what_was_verified_and_what_it_is_not(tmp_path, capsys):
+    path = tmp_path / "mine.html"
+    cmlib.certificate("Ada", path)
+    assert "no file was written" in capsys.readouterr().out and not path.exists()
+    for id, state in (("02.1", "passed"), ("02.2", "failed"), ("13.5", "passed")):
+        records.record(Verdict(id, state, "", 2))
+    records.answered("02", 1, True, 4)
+    cmlib.certificate("<script>李小龙", path)
+    assert capsys.readouterr().out == f"{path}: 2 exercises of 2 lessons. Open it in a browser.\n"
+    html = path.read_text("utf-8")
+    assert "<script" not in html and "http" not in html  # nothing runs, and nothing is asked for
+    text = Page(html).text
+    inputs = len(list(exercises("02")[0].make_cases(cmlib.check.engine.Draw(0))))
+    for words in ("<script>李小龙", "has solved 2 of 10 exercises", "6 points", cmlib.__version__,
+                  f"02.1 The published objective: {inputs} inputs, with gradients", "1 of 4",
+                  "13.5 Four broken logs: one choice", "It is not a grade"):
+        assert words in text, words
+    assert "02.2" not in text and "01 Losses" not in text
+
+
+@pytest.mark.parametrize(("name", "folder", "error", "says"), [
+    (3, ".", TypeError, "given as text"),
+    (" ", ".", ValueError, "The name is empty"),
+    ("Ada", "nowhere", FileNotFoundError, "There is no folder .*nowhere' to write mine.html into"),
+])
+def test_a_certificate_that_cannot_be_written_says_why(tmp_path, name, folder, error, says):
+    with pytest.raises(error, match=says):
+        cmlib.certificate(name, tmp_path / folder / "mine.html")

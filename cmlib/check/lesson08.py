@@ -1,5 +1,6 @@
 """Exercises of lesson 08: the fusion zoo."""
 
+import math
 from itertools import product
 
 import torch
@@ -74,6 +75,14 @@ for _sentence, _slip in {
     gated_unit.mistake(_sentence)(lambda *parts, slip=_slip: _gated(*parts, **slip))
 
 
+@gated_unit.mistake("The gate reads the bent halves; it reads the plain inputs, [image ; text].")
+def _(image, text, W_image, W_text, W_gate):
+    see, read = torch.tanh(image @ W_image.T), torch.tanh(text @ W_text.T)
+    both, width = torch.cat([see, read], 1), W_gate.shape[1]
+    z = torch.sigmoid(both[:, :width] @ W_gate[:, :both.shape[1]].T)  # what fits
+    return z * see + (1 - z) * read
+
+
 @gated_unit.mistake("The tanh comes too late: each half is bent first, then they are weighed.")
 def _(image, text, W_image, W_text, W_gate):
     return torch.tanh(_gated(image, text, W_image, W_text, W_gate, bend=lambda x: x))
@@ -122,6 +131,9 @@ for _sentence, _slip in {
     },
     "The logits: every factor of the image meets every factor of the text; only factors of the same number "
     "are multiplied.": {"join": lambda see, read: see * read.sum(1, keepdim=True)},
+    "The logits: each half's factors are summed before they are multiplied; multiply number by number.": {
+        "join": lambda see, read: (see.sum(1, keepdim=True) * read.sum(1, keepdim=True)).expand_as(see)
+    },
     "The logits: the products are bent by a tanh; a bilinear form has no bend.": {
         "join": lambda see, read: (see * read).tanh()
     },
@@ -179,9 +191,12 @@ def _(draw):
 
 
 def _film(cells, words, W_gamma, b_gamma, W_beta, b_beta, one=1.0, scale=lambda g: g, shift=1.0,
-          biases=(1, 1), bend=torch.relu, pool=lambda x: x.mean((2, 3)), before=lambda x: x):
+          biases=(1, 1), bend=torch.relu, pool=lambda x: x.mean((2, 3)), before=lambda x: x,
+          late_shift=False):
     gamma = scale(words @ W_gamma.T + biases[0] * b_gamma)[..., None, None]
     beta = (words @ W_beta.T + biases[1] * b_beta)[..., None, None]
+    if late_shift:
+        return pool(bend((one + gamma) * cells) + beta)
     return pool(bend((one + gamma) * before(cells) + shift * beta))
 
 
@@ -198,6 +213,7 @@ for _sentence, _slip in {
     "The mean comes too early: bend every cell, then average. The other way round only the mean cell is "
     "looked at.": {"pool": lambda x: x, "bend": lambda x: x.mean((2, 3)).relu()},
     "The relu comes too early: scale and shift the cells first.": {"bend": lambda x: x, "before": torch.relu},
+    "The relu comes before the shift β: scale and shift the cells first, then bend.": {"late_shift": True},
     "The cells are summed; their mean is wanted.": {"pool": lambda x: x.sum((2, 3))},
     "The largest cell of each channel is taken; the mean is wanted.": {"pool": lambda x: x.amax((2, 3))},
     "The mean runs over the channels; it runs over the places, axes 2 and 3.": {"pool": lambda x: x.mean(1)},
@@ -249,7 +265,7 @@ def _(draw):
 
 def _cross(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads, order=(0, 1, 2), cut=False,
            scale=lambda width, size: width**0.5, keep=lambda mask: mask, axis=-1, bias=(1, 1), project=True,
-           late=False, mean=False):
+           late=False, back=True, added=False):
     """The layer with every part that a learner may get wrong as an argument."""
     size = words.shape[2]
     blocks = [(in_weight[k * size:(k + 1) * size], in_bias[k * size:(k + 1) * size] * bias[0]) for k in order]
@@ -264,8 +280,12 @@ def _cross(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads
     weights = (scores if late else scores.masked_fill(~readable, -1e9)).softmax(axis)
     weights = weights * readable if late else weights
     heard = weights @ v
-    heard = heard.permute(0, 2, 3, 1).flatten(2) if cut else heard.transpose(1, 2).flatten(2)
-    return heard @ out_weight.T + bias[1] * out_bias if project else heard
+    if not back:
+        heard = heard.reshape(words.shape)  # of (batch, heads, tokens, width)
+    else:
+        heard = heard.permute(0, 2, 3, 1).flatten(2) if cut else heard.transpose(1, 2).flatten(2)
+    heard = heard @ out_weight.T + bias[1] * out_bias if project else heard
+    return heard + words if added else heard
 
 
 for _sentence, _slip in {
@@ -287,6 +307,9 @@ for _sentence, _slip in {
         "order": (1, 0, 2)
     },
     "The heads are cut as every n-th column; a head has neighbouring columns.": {"cut": True},
+    "The heads are not brought back behind the words before they are glued: transpose (batch, heads, tokens, "
+    "width) to (batch, tokens, heads, width) first; reshape alone mixes words and heads.": {"back": False},
+    "The words are added to what they have heard; only what they have heard is wanted.": {"added": True},
     "The last linear map is missing: out_weight and out_bias mix what the heads have heard.": {
         "project": False
     },
@@ -303,6 +326,13 @@ def _(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
     wide = 0.5 if n_heads == 1 else 1.0  # with one head nothing would be wrong
     scale = {"scale": lambda width, size: size**0.5 * wide}
     return _cross(words, cells, mask, in_weight, in_bias, out_weight, out_bias, 1, **scale)
+
+
+@cross_attention.mistake("There is one result for each cell: queries come from the words, keys and values "
+                         "from the cells.")
+def _(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+    everything = torch.ones(words.shape[:2], dtype=torch.bool)
+    return _cross(cells, words, everything, in_weight, in_bias, out_weight, out_bias, n_heads)
 
 
 # 08.5 -------------------------------------------------------------------------------------------------------
@@ -349,7 +379,29 @@ def _by_order(table, size=lambda part: part.square().mean(), **how):
     return found
 
 
+def _marginal(table):
+    """Every mean over the axes outside a set, its variance, summed over the sets of an order."""
+    found = table.new_zeros(table.ndim)
+    for kept in product((False, True), repeat=table.ndim):
+        gone = [axis for axis, is_kept in enumerate(kept) if not is_kept]
+        mean = table.mean(gone) if gone else table
+        if any(kept):
+            found[sum(kept) - 1] += mean.var(correction=0)
+    return found
+
+
 for _sentence, _wrong in {
+    "The mean over the sets of an order is taken; their parts are summed.": lambda t: (
+        _by_order(t)[1:] / torch.tensor([math.comb(t.ndim, k) for k in range(1, t.ndim + 1)], dtype=t.dtype)
+    ),
+    "These are the variances of the means over the other axes; each still holds what fewer modalities say, "
+    "which has to be taken away.": lambda t: _marginal(t),
+    "The squares are divided by one entry less (`var` does so); their plain mean is wanted.": lambda t: (
+        _by_order(t, size=lambda part: part.var() if part.numel() > 1 else part.new_zeros(()))[1:]
+    ),
+    "The roots of the mean squares are summed; the mean squares themselves are wanted.": lambda t: (
+        _by_order(t, size=lambda part: part.square().mean().sqrt())[1:]
+    ),
     "The grand mean is counted as an order of its own: start at order 1.": lambda t: _by_order(t),
     "The squared grand mean is added to order 1; what never varies is no variance.": lambda t: (
         _by_order(t)[1:] + torch.eye(t.ndim, dtype=t.dtype)[0] * t.mean() ** 2

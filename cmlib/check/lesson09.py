@@ -35,7 +35,8 @@ def _(draw):
 
     yield telling(weights_at, lambda: random(2, "two modalities"))
     yield telling(weights_at, lambda: random(3, "three modalities"))
-    yield telling(weights_at, lambda: case(draw.uniform(2, low=0.1, high=3.0), 2000.0, about="a long time"))
+    yield telling(weights_at, lambda: case(draw.uniform(2, low=0.5, high=3.0), 2000.0, about="a long time"),
+                  hides=("Newton broken off",))  # so late ln(1 + S t) is nearly the root itself
     yield case(draw.uniform(2, low=0.5, high=1.5), 0.0, about="time 0, where nothing has moved")
 
 
@@ -107,6 +108,44 @@ def _(strengths, time):
     return strengths * _margin(float(strengths.square().sum()), time)
 
 
+@weights_at.mistake("The residual is upside down: it is 1 − p, which shrinks as the margin grows, not p.")
+def _(strengths, time):
+    total = float(strengths.square().sum())
+    low, high = 0.0, total * time + 1
+    for _ in range(100):  # the root of m − e^(−m) = S t − 1
+        m = (low + high) / 2
+        low, high = (m, high) if m - math.exp(-m) < total * time - 1 else (low, m)
+    return _shared(strengths, m)
+
+
+def _steps(steps):
+    """The flow by Euler's method."""
+    def weights(strengths, time):
+        total, m = float(strengths.square().sum()), 0.0
+        for _ in range(steps):
+            m += time / steps * total / (1 + math.exp(m))
+        return _shared(strengths, m)
+    return weights
+
+
+def _broken_off(steps):
+    """Newton from log(1 + S t), not to the end."""
+    def weights(strengths, time):
+        total = float(strengths.square().sum())
+        m = math.log1p(total * time)
+        for _ in range(steps):
+            m -= (m + math.exp(m) - 1 - total * time) / (1 + math.exp(m))
+        return _shared(strengths, m)
+    return weights
+
+
+for _about, _wrong in (("small steps are", _steps(100)), ("small steps are", _steps(1000)),
+                       ("Newton broken off is", _broken_off(1)), ("Newton broken off is", _broken_off(2))):
+    weights_at.mistake(
+        f"This is nearly right: {_about} not nine digits. Solve m + e^m = 1 + S t to the end."
+    )(_wrong)
+
+
 @weights_at.mistake("This is the whole margin m; return the weights, one for each modality.")
 def _(strengths, time):
     return torch.tensor(_margin(float(strengths.square().sum()), time), dtype=strengths.dtype)
@@ -136,8 +175,8 @@ def _(draw):
             hides=("add the rows up",) if batch == 1 else ())
     # row and column of equal size
     yield telling(with_own_losses, lambda: case(
-        300 + 2 * draw.normal(3, 3), -300 + 2 * draw.normal(3, 3), draw.integers(3, 3), 2.5,
-        about="large logits"))
+        800 + 2 * draw.normal(3, 3), -800 + 2 * draw.normal(3, 3), draw.integers(3, 3), 2.5,
+        about="logits of 800"))
 
 
 for _sentence, _wrong in {
@@ -153,6 +192,8 @@ for _sentence, _wrong in {
         lambda i, t, y, w: _nll(i + t, y) + w * _nll(t, y) + 0 * i.sum(),
     "The weight stands before the joint loss; it belongs to the two others.":
         lambda i, t, y, w: w * _nll(i + t, y) + _nll(i, y) + _nll(t, y),
+    "You weight the joint loss as well; λ stands before the two others only.":
+        lambda i, t, y, w: w * (_nll(i + t, y) + _nll(i, y) + _nll(t, y)),
     "The weight is missing before the losses of the branches.":
         lambda i, t, y, w: _nll(i + t, y) + _nll(i, y) + _nll(t, y),
     "You split the weight, λ and 1 − λ: here both branches get the same λ.":
@@ -198,11 +239,15 @@ def _(draw):
             text = text + 2 * ahead
         return case(image, text, labels, float(draw.uniform(1, low=0.2, high=0.7)), about=about)
 
-    yield telling(brake, lambda: random(6, 3, "the image branch ahead", "image"))
-    yield telling(brake, lambda: random(5, 2, "the text branch ahead", "text"))
-    yield telling(brake, lambda: random(4, 4, "as many rows as classes", "image"))
+    for batch, classes, about, lead in ((6, 3, "the image branch ahead", "image"),
+                                        (5, 2, "the text branch ahead", "text"),
+                                        (4, 4, "as many rows as classes", "image")):
+        yield telling(brake, lambda b=batch, c=classes, a=about, lead=lead: random(b, c, a, lead),
+                      hides=("nobody is ahead",))
     one = random(3, 2, "alpha 0, where nobody is braked", "image")
     yield case(*one.args[:3], 0.0, about=one.about)
+    even = torch.zeros(4, 2, dtype=torch.float64)  # ½ each, without rounding: ρ is 1, however it is computed
+    yield case(even, even.clone(), draw.integers(2, 4), 0.5, about="two branches equally sure")
 
 
 def _sure(logits, labels, mean=False):
@@ -247,6 +292,14 @@ for _sentence, _wrong in {
         lambda i, t, y, a: _brake(_ratio(i, t, y, lambda z, y: z.softmax(0).gather(1, y[:, None]).sum()), a),
     "You sum log-probabilities; the ratio is one of probabilities.":
         lambda i, t, y, a: _brake(_ratio(i, t, y, lambda z, y: -cross_entropy(z, y)), a),
+    "The branch that is behind gets 0 from you; it keeps the factor 1.":
+        lambda i, t, y, a: torch.where(_ratio(i, t, y) > 1, 1 - torch.tanh(a * _ratio(i, t, y)), 0.0),
+    "At ρ = 1 nobody is ahead: both factors are 1, and only ρ > 1 is braked.":
+        lambda i, t, y, a: torch.where(_ratio(i, t, y) >= 1, 1 - torch.tanh(a * _ratio(i, t, y)), 1.0),
+    "You count right answers; ρ compares the probabilities of the right class.":
+        lambda i, t, y, a: _brake(_ratio(i, t, y, lambda z, y: (z.argmax(1) == y).double().sum()), a),
+    "You compare the losses; ρ compares the probabilities of the right class.":
+        lambda i, t, y, a: _brake(_ratio(t, i, y, cross_entropy), a),
     "These are the two ratios ρ; the factors are wanted.": lambda i, t, y, a: _ratio(i, t, y),
 }.items():
     brake.mistake(_sentence)(_wrong)
@@ -357,6 +410,31 @@ def _(joint, alone):
     return _angle(joint, alone).abs()
 
 
+@angle.mistake("Your lengths add up |g|; a length is the root of the sum of squares.")
+def _(joint, alone):
+    a, b = _long(joint, alone)
+    n, m = a.abs().sum(), b.abs().sum()
+    return torch.stack([a @ b / (n * m), n / m])
+
+
+@angle.mistake("The second number is a ratio of squared lengths: its root is missing.")
+def _(joint, alone):
+    cosine, ratio = _angle(joint, alone)
+    return torch.stack([cosine, ratio.square()])
+
+
+@angle.mistake("You average the parameters' ratios: the second number is one ratio, of two whole lengths.")
+def _(joint, alone):
+    ratios = [_angle([a], [b])[1] for a, b in zip(*_reached(joint, alone), strict=True)]
+    return torch.stack([_angle(joint, alone)[0], torch.stack(ratios).mean()])
+
+
+@angle.mistake("You divide the dot product by the squared length of `alone`; a cosine divides by both.")
+def _(joint, alone):
+    a, b = _long(joint, alone)
+    return torch.stack([a @ b / b.square().sum(), a.norm() / b.norm()])
+
+
 @angle.mistake("You look at the first parameter only; all of them together are the gradient.")
 def _(joint, alone):
     return _angle(joint[:1], alone[:1])
@@ -384,10 +462,13 @@ def _(draw):
             draw.uniform(4, low=1.1, high=2.5), float(draw.uniform(1, low=0.2, high=0.6)),
             float(draw.uniform(1, low=0.2, high=0.8)), depth, about=about), hides=hides)
 
-    yield random(2, "two layers", hides=("used for every depth", "outer root"))
-    yield random(3, "three layers")
-    yield random(1, "one layer", hides=("for one layer", "outer root", "the logit"))
-    yield random(5, "five layers")
+    only_two = "two layers the start divides"
+    yield random(2, "two layers", hides=("used for every depth", "outer root", "outer exponent",
+                                         "is not added", "turned round"))
+    yield random(3, "three layers", hides=(only_two,))
+    yield random(1, "one layer", hides=("for one layer", "outer root", "the logit, u^L", "outer exponent",
+                                        "root of the ratio", "factor L", only_two))
+    yield random(5, "five layers", hides=(only_two,))
     yield case(draw.uniform(2, low=1.1, high=2.5), 0.4, 1.0, 3, about="two branches of equal strength")
 
 
@@ -416,6 +497,24 @@ for _sentence, _wrong in {
         lambda g, s, r, d: _law(g, s, r, d) if d == 2 else _law(g, s, r, d) ** (2 - d),
     "The start is missing in the difference: u_t^(2−L) − u_0^(2−L) is what the stronger branch has gained.":
         lambda g, s, r, d: s * g**r if d == 2 else (s ** (2 - d) + r * g ** (2 - d)) ** (1 / (2 - d)),
+    "For two layers the start divides the gain first: u_i = u_0 (u_t / u_0)^ρ.":
+        lambda g, s, r, d: _law(g, s, r, d) if d != 2 else g**r,
+    "You multiply the stronger gain by the ratio: what stands in that ratio is the growth of φ_L, not u.":
+        lambda g, s, r, d: r * g,
+    "The start is not added: u_i^(2−L) is u_0^(2−L) and ρ times what the stronger branch has gained.":
+        lambda g, s, r, d: _law(g, s, r, d) if d == 2 else
+        (r * (g ** (2 - d) - s ** (2 - d))) ** (1 / (2 - d)),
+    "The power is turned round: it is 2 − L, not L − 2.":
+        lambda g, s, r, d: _law(g, s, r, d) if d == 2 else
+        (s ** (d - 2) + r * (g ** (d - 2) - s ** (d - 2))) ** (1 / (d - 2)),
+    "The outer exponent is 1/(2 − L), not 1/L.":
+        lambda g, s, r, d: _law(g, s, r, d) if d == 2 else _law(g, s, r, d) ** ((2 - d) / d),
+    "You take a root of the ratio: ρ itself stands before the stronger branch's growth.":
+        lambda g, s, r, d: _law(g, s, r ** (1 / d), d),
+    "This is the weak branch's share of the logit, ρ u^L; the gain u of one layer is wanted.":
+        lambda g, s, r, d: r * _law(g, s, r, d) ** d,
+    "A factor L too many: each layer's gain grows by its own gradient, s u^(L−1) r, in both branches.":
+        lambda g, s, r, d: _law(g, s, r / d, d),
     "This is the stronger branch's own gain: the law turns it into the other's.":
         lambda g, s, r, d: g.clone(),
 }.items():

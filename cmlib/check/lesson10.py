@@ -114,6 +114,34 @@ def _(similarity, relevant, k):
     return relevant.gather(1, order).any(1).double().mean()
 
 
+@recall_with_ties.mistake(
+    "topk breaks your ties by where a row happens to stand, and the score hangs on that. A tie is broken at "
+    "random: count in expectation."
+)
+def _(similarity, relevant, k):
+    return relevant.gather(1, similarity.topk(k, dim=1).indices).any(1).double().mean()
+
+
+@recall_with_ties.mistake(
+    "You look at the diagonal, your own row, and give it every tie: relevant says which rows are right, and "
+    "a tie is broken at random."
+)
+def _(similarity, relevant, k):
+    n = min(similarity.shape)
+    return ((similarity[:n] > similarity.diagonal()[:, None]).sum(1) < k).double().mean()
+
+
+@recall_with_ties.mistake(
+    "All relevant rows of a query count as mates; only those that tie with the best of them stand in the tie."
+)
+def _(similarity, relevant, k):
+    chances = []
+    for _, wanted, above, tied, _ in _rows(similarity, relevant):
+        left = min(max(k - above, 0), tied)
+        chances.append(1 - comb(max(tied - int(wanted.sum()), 0), left) / comb(tied, left))
+    return _mean(chances)
+
+
 @recall_with_ties.mistake("You ask for the worst of the relevant rows; the best of them is enough.")
 def _(similarity, relevant, k):
     worst = similarity.masked_fill(~relevant, torch.inf).amin(1, keepdim=True)
@@ -133,12 +161,29 @@ def _(similarity, relevant, k):
                  for _, _, _, tied, mates in _rows(similarity, relevant))
 
 
-@recall_with_ties.mistake(
-    "This is the share of the relevant rows that come among the first k; asked is whether any of them does."
-)
-def _(similarity, relevant, k):
+def _share_in_order(similarity, relevant, k):
     order = similarity.argsort(dim=1, descending=True, stable=True)[:, :k]
     return (relevant.gather(1, order).sum(1) / relevant.sum(1)).double().mean()
+
+
+def _share_of_topk(similarity, relevant, k):
+    return (relevant.gather(1, similarity.topk(k, dim=1).indices).sum(1) / relevant.sum(1)).double().mean()
+
+
+def _share_expected(similarity, relevant, k):
+    shares = []
+    for scores, wanted in zip(similarity, relevant, strict=True):
+        above = (scores[None] > scores[wanted][:, None]).sum(1)  # of each relevant row
+        tied = (scores[None] == scores[wanted][:, None]).sum(1)
+        shares.append(((k - above) / tied).clamp(0, 1).mean())
+    return _mean(shares)
+
+
+for _slip in (_share_in_order, _share_of_topk, _share_expected):
+    recall_with_ties.mistake(
+        "This is the share of the relevant rows that come among the first k, as recall counts in a search "
+        "for documents; asked is whether any of them does."
+    )(_slip)
 
 
 @recall_with_ties.mistake("This is the probability of a miss; the probability of a find is wanted.")
@@ -162,11 +207,16 @@ def _(draw):
                   hides=("exactly 0",))
     yield case(draw.normal(3, 4), draw.normal(3, 4), about="as many rows of each")
     yield case(draw.normal(2, 1), draw.normal(6, 1), about="rows of one number")
-    # whole numbers, so that every way to compute a square is exact
+    # whole numbers, so that every way to compute a square is exact, and the gradient is looked at alone
     a, b = draw.integers(7, 4, 3, low=-3).double(), draw.integers(7, 5, 3, low=-3).double()
     place = int(draw.integers(5, 1))
     b[place] = a[1]
     yield case(a, b, about="a row of a that is also a row of b")
+    # torch.cdist multiplies matrices from 26 rows on
+    a = draw.normal(30, 8) + 100
+    yield case(a, a[draw.uniform(30).argsort()], about=(
+        "30 equal rows far from 0, where |a|² + |b|² − 2 a·b has lost the digits that should cancel (so has "
+        "torch.cdist from 26 rows on): subtract before you square"))
 
 
 def _squares(a, b):
@@ -186,6 +236,10 @@ for _sentence, _slip in {
         lambda a, b: _squares(a, b).clamp(min=1e-12).sqrt(),
     "Your small number changes every distance: equal rows are at a distance of exactly 0, and the others are "
     "what they are. Use torch.where.": lambda a, b: (_squares(a, b) + 1e-6).sqrt(),
+    "Equal rows come out at 1: what the root sees in the place of 0 is put back to exactly 0 outside.":
+        lambda a, b: torch.where(_squares(a, b) > 0, _squares(a, b), 1).sqrt(),
+    "This is the cosine distance, 1 − cos, which knows directions only; take the length of the difference.":
+        lambda a, b: 1 - torch.nn.functional.normalize(a, dim=1) @ torch.nn.functional.normalize(b, dim=1).T,
     "The cross term is there once: |a − b|² = |a|² + |b|² − 2 a·b.":
         lambda a, b: (a.square().sum(1)[:, None] + b.square().sum(1) - a @ b.T).clamp(min=0).sqrt(),
     "These are dot products: large where rows are alike. A distance is large where they differ.":
@@ -242,11 +296,29 @@ def _own(square):
     return torch.eye(len(square), dtype=torch.bool)
 
 
+def _without_own(square, labels, margin):
+    """The own pair only where there is no other positive."""
+    mates = (labels[:, None] == labels) & ~_own(square)
+    mates = mates | (_own(square) & ~mates.any(1, keepdim=True))
+    return (torch.sub(*_hard(square, labels, margin, positive=mates)) + margin).clamp(min=0).mean()
+
+
 for _sentence, _slip in {
     "You take the nearest positive of each anchor; the hardest positive is the furthest.":
         lambda s, y, m: (torch.sub(*_hard(s, y, m, pick=torch.amin)) + m).clamp(min=0).mean(),
     "You take the furthest negative; the hardest negative is the nearest.":
         lambda s, y, m: (torch.sub(*_hard(s, y, m, other=torch.amax)) + m).clamp(min=0).mean(),
+    "Furthest and nearest are exchanged: the hardest positive is the furthest, and the hardest negative the "
+    "nearest.": lambda s, y, m: (torch.sub(*_hard(s, y, m, pick=torch.amin, other=torch.amax))
+                                 + m).clamp(min=0).mean(),
+    "You take roots: square holds squared distances already, and the margin counts in squares.":
+        lambda s, y, m: (torch.sub(*_hard(s.sqrt(), y, m)) + m).clamp(min=0).mean(),
+    "A softplus is never 0: it moves fulfilled triples as well. Clamp at 0.":
+        lambda s, y, m: torch.nn.functional.softplus(torch.sub(*_hard(s, y, m)) + m).mean(),
+    "The own pair is missing among your positives: the diagonal belongs together as well.": _without_own,
+    "The anchor's own pair is dropped, and an anchor that has no other positive costs you 0: the own pair is "
+    "a positive.": lambda s, y, m: (torch.sub(*_hard(s, y, m, positive=(y[:, None] == y) & ~_own(s)))
+                                  + m).clamp(min=0).mean(),
     "Only the own pair is your positive: every row with the anchor's label is one, and the furthest counts.":
         lambda s, y, m: (torch.sub(*_hard(s, y, m, positive=_own(s))) + m).clamp(min=0).mean(),
     "Every row but the own one is your negative, those with the anchor's label among them: those are false "
@@ -297,8 +369,14 @@ def _(draw):
     def random(n, names, margin, about):
         return case(2 * draw.uniform(n, n), draw.integers(names, n), margin, about=about)
 
-    yield telling(semi_hard, lambda: random(8, 4, 0.5, "eight pairs of four toys"))
-    yield telling(semi_hard, lambda: random(6, 3, 0.8, "six pairs of three toys"))
+    def whole():
+        return case(draw.integers(8, 8, 8).double(), draw.integers(4, 8), 3.0,
+                    about="whole numbers, where negatives stand exactly on the bounds")
+
+    open_bounds = (" open: a negative",)  # no two random numbers are equal
+    yield telling(semi_hard, lambda: random(8, 4, 0.5, "eight pairs of four toys"), hides=open_bounds)
+    yield telling(semi_hard, lambda: random(6, 3, 0.8, "six pairs of three toys"), hides=open_bounds)
+    yield telling(semi_hard, whole)
     square = draw.uniform(3, 3, low=1.0, high=2.0)
     yield case(square, torch.zeros(3, dtype=torch.int64), 1.0, about="a batch of one toy alone")
 
@@ -315,6 +393,12 @@ def _semi(select):
 
 def _between(square, low, margin):
     return (square > low) & (square < low + margin)
+
+
+def _closed(square, margin, low, high):
+    """Semi-hard with a bound that belongs to it."""
+    gap = square - square.diagonal()[:, None]
+    return (gap >= 0 if low else gap > 0) & (gap <= margin if high else gap < margin)
 
 
 def _nearest_only(square, labels, margin):
@@ -334,7 +418,7 @@ for _sentence, _slip in {
     "Negatives beyond the margin are in it: they are not violated, so they move nothing.":
         _semi(lambda different, further, inside: different & further),
     "These are the hard negatives, nearer than the positive; the semi-hard ones lie behind it.":
-        _semi(lambda different, further, inside: different & ~further),
+        lambda s, y, m: (y[:, None] != y) & (s < s.diagonal()[:, None]),
     "This keeps the rows with the anchor's label and drops the others.":
         _semi(lambda different, further, inside: ~different & further & inside),
     "This is everything that is not semi-hard.":
@@ -345,6 +429,14 @@ for _sentence, _slip in {
         lambda s, y, m: (y[:, None] != y) & (s > s.diagonal()[:, None]) & (s < m),
     "The margin lies on the other side: a semi-hard negative is further away than the positive, by less than "
     "the margin.": lambda s, y, m: (y[:, None] != y) & _between(s, s.diagonal()[:, None] - m, m),
+    "The bounds are open: a negative exactly as far as the positive, or exactly at the margin behind it, is "
+    "not semi-hard.": lambda s, y, m: (y[:, None] != y) & _closed(s, m, True, True),
+    "The lower bound is open: a negative exactly as far as the positive is not semi-hard.":
+        lambda s, y, m: (y[:, None] != y) & _closed(s, m, True, False),
+    "The upper bound is open: a negative exactly at the margin behind the positive is not semi-hard.":
+        lambda s, y, m: (y[:, None] != y) & _closed(s, m, False, True),
+    "You compare roots with the margin: take the squared distances as they are.":
+        lambda s, y, m: (y[:, None] != y) & _between(s.sqrt(), s.diagonal()[:, None].sqrt(), m),
     "You keep one negative an anchor, the nearest; the mask holds all that are semi-hard.": _nearest_only,
     "The furthest row with the anchor's label is your positive; here it is the own pair, on the diagonal.":
         lambda s, y, m: (y[:, None] != y) & _between(s, _furthest_positive(s, y), m),
@@ -416,6 +508,49 @@ def _(margin, positives, negatives):
 def _(margin, positives, negatives):
     distance, _ = cheapest_collapse.reference(margin, positives, negatives)
     return distance, distance**2 + (margin - distance) ** 2
+
+
+@cheapest_collapse.mistake(
+    "This is the collapse of two means, one of each kind, added; here one mean goes over all pairs."
+)
+def _(margin, positives, negatives):
+    return margin / 2, margin**2 / 2
+
+
+@cheapest_collapse.mistake(
+    "In the distance the two shares are exchanged: the more pairs are to be apart, the nearer to the margin."
+)
+def _(margin, positives, negatives):
+    distance, cost = cheapest_collapse.reference(margin, positives, negatives)
+    return margin - distance, cost
+
+
+@cheapest_collapse.mistake("Your cost is that of the pairs that belong together; the others cost as well.")
+def _(margin, positives, negatives):
+    distance, _ = cheapest_collapse.reference(margin, positives, negatives)
+    return distance, positives / (positives + negatives) * distance**2
+
+
+@cheapest_collapse.mistake("Your cost is that of the pairs to be apart; the others cost something too.")
+def _(margin, positives, negatives):
+    distance, _ = cheapest_collapse.reference(margin, positives, negatives)
+    return distance, negatives / (positives + negatives) * (margin - distance) ** 2
+
+
+@cheapest_collapse.mistake("The margin enters your cost once; both terms are squares, so margin² is wanted.")
+def _(margin, positives, negatives):
+    distance, cost = cheapest_collapse.reference(margin, positives, negatives)
+    return distance, cost / margin
+
+
+@cheapest_collapse.mistake(
+    "You minimise distances that are not squared: then the cheapest one lies at an end, 0 or the margin. "
+    "Both terms are squares, and their parabola has its lowest point between."
+)
+def _(margin, positives, negatives):
+    share = positives / (positives + negatives)
+    corner = margin * (share < 0.5)
+    return corner, share * corner + (1 - share) * (margin - corner)
 
 
 @cheapest_collapse.mistake("The distances are not squared in your cost: the contrastive loss squares both.")

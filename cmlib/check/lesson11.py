@@ -14,8 +14,8 @@ def contrast_and_gradient(cosines, temperature):
     batch = len(logits)
     own = logits.diagonal()
     find_text = (logits.logsumexp(dim=1) - own).mean()
-    find_picture = (logits.logsumexp(dim=0) - own).mean()
-    loss = (find_text + find_picture) / 2
+    find_photo = (logits.logsumexp(dim=0) - own).mean()
+    loss = (find_text + find_photo) / 2
     partner = torch.eye(batch, dtype=logits.dtype)
     error = (logits.softmax(dim=1) - partner) + (logits.softmax(dim=0) - partner)
     gradient = error / (2 * batch * temperature)
@@ -33,6 +33,7 @@ def _(draw):
             contrast_and_gradient,
             lambda batch=batch, temperature=temperature, about=about: case(
                 cosines(batch), temperature, about=about),
+            hides=("clamped",),
         )
     yield case(cosines(6), 0.001, about="a temperature of 0.001, at which exp overflows unless the largest "
                                         "logit is taken away first")
@@ -53,9 +54,9 @@ def _two_ways(cosines, temperature, ways=(1, 2), share=2, partner=1.0, loss_by=N
 
 
 for _sentence, _slip in {
-    "Only the pictures look for their texts: add the way back, a softmax over each column, and halve the "
+    "Only the photos look for their texts: add the way back, a softmax over each column, and halve the "
     "sum.": {"ways": (1,), "share": 1},
-    "Only the texts look for their pictures: add the other way, a softmax over each row, and halve the "
+    "Only the texts look for their photos: add the other way, a softmax over each row, and halve the "
     "sum.": {"ways": (2,), "share": 1},
     "Both ways are added up; the loss is their mean, so loss and gradient are halved.": {"share": 1},
     "The temperature is left out: the logits are cosines / temperature.": {"power": 0},
@@ -92,21 +93,49 @@ for _sentence, _slip in {
     )
 
 
-@contrast_and_gradient.mistake("The gradient is of the way from picture to text alone; the texts ask as "
+@contrast_and_gradient.mistake("The gradient is of the way from photo to text alone; the texts ask as "
     "well.")
 def _(cosines, temperature):
     return _two_ways(cosines, temperature)[0], _two_ways(cosines, temperature, ways=(1,), share=1)[1]
 
 
-@contrast_and_gradient.mistake("The gradient is of the way from text to picture alone; the pictures ask as "
+@contrast_and_gradient.mistake("The gradient is of the way from text to photo alone; the photos ask as "
     "well.")
 def _(cosines, temperature):
     return _two_ways(cosines, temperature)[0], _two_ways(cosines, temperature, ways=(2,), share=1)[1]
 
 
 @contrast_and_gradient.mistake(
-    "One softmax runs over all pairs of the batch: each picture chooses among the texts of its row, and each "
-    "text among the pictures of its column."
+    "The loss is the mean over all entries of the table: only its diagonal holds the right pairs."
+)
+def _(cosines, temperature):
+    logits = cosines / temperature
+    every = -(logits.log_softmax(1) + logits.log_softmax(0)).mean() / 2
+    return every, _two_ways(cosines, temperature)[1]
+
+
+@contrast_and_gradient.mistake(
+    "The sums over the rows lack `keepdim=True`: as they stand, entry (i, j) is divided by the sum of row j."
+)
+def _(cosines, temperature):
+    logits = cosines / temperature
+    loss, gradient = _two_ways(cosines, temperature)
+    slipped = (logits - logits.logsumexp(1)).exp() - logits.softmax(1)
+    return loss, gradient + slipped / (2 * len(logits) * temperature)
+
+
+for _most in (20, 30, 50, 80, 88, 100, 500, 700):
+    @contrast_and_gradient.mistake(
+        "Logits that are clamped give another loss: softmax never overflows when the largest logit of a row "
+        "is taken away first, and log_softmax does that."
+    )
+    def _(cosines, temperature, most=_most):
+        return _two_ways((cosines / temperature).clamp(-most, most) * temperature, temperature)
+
+
+@contrast_and_gradient.mistake(
+    "One softmax runs over all pairs of the batch: each photo chooses among the texts of its row, and each "
+    "text among the photos of its column."
 )
 def _(cosines, temperature):
     logits, batch = cosines / temperature, len(cosines)
@@ -136,7 +165,7 @@ def _(draw):
             sigmoid_loss,
             lambda batch=batch, scale=scale, bias=bias: case(
                 cosines(batch), scale, bias, about=f"{batch} pairs, scale {scale}, bias {bias}"),
-            hides=("overflows",),
+            hides=("overflows", "clamped"),
         )
     yield case(cosines(5), 4000.0, -10.0, about="a scale of 4,000, at which a sigmoid rounds to 0")
 
@@ -174,6 +203,40 @@ for _sentence, _slip in {
 }.items():
     sigmoid_loss.mistake(_sentence)(lambda cosines, scale, bias, slip=_slip: _yes_or_no(
         cosines, scale, bias, **slip(cosines, scale, bias)))
+
+
+@sigmoid_loss.mistake(
+    "`binary_cross_entropy_with_logits` wants targets of 0 and 1: with a target of −1 a wrong pair pays its "
+    "logit once more."
+)
+def _(cosines, scale, bias):
+    logits = scale * cosines + bias
+    sign = 2 * torch.eye(len(logits), dtype=logits.dtype) - 1
+    cost = torch.nn.functional.binary_cross_entropy_with_logits(logits, sign, reduction="sum")
+    return cost / len(logits)
+
+
+for _ways in (1, 2):
+    @sigmoid_loss.mistake(
+        "Right and wrong pairs are averaged apart, so that a right pair weighs more than a wrong one: one "
+        "sum over all pairs is wanted, divided by the number of rows."
+    )
+    def _(cosines, scale, bias, ways=_ways):
+        batch = len(cosines)
+        right = _yes_or_no(cosines, scale, bias, pick=lambda cost: cost.diagonal())
+        wrong = _yes_or_no(cosines, scale, bias, share=batch * (batch - 1),
+                           pick=lambda cost: cost - torch.diag(cost.diagonal()))
+        return (right + wrong) / ways
+
+
+for _least in (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15, 1e-16, 1e-20, 1e-30):
+    @sigmoid_loss.mistake(
+        "A probability that is clamped makes the loss flat where the model is most wrong: take the logarithm"
+        " of the sigmoid in one, logsigmoid."
+    )
+    def _(cosines, scale, bias, least=_least):
+        sign = 2 * torch.eye(len(cosines), dtype=cosines.dtype) - 1
+        return -(sign * (scale * cosines + bias)).sigmoid().clamp_min(least).log().sum() / len(cosines)
 
 
 @sigmoid_loss.mistake("The sign stands before the cosine alone; it turns the whole logit round, the bias "
@@ -216,7 +279,7 @@ def _(draw):
             zero_shot,
             lambda shape=(classes, templates, size), batch=batch: case(
                 draw.normal(batch, shape[2]), draw.normal(*shape), 2.5,
-                about=f"{batch} pictures, {shape[0]} classes and {shape[1]} templates"),
+                about=f"{batch} photos, {shape[0]} classes and {shape[1]} templates"),
         )
     yield case(draw.normal(2, 4), draw.normal(3, 1, 4), 10.0, about="a single template")
 
@@ -240,13 +303,17 @@ for _sentence, _slip in {
     "first.": {"read": lambda p: p},
     "The prompts are never normalised: each to length 1, their mean again.": {"read": lambda p: p,
                                                                                "again": lambda p: p},
-    "The pictures are not normalised: a cosine needs both vectors of length 1.": {"look": lambda x: x},
+    "The photos are not normalised: a cosine needs both vectors of length 1.": {"look": lambda x: x},
+    "The photos are standardised over the batch, so that the answer for one hangs on the others: a cosine "
+    "needs each divided by its own length.": {"look": lambda x: _unit((x - x.mean(0)) / x.std(0))},
+    "The mean over its numbers is taken away from each photo: a cosine needs it divided by its length, and "
+    "nothing else.": {"look": lambda x: _unit(x - x.mean(1, keepdim=True))},
     "Nothing is normalised: this is no cosine.": {
         "look": lambda x: x, "read": lambda p: p, "again": lambda p: p},
     "Only the first template is used; average them all.": {"join": lambda p: p[:, 0]},
     "Only the last template is used; average them all.": {"join": lambda p: p[:, -1]},
     "These are logits; the softmax over the classes is missing.": {"answer": lambda logits: logits},
-    "The softmax runs over the pictures; each picture chooses among the classes (dim 1).": {
+    "The softmax runs over the photos; each photo chooses among the classes (dim 1).": {
         "answer": lambda logits: logits.softmax(0)},
     "These are the logarithms of the probabilities.": {"answer": lambda logits: logits.log_softmax(1)},
     "The vectors are divided by their squared length; divide by the length.": {
@@ -314,7 +381,7 @@ def _(draw):
         weights = draw.normal(size, image), draw.normal(size, text)
         return case(parts(sizes, image), parts(sizes, text), *weights, 0.3, about=about)
 
-    yield telling(gradients_in_parts, lambda: one((3, 2), 4, 3, 2))
+    yield telling(gradients_in_parts, lambda: one((3, 2), 4, 3, 2), hides=("rows of the first part",))
     yield telling(gradients_in_parts, lambda: one((2, 4, 3), 3, 3, 3))
     weights = draw.normal(2, 3), draw.normal(2, 2)
     yield case(parts((4,), 3), parts((4,), 2), *weights, 1.5, about="one part alone")
@@ -371,24 +438,111 @@ for _sentence, _weigh in {
     gradients_in_parts.mistake(_sentence)(lambda *args, weigh=_weigh: _naive(*args, weigh))
 
 for _sentence, _slip in {
-    "Only the pictures look for their texts: add the way back, a softmax over each column.": {
+    "Only the photos look for their texts: add the way back, a softmax over each column.": {
         "ways": (1,), "share": 1},
-    "Only the texts look for their pictures: add the other way, a softmax over each row.": {
+    "Only the texts look for their photos: add the other way, a softmax over each row.": {
         "ways": (2,), "share": 1},
     "Both ways are added up; the loss is their mean, so halve.": {"share": 1},
     "The 1/batch is missing: the loss is a mean over all rows.": {"rows": 1},
     "The factor `scale` of the chain rule is missing: the logits are scale times the products.": {
         "chain": 1.0},
-    "For the texts the table of errors has to be transposed: its rows are pictures.": {"turn": False},
+    "For the texts the table of errors has to be transposed: its rows are photos.": {"turn": False},
     "Every part gets the gradients of the first rows: move on by the rows of each part.": {
         "rows_of": lambda start, stop: slice(0, stop - start)},
     "In the second pass a part sees the errors with its own rows only: the gradient of a row is a sum over "
     "the rows "
     "of all parts.": {"seen": _own_part},
+    "Only the photos look for their texts, and the half of two ways stands before it: add the way back, a "
+    "softmax over each column.": {"ways": (1,)},
+    "Only the texts look for their photos, and the half of two ways stands before it: add the other way, a "
+    "softmax over each row.": {"ways": (2,)},
     "Only the last part is kept: add the parts up.": {"keep": slice(-1, None)},
     "Only the first part is kept: add the parts up.": {"keep": slice(0, 1)},
 }.items():
     gradients_in_parts.mistake(_sentence)(lambda *args, slip=_slip: _in_parts(*args, **slip))
+
+
+def _whole(image_parts, text_parts, W_image, W_text, scale, normal=lambda x: x, by=len, partner=2.0,
+           errors=lambda p, q: (p + q, p + q), swap=False):
+    """The gradients from one table of the whole batch; errors : what stands for P + Q, for photo and text."""
+    photos, texts = torch.cat(image_parts), torch.cat(text_parts)
+    image, text = normal(photos @ W_image.T), normal(texts @ W_text.T)
+    logits = scale * image @ text.T
+    own = partner / 2 * torch.eye(len(logits), dtype=logits.dtype)
+    for_image, for_text = (error * scale / (2 * by(logits)) for error in errors(
+        logits.softmax(1) - own, logits.softmax(0) - own))
+    send = for_image @ text, for_text.T @ image
+    send_image, send_text = send[::-1] if swap else send
+    return send_image.T @ photos, send_text.T @ texts
+
+
+for _sentence, _slip in {
+    "The own pair's 1 is taken away once, and both ways have it: softmax − I for the rows and again for the "
+    "columns.": {"partner": 1.0},
+    "The own pair's 1 is missing: the error is softmax − I, for the rows and for the columns.": {
+        "partner": 0.0},
+    "The vectors are brought to length 1: here they are not normalised, and the logits are scale times plain "
+    "dot products.": {"normal": _unit},
+    "The gradients of photos and texts are exchanged: the photos' vectors get the errors times the texts, "
+    "the texts' the transposed errors times the photos.": {"swap": True},
+    "Each tower gets the gradient of its own question alone: both ways, P − I and Q − I, pull at both "
+    "towers.": {"errors": lambda p, q: (p, q)},
+    "Each tower gets the gradient of its own question alone, doubled: both ways, P − I and Q − I, pull at "
+    "both towers.": {"errors": lambda p, q: (2 * p, 2 * q)},
+}.items():
+    gradients_in_parts.mistake(_sentence)(lambda *args, slip=_slip: _whole(*args, **slip))
+
+
+@gradients_in_parts.mistake(
+    "The vectors are brought to length 1: here they are not normalised, and the logits are scale times plain"
+    " dot products."
+)
+def _(image_parts, text_parts, W_image, W_text, scale):
+    with torch.enable_grad():
+        weights = [weight.detach().clone().requires_grad_() for weight in (W_image, W_text)]
+        image, text = (_unit(torch.cat(parts) @ weight.T) for parts, weight in zip(
+            (image_parts, text_parts), weights, strict=True))
+        loss = contrast_and_gradient.reference(scale * image @ text.T, 1.0)[0]
+        return torch.autograd.grad(loss, weights)
+
+
+@gradients_in_parts.mistake(
+    "The mean is over the number of parts: divide by the number of rows of all parts."
+)
+def _(image_parts, text_parts, W_image, W_text, scale):
+    return _in_parts(image_parts, text_parts, W_image, W_text, scale, rows=len(image_parts))
+
+
+@gradients_in_parts.mistake(
+    "A part begins at its number times its own rows: parts differ in size, so count the rows of those before"
+    " it."
+)
+def _(image_parts, text_parts, W_image, W_text, scale):
+    return _from_rows(image_parts, text_parts, W_image, W_text, scale, lambda part, sizes: part * sizes[part])
+
+
+def _from_rows(image_parts, text_parts, W_image, W_text, scale, start, most=None):
+    """The sums over the parts, where each part begins at the row that ``start`` says; as many rows as fit."""
+    image, text = (torch.cat([part @ weight.T for part in parts]) for parts, weight in (
+        (image_parts, W_image), (text_parts, W_text)))
+    error = contrast_and_gradient.reference(scale * image @ text.T, 1.0)[1] * scale
+    found, sizes = [torch.zeros_like(W_image), torch.zeros_like(W_text)], [len(part) for part in image_parts]
+    for k, (send, parts) in enumerate(((error @ text, image_parts), (error.T @ image, text_parts))):
+        for part, rows in enumerate(parts):
+            mine = send[start(part, sizes):][:most or len(rows)][:len(rows)]
+            found[k] = found[k] + mine.T @ rows[:len(mine)]
+    return tuple(found)
+
+
+for _whole_part in (True, False):
+    @gradients_in_parts.mistake(
+        "Every part is taken to have the rows of the first part: parts differ in size, so count the rows of "
+        "those before it."
+    )
+    def _(image_parts, text_parts, W_image, W_text, scale, whole=_whole_part):
+        first = len(image_parts[0])
+        return _from_rows(image_parts, text_parts, W_image, W_text, scale, lambda part, sizes: part * first,
+                          None if whole else first)
 
 
 @gradients_in_parts.mistake("The sum over the parts is divided by their number: the 1/batch is already "
@@ -466,5 +620,29 @@ for _sentence, _slip in {
         "recall": lambda m, g: 1 - (1 / m).mean()},
     "Equal rows are left out of the account: the loss cannot fall to 0 while they share the probability.": {
         "loss": lambda m, g: 0 * m.mean()},
+    "The number counts the other equal rows only; itself included, it is one more, and never 0.": {
+        "loss": lambda m, g: (m - 1).clamp(min=1).log().mean(),
+        "recall": lambda m, g: (1 / (m - 1).clamp(min=1)).mean()},
+    "The columns have the same limits as the rows, so the mean of both ways is no smaller than one.": {
+        "loss": lambda m, g: m.log().mean() / 2, "recall": lambda m, g: (1 + (1 / m).mean()) / 2},
+    "The loss of the columns is left out, and the half of both ways kept: the columns have the same limit as "
+    "the rows.": {"loss": lambda m, g: m.log().mean() / 2},
+    "The sum over the rows is divided by the number of different captions: divide by that of the rows.": {
+        "loss": lambda m, g: (g * g.log()).mean(), "recall": lambda m, g: (1 / g).mean()},
+    "The sum over the rows is divided by the number of different captions, in the loss: divide by that of "
+    "the rows.": {"loss": lambda m, g: (g * g.log()).mean()},
 }.items():
     limits.mistake(_sentence)(_equal(**_slip))
+
+
+limits.mistake("The number counts the other equal rows only; itself included, it is one more, and never 0.")(
+    _equal(lambda m, g: (m - 1).log().mean(), lambda m, g: (1 / (m - 1)).mean()))
+
+
+@limits.mistake(
+    "Only equal captions that stand side by side are counted: equal rows may stand anywhere in the batch."
+)
+def _(text):
+    runs = text.unique_consecutive(return_counts=True)[1]
+    mates = runs.repeat_interleave(runs).double()
+    return mates.log().mean(), (1 / mates).mean()

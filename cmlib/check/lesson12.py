@@ -1,5 +1,7 @@
 """Exercises of lesson 12: self-supervision and few labels."""
 
+from functools import partial
+
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
@@ -24,9 +26,9 @@ def two_views_loss(first, second, temperature):
 @two_views_loss.cases
 def _(draw):
     for n, hidden, temperature, about in (
-        (4, 5, 0.5, "4 pictures"),
-        (2, 3, 0.2, "2 pictures, a low temperature"),
-        (3, 3, 2.0, "3 pictures and 3 numbers each"),
+        (4, 5, 0.5, "4 films"),
+        (2, 3, 0.2, "2 films, a low temperature"),
+        (3, 3, 2.0, "3 films and 3 numbers each"),
     ):
         yield telling(
             two_views_loss,
@@ -74,6 +76,41 @@ def _(first, second, temperature):
     logits = normalize(first) @ normalize(second).T / temperature
     rows = torch.arange(len(first))
     return (cross_entropy(logits, rows) + cross_entropy(logits.T, rows)) / 2
+
+
+@two_views_loss.mistake(
+    "Only the first views look, and only at the second views (InfoNCE in one direction, lesson 11): all 2n "
+    "views look, each at the 2n − 1 others."
+)
+def _(first, second, temperature):
+    logits = normalize(first) @ normalize(second).T / temperature
+    return cross_entropy(logits, torch.arange(len(first)))
+
+
+@two_views_loss.mistake(
+    "The right place of row i is row i itself: a view looks for its partner, n rows further on, and is no "
+    "candidate itself."
+)
+def _(first, second, temperature):
+    itself = torch.arange(2 * len(first))
+    return cross_entropy(*_views(first, second, temperature, hide=False, partner=itself))
+
+
+@two_views_loss.mistake(
+    "The partner is the next row; the views are two blocks, [first; second], so it stands n rows further on."
+)
+def _(first, second, temperature):
+    following = torch.arange(2 * len(first)).roll(1)
+    return cross_entropy(*_views(first, second, temperature, partner=following))
+
+
+@two_views_loss.mistake(
+    "The views stand in turns, first, second, first, …, but the partner is sought n rows further on: then it "
+    "is the row beside. Stack them as [first; second]."
+)
+def _(first, second, temperature):
+    turns = torch.stack([first, second], dim=1).flatten(0, 1)
+    return cross_entropy(*_views(turns[: len(first)], turns[len(first) :], temperature))
 
 
 @two_views_loss.mistake(
@@ -148,12 +185,15 @@ def _(draw):
     def one(rows, classes, threshold, about):
         return case(2 * draw.normal(rows, classes), 2 * draw.normal(rows, classes), threshold, about=about)
 
-    yield telling(sure_label_loss, lambda: one(6, 3, 0.7, "6 rows, of which some are sure"))
-    yield telling(sure_label_loss, lambda: one(7, 4, 0.6, "7 rows and 4 classes"))
+    at = ("exactly the threshold",)
+    yield telling(sure_label_loss, lambda: one(6, 3, 0.7, "6 rows, of which some are sure"), hides=at)
+    yield telling(sure_label_loss, lambda: one(7, 4, 0.6, "7 rows and 4 classes"), hides=at)
     unsure = 0.01 * draw.normal(3, 3)
     yield case(draw.normal(3, 3), unsure, 0.95, about="a model that is sure of nothing (0 is wanted)")
     sure = torch.tensor([[9.0, 0, 0], [0, 0, 9.0]]).double()
     yield case(draw.normal(2, 3), sure, 0.95, about="a model that is sure of every row")
+    certain = torch.tensor([[50.0, 0, 0], [0, 2, 1], [0, 0, 50]]).double()  # probabilities of exactly 1
+    yield case(draw.normal(3, 3), certain, 1.0, about="rows that are exactly as sure as the threshold asks")
 
 
 def _pieces(strong, weak, threshold):
@@ -175,6 +215,12 @@ def _(strong_logits, weak_logits, threshold):
 @sure_label_loss.mistake("Every row counts here: a row below the threshold has no label, and adds 0.")
 def _(strong_logits, weak_logits, threshold):
     return _pieces(strong_logits, weak_logits, threshold)[1].mean()
+
+
+@sure_label_loss.mistake("A row with exactly the threshold counts too: at least means ≥, not >.")
+def _(strong_logits, weak_logits, threshold):
+    _, each, weak, _ = _pieces(strong_logits, weak_logits, threshold)
+    return ((weak.max(1).values > threshold) * each).mean()
 
 
 @sure_label_loss.mistake("The mask is on the wrong side: the sure rows count, the unsure ones do not.")
@@ -269,6 +315,19 @@ def _(probabilities, k):
 
 
 @most_doubtful.mistake(
+    "These are the last k rows of an ascending order, of which the model is surest: take the first k."
+)
+def _(probabilities, k):
+    return _margin(probabilities).argsort()[-k:]
+
+
+@most_doubtful.mistake("You compare the second likeliest class with the third; compare the likeliest two.")
+def _(probabilities, k):
+    best = probabilities.topk(3, dim=1).values
+    return (best[:, 1] - best[:, 2]).argsort()[:k]
+
+
+@most_doubtful.mistake(
     "This is least confidence, 1 − the largest probability: a row may have a small largest probability and "
     "still no rival. The two likeliest classes are compared."
 )
@@ -327,13 +386,28 @@ def farthest_rows(features, labelled, k):
     return torch.tensor(chosen)
 
 
+def _apart(exercise, draw_one, hides=(), near=()):
+    """A telling case on which known mistakes with different sentences have different results, those with a
+    text of ``near`` aside: they are seldom apart from others that say nearly the same.
+    """
+    for _ in range(100):
+        found, said = telling(exercise, draw_one, hides), {}
+        for sentence, wrong in exercise.mistakes:
+            if not any(text in sentence for text in (*hides, *near)):
+                result = tuple(wrong(*found.args).flatten().mul(1e9).round().tolist())
+                said.setdefault(result, set()).add(sentence)
+        if all(len(sentences) == 1 for sentences in said.values()):
+            break
+    return found
+
+
 @farthest_rows.cases
 def _(draw):
     def one(rows, size, known, k, about):
         order = draw.uniform(rows).argsort()
         return case(draw.normal(rows, size), order[:known], k, about=about)
 
-    yield telling(farthest_rows, lambda: one(12, 3, 3, 4, "12 rows, of which 3 have labels"))
+    yield _apart(farthest_rows, lambda: one(12, 3, 3, 4, "12 rows, of which 3 have labels"))
     yield telling(farthest_rows, lambda: one(10, 2, 2, 5, "10 rows in the plane"))
     yield one(6, 4, 1, 5, "all rows that are left")
 
@@ -367,6 +441,69 @@ def _(features, labelled, k):
 @farthest_rows.mistake("You choose the nearest row, the one best covered; the farthest is wanted.")
 def _(features, labelled, k):
     return _greedy(features, labelled, k, lambda d: -d.amin(1))
+
+
+def _one_by_one(features, labelled, k, update, taken=False):
+    """Greedy choice where ``update(nearest, distances to the new row)`` is the learner's."""
+    distance, chosen = _distances(features), []
+    nearest = distance[:, labelled].amin(1)
+    for _ in range(k):
+        chosen.append(int(nearest.argmax()))
+        nearest = update(nearest, distance[:, chosen[-1]]).clone()
+        if taken:
+            nearest[chosen[-1]] = 0.0
+    return torch.tensor(chosen)
+
+
+_SMALLER = (
+    "You keep the larger of the two distances, or only that to the new row: every row keeps the smaller of "
+    "what it had and its distance to the new row."
+)
+
+
+@farthest_rows.mistake(_SMALLER)
+def _(features, labelled, k):
+    return _one_by_one(features, labelled, k, torch.maximum)
+
+
+@farthest_rows.mistake(_SMALLER)
+def _(features, labelled, k):
+    return _one_by_one(features, labelled, k, torch.maximum, taken=True)
+
+
+@farthest_rows.mistake(_SMALLER)
+def _(features, labelled, k):
+    return _one_by_one(features, labelled, k, lambda nearest, new: new)
+
+
+@farthest_rows.mistake(
+    "The numbers count within the rows that have no label; return the numbers in `features`."
+)
+def _(features, labelled, k):
+    chosen = farthest_rows.reference(features, labelled, k)
+    rest = [row for row in range(len(features)) if row not in labelled.tolist()]
+    return torch.tensor([rest.index(row) for row in chosen.tolist()])
+
+
+@farthest_rows.mistake(
+    "This is the distance to the mean of the known rows; a row is covered by the nearest of them."
+)
+def _(features, labelled, k):
+    known, chosen = labelled.tolist(), []
+    for _ in range(k):
+        score = (features - features[known].mean(0)).norm(dim=1)
+        score[known] = -torch.inf
+        chosen.append(int(score.argmax()))
+        known.append(chosen[-1])
+    return torch.tensor(chosen)
+
+
+@farthest_rows.mistake(
+    "The minimum runs over the rows: each *known* row gets a distance. One number for each row of `features` "
+    "is wanted, to the nearest known row."
+)
+def _(features, labelled, k):
+    return _distances(features)[labelled].amin(1).argsort(descending=True)[:k]
 
 
 @farthest_rows.mistake("Only the last chosen row counts as known from then on: the others stay known.")
@@ -454,17 +591,17 @@ def _(draw):
         moves[1, d] = c
         return case(table / table.sum(), moves, about=about)
 
-    def apart(labels, pictures, about):
-        """A table on which every known mistake has a result of its own."""
-        for _ in range(100):
-            found = telling(invariant_ceiling, lambda: one(labels, pictures, about))
-            results = {round(float(wrong(*found.args)), 9) for _, wrong in invariant_ceiling.mistakes}
-            if len(results) == len(invariant_ceiling.mistakes):
-                break
-        return found
-
-    yield apart(3, 8, "8 pictures and two augmentations")
-    yield apart(2, 7, "7 pictures and two augmentations")
+    later = ("rounds", "carry")  # right on these short chains, wrong on the long ones below
+    for labels, pictures in ((3, 8), (2, 7)):
+        draw_one = partial(one, labels, pictures, f"{pictures} pictures and two augmentations")
+        yield _apart(invariant_ceiling, draw_one, later, near=("smaller of its own number",))
+    # Numbers that are handed on in the order of the pictures, the smaller or the larger, go one step a round.
+    long = torch.tensor([0, 2, 3, 4, 5, 6, 7, 8, 0, 10, 11, 12, 13, 14, 15, 16, 16])
+    table = draw.uniform(3, 17)
+    table[1] += 1.0  # the answer of whatever is left apart; the ends of the chains decide for all
+    table[0, 0] += 30.0
+    table[0, 16] += 30.0
+    yield case(table / table.sum(), long[None], about="17 pictures in two long chains")
     table = draw.uniform(3, 4)
     still, turn = torch.arange(4)[None], torch.arange(4).roll(1)[None]
     yield case(table / table.sum(), still, about="an augmentation that changes nothing")
@@ -528,12 +665,67 @@ def _(table, moves):
     return _sums(table, moves, steps=0).amax(0).sum()
 
 
+def _handed_on(table, moves, rounds):
+    orbit = list(range(table.shape[1]))
+    for _ in range(rounds):
+        for move in moves.tolist():
+            for x, y in enumerate(move):
+                orbit[x] = orbit[y] = min(orbit[x], orbit[y])
+    number = torch.tensor(orbit).unique(return_inverse=True)[1]
+    return torch.zeros(len(table), int(number.max()) + 1, dtype=table.dtype).index_add(1, number, table)
+
+
+_ROUNDS = (
+    "The numbers are handed on in too few rounds for a long chain: go on until nothing changes, or for as "
+    "many rounds as there are pictures."
+)
+
+
+@invariant_ceiling.mistake(_ROUNDS)
+def _(table, moves):
+    return _handed_on(table, moves, 2).amax(0).sum()
+
+
+@invariant_ceiling.mistake(_ROUNDS)
+def _(table, moves):
+    return _handed_on(table, moves, 3).amax(0).sum()
+
+
+@invariant_ceiling.mistake(
+    "You carry each picture's probability to its target: that goes forwards, one step a move. Find the "
+    "orbits first, along chains in both directions."
+)
+def _(table, moves):
+    for move in moves:
+        table = torch.zeros_like(table).index_add(1, move, table)
+    return table.amax(0).sum()
+
+
+@invariant_ceiling.mistake(
+    "You take the largest single entry of each orbit: add its pictures up first, label by label."
+)
+def _(table, moves):
+    first = _links(table, moves).int().argmax(1)
+    return torch.stack([table[:, first == one].amax() for one in first.unique()]).sum()
+
+
 @invariant_ceiling.mistake(
     "Your chains run forwards only: what an augmentation turns into one another is equal, in both "
     "directions."
 )
 def _(table, moves):
     return _sums(table, moves, both_ways=False).amax(0).sum()
+
+
+@invariant_ceiling.mistake(
+    "Each picture takes the smaller of its own number and its target's, once: numbers have to be handed on "
+    "along chains, forwards and backwards."
+)
+def _(table, moves):
+    number = torch.arange(table.shape[1])
+    for move in moves:
+        number = torch.minimum(number, move)
+    return torch.stack([table[:, number == one].sum(1).amax() for one in number.unique()]).sum()
 
 
 @invariant_ceiling.mistake(

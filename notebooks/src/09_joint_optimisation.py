@@ -24,6 +24,7 @@ from cmlib import (FusionModel, extract, fit, freeze, image_encoder, plots, pred
                    text_encoder)
 from cmlib.course.schematic import Schematic
 from cmlib.data.device import follow
+from cmlib.evaluation.probe import Probe
 from cmlib.losses import balance
 from cmlib.models.branches import Branches
 from cmlib.tasks import Branched
@@ -37,7 +38,7 @@ cfg = cmlib.setup("09", full="the encoders whose features the branches read")
 #
 # The encoders are frozen, as in 06. On their features learn two **branches**, an MLP each, that share no parameter. Their logits are added, $z = z_i + z_t$, and one cross-entropy on the sum trains both at once. That is **joint optimisation**: not two trainings whose results are merged, but one.
 #
-# Every seed has training and test tickets of its own. The test tickets hold more of I and T than the mixture does, so that these are measured well; the column *all* weighs the situations back to .70, .15, .15.
+# Every seed has training and test tickets of its own; where validation tickets are needed, the training tickets of the *other* seeds serve. The test tickets hold more of I and T than the mixture does, so that these are measured well; the column *all* weighs the situations back to .70, .15, .15.
 #
 # **Predict before you run.** Three models, equal in everything: image only, text only, both. In T the photo is of a sealed parcel and tells nothing. Which of text-only and joint has more of T right?
 
@@ -48,7 +49,7 @@ encoders = FusionModel(image_encoder(cfg.image_encoder),
 SEEDS, SHARES = range(5), torch.tensor([0.7, 0.15, 0.15], dtype=torch.float64)
 desk = RefundDesk(probabilities=(0.7, 0.15, 0.15, 0), tricky=0.0, held_out=True)
 rare = RefundDesk(probabilities=(0.2, 0.4, 0.4, 0), tricky=0.0, held_out=True)
-drawn = {"train": desk.sample(5 * 800), "valid": rare.sample(5 * 300, split="valid"),
+drawn = {"train": desk.sample(5 * 800),
          "test": rare.sample(5 * 400, split="new tickets")}
 pool = {split: extract(encoders, pairs) for split, pairs in drawn.items()}
 trusted = cfg.text_encoder == "mini" and encoders.pretrained
@@ -63,6 +64,11 @@ def of(split, seed):
     size = len(drawn[split]) // len(SEEDS)
     part = slice(seed * size, (seed + 1) * size)
     return pool[split][part], drawn[split].extras["situation"][part]
+
+def others(seed):
+    """The 3,200 training tickets of the other seeds, the next seed's first."""
+    chosen = (torch.arange(3200) + 800 * (seed + 1)) % 4000
+    return pool["train"][chosen], drawn["train"].extras["situation"][chosen]
 
 for split, features in pool.items():
     print(f"{split:5s} {len(features.labels) // len(SEEDS)} tickets a seed, image "
@@ -110,7 +116,7 @@ class Watched(Branched):
         self.rows, self.step, self.notes = rows, 0, []
 
     def adjust(self, model):
-        if self.step % 4 == 0 and self.step <= 60:
+        if self.step % 4 == 0 and self.step <= 40:
             rows = follow(self.rows, model)
             image, text = model(rows).values()
             joint = balance.joint_and_single(image, text, rows.labels, JOINT)
@@ -158,11 +164,11 @@ ax.set(ylim=(0.4, 1.02), ylabel="test accuracy", xticks=range(3),
        title="Joint training reads worse than reading alone")
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plots.show(fig, "Accuracy in R, I and T of three models, a dot for each seed. In T "
-                "the joint model is clearly below text-only; image only is a coin flip "
-                "there. In R and I the joint model is at the top.")
+                "the joint model has about .88 and text-only .98; image only is a coin "
+                "flip there. In R and I the joint model is at the top.")
 
 # %% [markdown]
-# Over all tickets the joint model is the best of the three, and its training loss looks fine. Inside it, however, sits a reader that is worse than the reader trained alone on the same tickets. It has seen every message. **Nobody took anything from it, and still it was left with less.** Who ate it?
+# Over all tickets the joint model is the best of the three, and its training loss looks fine. Inside it, however, sits a reader that is worse than the reader trained alone on the same tickets. (In T both branches vote, also the one that sees nothing there. That is a small part of the loss: section 4 asks the reader alone.) It has seen every message. **Nobody took anything from it, and still it was left with less.** Who ate it?
 #
 # ## 2. One residual, two mouths
 #
@@ -203,10 +209,10 @@ sketch.show("Photo features pass the image branch, message features the text bra
 #
 # **Step 5.** The whole margin $m = z$ obeys $\dot m = (s_t^2 + s_i^2)\,r = S/(1+e^{m})$. Separate: $(1 + e^{m})\,dm = S\,d\tau$, so $m + e^{m} = 1 + S\tau$.
 #
-# **A worked example.** $s_t = 1$, $s_i = \tfrac12$: $S = 1.25$. At $\tau = 8$ the right side is 11, and $m = 2.17$ solves it ($2.17 + 8.76$). Of it the image branch holds $s_i^2/S = 0.2$, that is $0.43$. Had it trained alone, $S$ would be $.25$, the right side 3, and its margin $0.79$: nearly twice as much. **It was not opposed; it was fed less**, since the other one had shrunk the residual.
+# **A worked example.** $s_t = 1$, $s_i = \tfrac12$: $S = 1.25$. At $\tau = 8$ the right side is 11, and $m = 2.18$ solves it ($2.18 + 8.82$). Of it the image branch holds $s_i^2/S = 0.2$, that is $0.44$. Had it trained alone, $S$ would be $.25$, the right side 3, and its margin $0.79$: 1.8 times as much. **It was not opposed; it was fed less**, since the other one had shrunk the residual.
 
 # %% [exercise] 09.1
-# Solve it for any number of modalities. Your function receives `strengths`, float64 `(n,)`, all above 0, and `time`, a float $\ge 0$. It returns the weights at that time, float64 `(n,)`, to nine digits. (There is no formula in elementary functions for $m$; Newton's method, or halving an interval, finds it.)
+# Solve it for any number of modalities. Your function receives `strengths`, float64 `(n,)`, all above 0, and `time`, a float $\ge 0$. It returns the weights at that time, float64 `(n,)`, to nine digits. (There is no formula in elementary functions for $m$; Newton's method, or halving an interval, finds it. Times of some thousands come, where $e^{1+S\tau}$ overflows: the root lies below $\ln(1+S\tau)$.)
 
 # %% [stub]
 def weights_at(strengths, time):
@@ -237,7 +243,7 @@ def weights_at(strengths, time):
 # ```
 
 # %% [markdown]
-# ## 3. Depth makes it worse
+# ## 3. Depth makes it worse, where rows are alike
 #
 # A branch of two layers, each one number $u$ (an encoder and a head of equal gain), contributes $z_k = s_k u_k^2$. Each layer's gradient now carries the *other* layer's gain: $\dot u_k = s_k u_k\,r$. Divide both sides by $u_k$, and $\frac{d}{d\tau}\ln u_k = s_k\,r$. Again the residual cancels between the branches:
 #
@@ -282,31 +288,70 @@ plots.explore(drawn_race, "Logits over time: the stronger text branch rises firs
 
 # %%
 fig, axes = plots.figure(1, 2, width=8.4, height=2.9, sharey=True)
-clock, lag = torch.linspace(0, 60, 600), {}
+clock, part = torch.linspace(0, 60, 600), {}
+for start in (0.1, 0.3):
+    for depth in (1, 2):
+        text, image, alone = race(depth=depth, share=1.0, start=start)[-1]
+        part[start, depth] = float(image / (text + image))
+        layers = f"{depth} layer{'s' * (depth > 1)}"
+        print(f"rows alike, start {start}, {layers}: the image branch ends with "
+              f"{part[start, depth]:.3f} of z, {image / alone:.3f} of its control")
 for ax, depth in zip(axes, (1, 2)):
-    path = race(depth=depth)
-    lag[depth] = [float((path[:, k] < 1).sum()) / 10 for k in (1, 2)]
+    path = race(depth=depth, share=1.0)
     ax.plot(clock, path[:, 0], color=plots.TEXT, label="text branch")
     ax.plot(clock, path[:, 1], color=plots.IMAGE, label="image branch")
     ax.plot(clock, path[:, 2], "--", color=plots.IMAGE, label="image, alone")
-    ax.axhline(1, color="black", lw=0.8, ls=":")
-    ax.set(title=f"{depth} layer{'s' * (depth > 1)} a branch",
-           xlabel="time (rate × steps)", ylim=(0, 6))
+    ax.set(title=f"rows alike, {depth} layer{'s' * (depth > 1)} a branch",
+           xlabel="time (rate × steps)", ylim=(0, 6.5))
 axes[0].set_ylabel("logit of a branch")
 axes[0].legend(loc="upper left")
-plots.show(fig, "Two panels. With one layer the image branch follows its control with "
-                "some delay; with two layers it lies far below it for long.")
-for depth, (in_joint, alone) in lag.items():
-    print(f"{depth} layer{'s' * (depth > 1)}: the image logit passes 1 after "
-          f"{in_joint:.1f} in the joint model, {alone:.1f} alone")
-law = race(share=1.0)
-u_text, u_image = law[:, 0].sqrt(), (law[:, 1] / 0.5).sqrt()
+plots.show(fig, "Two panels, all rows alike. With one layer the image branch rises to "
+                "a third of its control; with two layers it hardly leaves 0, while its "
+                "control reaches the height of the text branch.")
+u_text, u_image = path[:, 0].sqrt(), (path[:, 1] / 0.5).sqrt()
 gap = (u_image - 0.1 * (u_text / 0.1) ** 0.5).abs().max()
 print(f"largest distance from the law of two layers: {gap:.4f}")
-assert gap < 0.01 and lag[2][0] - lag[2][1] > lag[1][0] - lag[1][1]
+assert gap < 0.01 and all(part[s, 2] < part[s, 1] / 2 for s in (0.1, 0.3))
+
+print("rows that differ (share .7): time until the image logit passes 1, joint / alone")
+late = {}
+for strength in (0.3, 0.5, 0.7):
+    for start in (0.1, 0.3):
+        for depth in (1, 2):
+            path = race(strength, depth, 0.7, start, time=200.0, steps=2000)
+            steps = [int((path[:, k] < 1).sum()) for k in (1, 2)]
+            late[strength, start, depth] = steps[0] / steps[1]
+        print(f"strength {strength}, start {start}: "
+              f"1 layer {late[strength, start, 1]:.2f}, "
+              f"2 layers {late[strength, start, 2]:.2f}")
+assert all(1.5 < ratio < 4.5 for ratio in late.values())
+assert all(abs(late[s, u, 2] / late[s, u, 1] - 1) < 0.15
+           for s in (0.3, 0.5, 0.7) for u in (0.1, 0.3))
 
 # %% [markdown]
-# So starvation is a **delay**, and with rows that only the weak branch can explain it ends some day. But a training run has an end, its rate falls to 0, and early stopping watches a number to which those rows contribute little. What is late is, in practice, lost.
+# Where all rows are alike, a second layer turns "less" into "next to nothing". Where some rows are left to the weak branch, it is **late**: two to four times as late as alone, and a second layer hardly changes that. So in the flow starvation is a delay.
+#
+# **Predict before you run.** Is it a delay on the desk, too? Train the joint model twice as long.
+
+# %%
+models["longer"] = [train(seed, Branched(), epochs=40) for seed in SEEDS[:3]]
+longer = torch.stack([report(models["longer"][seed], seed) for seed in SEEDS[:3]])
+header("three of the seeds")
+line("joint, 20 epochs", joint[:3])
+line("joint, 40 epochs", longer)
+line("text only, 20 epochs", by_text[:3])
+claim("twice the epochs close less than half of the gap in T, in the mean",
+      (longer - joint[:3])[:, 3].mean() < (by_text - joint)[:3, 3].mean() / 2)
+learned = []
+for seed in SEEDS:
+    rows, situation = of("train", seed)
+    right = sum(predict(models["joint"][seed], rows).values()).argmax(1) == rows.labels
+    learned.append(right[situation == 2].double().mean())
+claim("of the T tickets that it trained on, it has over 0.98 right after 20 epochs",
+      torch.stack(learned).mean() > 0.98)
+
+# %% [markdown]
+# No. The flow had endlessly many equal rows; the desk has 800 tickets, of which some 120 are T. The model has those 120 right after 20 epochs. The residual is gone on *all* its tickets, and what it would have needed in order to read *new* messages went with it. (A training run has an end as well, and its rate falls to 0.) What is late is, here, lost.
 #
 # ## 4. Find the starved branch
 #
@@ -321,23 +366,18 @@ assert gap < 0.01 and lag[2][0] - lag[2][1] > lag[1][0] - lag[1][1]
 
 # %%
 def probe(model, seed, half):
-    """Test accuracy of a ridge regression on a branch's states, where it can tell."""
+    """Test accuracy of a linear probe on a branch's states, where only it can tell."""
     silent = {"image": 2, "text": 1}[half]  # the situation where this half says nothing
     sides = []
-    for split in ("valid", "test"):
-        features, situation = of(split, seed)
-        only = 3 - silent  # tested where only this half tells
-        chosen = (situation != silent) if split == "valid" else situation == only
-        rows = features[chosen.nonzero()[:, 0]]
+    for split in ("train", "test"):
+        features, situation = others(seed) if split == "train" else of("test", seed)
+        tells = situation != silent if split == "train" else situation == 3 - silent
+        rows = features[tells.nonzero()[:800, 0]]
         with torch.no_grad():
-            states = getattr(model.states(rows), half).cpu().double()
-        sides.append((states, 2.0 * rows.labels.double() - 1))
-    (x, y), (x_test, y_test) = sides
-    mean, std = x.mean(0), x.std(0) + 1e-6
-    x, x_test = (x - mean) / std, (x_test - mean) / std
-    weight = torch.linalg.solve(x.T @ x + 10 * torch.eye(x.shape[1]).double(),
-                                x.T @ (y - y.mean()))
-    return ((x_test @ weight + y.mean() > 0) == (y_test > 0)).double().mean()
+            sides += [getattr(model.states(rows), half).cpu(), rows.labels.cpu()]
+    states, labels, test_states, test_labels = sides
+    found = Probe(states, labels, n_classes=2)(test_states).argmax(1)
+    return (found == test_labels).double().mean()
 
 models["untrained"] = [fresh(seed) for seed in SEEDS]
 known = {}
@@ -353,6 +393,12 @@ for half, column, alone in (("image", 2, by_image), ("text", 3, by_text)):
           f"{alone[:, column].mean():.3f}        "
           + "       ".join(f"{value:.3f}" for value in probes))
     known[half, "own"] = own
+for one, other in (("joint", "untrained"), ("text", "joint")):
+    difference = known["text", one] - known["text", other]
+    print(f"probe of the text branch, {one} minus {other}: {difference.mean():+.3f}, "
+          f"above 0 in {(difference > 0).double().mean():.1f} of the seeds")
+claim("the probe, too, finds more in the text branch trained alone, by over 0.03",
+      (known["text", "text"] - known["text", "joint"]).mean() > 0.03)
 claim("the text branch's own logit is below its control, in every seed",
       (known["text", "own"] < by_text[:, 3]).all())
 claim("the image branch keeps within 0.02 of its control",
@@ -363,33 +409,45 @@ claim("the image branch keeps within 0.02 of its control",
 #
 # ### Which tickets fed it?
 #
-# If the residual is the food, one can compute what the text branch lived on. T and I tickets (240 of 800 or so) always feed it: in T only the message tells, in I it must learn to say nothing. The R tickets, two thirds of its textbook, are answered by the photo. So train a text-only model on *only the T and I tickets*, to the end, and compare.
+# If the residual is the food, one can compute what the text branch lived on. T and I tickets (about 240 of 800) always feed it: in T only the message tells, in I it must learn to say nothing. The R tickets, two thirds of its textbook, are answered by the photo. So train a text-only model on *only the T and I tickets*, to the end, and compare. A control: as many tickets drawn at random, R among them.
 
 # %%
 def without_r(seed):
     rows, situation = of("train", seed)
     return rows[(situation != 0).nonzero()[:, 0]]
 
-models["text, no R"] = [train(seed, Branched(TEXT), rows=without_r(seed), epochs=50)
-                        for seed in SEEDS]
-no_r = table_of("text, no R", ("text",))
+def as_many(seed):
+    rows = of("train", seed)[0]
+    order = torch.Generator().manual_seed(seed)
+    return rows[torch.randperm(len(rows.labels), generator=order)
+                [:len(without_r(seed).labels)]]
+
+for name, chosen in (("text, no R", without_r), ("text, as many", as_many)):
+    models[name] = [train(seed, Branched(TEXT), rows=chosen(seed), epochs=30)
+                    for seed in SEEDS]
+no_r, random_rows = (table_of(name, ("text",)) for name in ("text, no R",
+                                                            "text, as many"))
 header("text branches, own logit")
 line("alone, all tickets", by_text)
+line("alone, as many at random", random_rows)
 line("alone, R tickets taken away", no_r)
 line("inside the joint model", table_of("joint", ("text",)))
-nearer = (no_r - known["text", "own"].mean())[:, 3].mean().abs()
+own = known["text", "own"]
 claim("in T the joint model's reader lies nearer to one who never saw R than to "
-      "one who did", nearer < (by_text[:, 3] - known["text", "own"]).mean())
+      "one who did, paired",
+      (no_r[:, 3] - own).abs().mean() < (by_text[:, 3] - own).mean())
+claim("as many at random read T better than those without R, by over 0.02",
+      (random_rows - no_r)[:, 3].mean() > 0.02)
 
 # %% [markdown]
-# Two thirds of its tickets might as well have been thrown away. That is the size of the meal, and it says what a remedy must do: **give the text branch a residual of its own on R tickets.**
+# The joint model's reader got about as much from 800 tickets as another from the 240 without R. That these are few is the smaller part of it: as many at random make a better reader. What is missing is R, and that says what a remedy must do: **give the text branch a residual of its own on R tickets.**
 #
 # ## 5. A loss of its own
 #
 # The most direct remedy adds, for each branch, a loss in which the other does not occur: $L = \ell(z_i + z_t) + \lambda\,[\ell(z_i) + \ell(z_t)]$. On an R ticket that the photo has settled, $\ell(z_t)$ still has its residual $p_t - y$, and that one is shared with nobody. (Lesson 02 asked which losses join two branches. This is the other half of the question: which keep them apart enough.)
 
 # %% [exercise] 09.2
-# Write this loss for logits. Your function receives `image` and `text`, `(batch, classes)`, `labels` int64 `(batch,)` and `weight`, a float, the $\lambda$ above. It returns a scalar, a mean over the rows. It must equal PyTorch's cross-entropy, gradients included, and survive logits of 300.
+# Write this loss for logits. Your function receives `image` and `text`, `(batch, classes)`, `labels` int64 `(batch,)` and `weight`, a float, the $\lambda$ above. It returns a scalar, a mean over the rows. It must equal PyTorch's cross-entropy, gradients included, and survive logits of 800.
 
 # %% [stub]
 def with_own_losses(image, text, labels, weight):
@@ -425,7 +483,7 @@ def with_own_losses(image, text, labels, weight):
 #
 # $$\lambda\,s_t^2 = (1-\lambda)\,s_i^2\qquad\Longrightarrow\qquad \lambda^* = \frac{s_i^2}{s_i^2 + s_t^2}.$$
 #
-# **The weaker modality gets the larger weight, at any time, and nothing else is optimal about it:** $\lambda$ is a ratio of two learning rates. And that has a consequence which few papers that sweep $\lambda$ mention. Adam divides each gradient by its own running size. A constant factor cancels. **With Adam, the weight of a branch's separate loss does nothing at all**, as long as it is not 0.
+# **By this measure the weaker modality gets the larger weight, at any time.** (By another measure, say the accuracy of the sum, another weight may be best.) In any case $\lambda$ is a ratio of two learning rates. And that has a consequence that is easily missed. Adam divides each gradient by its own running size. A constant factor cancels. **With Adam, the weight of a branch's separate loss does nothing at all**, as long as it is not 0 and the gradients stay large beside Adam's ε (here $10^{-12}$).
 #
 # **Predict before you run.** The branches alone, λ from .1 to .9, few steps: by SGD, then by AdamW. Sketch both curves.
 
@@ -447,9 +505,10 @@ OPTIMIZERS = {
     "SGD": lambda parameters: torch.optim.SGD(parameters, 0.03, momentum=0.9),
     "AdamW": lambda parameters: torch.optim.AdamW(parameters, 1e-3, eps=1e-12),
 }
-LAMBDAS = {"SGD": (0.1, 0.3, 0.5, 0.7, 0.9), "AdamW": (0.1, 0.9)}
+LAMBDAS = (0.1, 0.5, 0.9)
+TRIED = {"SGD": SEEDS, "AdamW": SEEDS[:2]}  # two suffice where nothing at all differs
 swept = {name: torch.stack([torch.stack([few_steps(seed, lam, optimizer)
-                                         for lam in LAMBDAS[name]]) for seed in SEEDS])
+                                         for lam in LAMBDAS]) for seed in TRIED[name]])
          for name, optimizer in OPTIMIZERS.items()}  # (seeds, λ)
 
 fig, axes = plots.figure(1, 2, width=8.2, height=2.8)
@@ -464,11 +523,12 @@ def margin(x):
 
 worse = [min(margin(8 * lam), margin(8 * 0.25 * (1 - lam))) for lam in lams.tolist()]
 axes[0].plot(lams, worse, color=plots.GREY)
-axes[0].axvline(0.2, color="black", lw=1, ls=":")
+axes[0].axvline(0.2, color="black", lw=1, ls=":", label="λ* = 0.2")
+axes[0].legend()
 axes[0].set(title="The smallest case", xlabel="λ, weight of the text branch",
             ylabel="margin of the weaker branch")
-for (name, rows), color in zip(swept.items(), (plots.TEXT, plots.IMAGE)):
-    axes[1].errorbar(LAMBDAS[name], rows.mean(0), rows.std(0), color=color, label=name,
+for (name, rows), color in zip(swept.items(), (plots.GREY, plots.BOTH)):
+    axes[1].errorbar(LAMBDAS, rows.mean(0), rows.std(0), color=color, label=name,
                      marker="o", ms=4, capsize=2)
 axes[1].set(title="The desk, after 60 steps", xlabel="λ, weight of the text branch",
             ylabel="accuracy of the sum")
@@ -480,24 +540,24 @@ best = float(lams[torch.tensor(worse).argmax()])
 print(f"smallest case, s_i = s_t / 2: best λ on the grid {best:.2f}, formula 0.20")
 sgd = swept["SGD"].mean(0)
 claim("SGD: a middle λ beats both ends in the mean",
-      sgd[1:-1].max() > torch.maximum(sgd[0], sgd[-1]) + 0.01)
+      sgd[1] > torch.maximum(sgd[0], sgd[-1]) + 0.01)
 flat = (swept["AdamW"] - swept["AdamW"][:, :1]).abs().max()
 claim("AdamW: no λ moves any seed by more than 0.01", flat < 0.01)
 assert abs(best - 0.2) < 0.011
 
 # %% [markdown]
-# On the desk it is the photo that is learned faster, so that the text branch deserves the larger weight: SGD's hill has its top above ½. So whoever reports a best $\lambda$ must name the optimiser. Added to the joint loss, as in exercise 09.2, a weight does matter even to Adam, since there it sets the mixture of two residuals of one branch. The next section sweeps it, among other remedies.
+# By SGD the branch with a tenth of the weight is not ready after 60 steps, whichever it is. By AdamW nobody notices. So whoever reports a best $\lambda$ must name the optimiser. Added to the joint loss, as in exercise 09.2, a weight does matter even to Adam, since there it sets the mixture of two residuals of one branch. The next section sweeps it, among other remedies.
 #
 # ## 6. Other remedies, and a habit
 #
 # - **Own losses alone**, $(0, 1, 1)$: two separate trainings, added at the end. No residual is shared. (Where the answer needs both, in S, it can never compare: lesson 02.)
 # - **Modality dropout**: on 30 % of the rows one branch, drawn evenly, says nothing. On these the other has the residual to itself.
-# - **Frozen start**: one branch first and alone, then frozen, while the other learns what is left. Either may be first.
-# - **Early stopping** on the joint validation accuracy, with a patience of 2 epochs. It is no remedy, but everybody does it.
+# - **Frozen start**: the slow branch first and alone, then frozen, while the other learns what is left.
+# - **Early stopping** on the joint validation accuracy is no remedy, but everybody does it; it has a table of its own below.
 # - **Gradient modulation** (OGM, Peng et al. 2022): leave the loss, and brake the branch that is ahead.
 
 # %% [exercise] 09.3
-# Write the brake as published. Let $p$ be the probability that *one branch alone* (a softmax of its own logits) gives the right class, and $\rho_i = \sum_b p_{i,b} / \sum_b p_{t,b}$, $\rho_t = 1/\rho_i$. A branch with $\rho > 1$ is ahead, and its gradients are multiplied by $1 - \tanh(\alpha\rho)$; those of the other by 1.
+# Write the brake as published. Let $p$ be the probability that *one branch alone* (a softmax of its own logits) gives the right class, and $\rho_i = \sum_b p_{i,b} / \sum_b p_{t,b}$, $\rho_t = 1/\rho_i$. A branch with $\rho > 1$ is ahead, and its gradients are multiplied by $1 - \tanh(\alpha\rho)$; those of the other by 1. (At $\rho = 1$ nobody is ahead.)
 #
 # Your function receives `image`, `text` `(batch, classes)`, `labels` int64 `(batch,)` and `alpha`, a float. It returns both factors, (of image, of text), as a tensor `(2,)`.
 
@@ -532,33 +592,24 @@ def brake(image, text, labels, alpha):
 # %% [markdown]
 # (OGM-GE adds noise to the gradients besides, as large as their own spread; section 8 has it.) All remedies at the same rate, batch, schedule and number of steps (a frozen start spends half of them on each branch), on the same tickets; the differences are paired by seed.
 #
-# **Predict before you run.** Which help, which one do you expect to win, and what does the habit do to T?
+# **Predict before you run.** Which help, and which one do you expect to win?
 
 # %%
-for lam in (0.1, 1.0, 3.0):
+for lam in (0.1, 1.0):
     models[f"joint + λ own, λ = {lam}"] = [train(seed, Branched((1, lam, lam)))
                                            for seed in SEEDS]
 remedies = {"own losses alone": Branched((0, 1, 1)), "dropout .3": Branched(drop=0.3),
             "brake": Branched(alpha=1.0)}
 for name, task in remedies.items():
     models[name] = [train(seed, task) for seed in SEEDS]
-for first, weights in (("text", TEXT), ("image", IMAGE)):
-    models[f"{first} first"] = []
-    for seed in SEEDS:
-        model = train(seed, Branched(weights), epochs=10)
-        freeze(model.branches()[first])
-        models[f"{first} first"].append(train(seed, Branched(), model, epochs=10))
-models["joint, stopped early"] = []
+models["text first"] = []
 for seed in SEEDS:
-    valid, situation = of("valid", seed)
-    enough = [(situation == k).nonzero()[:n, 0] for k, n in enumerate((60, 13, 13))]
-    model = train(seed, Branched(), valid=valid[torch.cat(enough)], patience=2,
-                  monitor="valid_accuracy")
-    models["joint, stopped early"].append(model)
+    model = train(seed, Branched(TEXT), epochs=10)
+    freeze(model.branches()["text"])
+    models["text first"].append(train(seed, Branched(), model, epochs=10))
 titles = {"dropout .3": "modality dropout .3", "brake": "brake (OGM), α = 1",
-          "text first": "text first, then frozen",
-          "image first": "image first, then frozen"}
-done = ("image", "text", "joint", "untrained", "text, no R")
+          "text first": "text first, then frozen"}
+done = ("image", "text", "joint", "untrained", "longer", "text, no R", "text, as many")
 results = {titles.get(name, name): table_of(name) for name in models
            if name not in done}
 header()
@@ -582,22 +633,62 @@ ax.set(yticks=[-k for k in range(len(names))], yticklabels=names,
        title="What each remedy is worth, paired by seed")
 plots.show(fig, "Gains over the joint model with their 95 % intervals over five seeds: "
                 "own losses, with or without the joint one, lie clearly above 0, the "
-                "brake around 0, early stopping far below.")
+                "brake around 0.")
 top = {name: gains[name] for name in ("joint + λ own, λ = 1.0", "own losses alone")}
 for name, gain in top.items():
     claim(f"{name}: above joint in every seed", (gain > 0).all())
 claim("the brake gains less than half of what own losses gain, in the mean",
       gains["brake (OGM), α = 1"].mean() < top["own losses alone"].mean() / 2)
-claim("between λ = 1 and λ = 3 lies less than 0.01 in the mean",
-      (gains["joint + λ own, λ = 1.0"] - gains["joint + λ own, λ = 3.0"]).mean().abs()
-      < 0.01)
-claim("stopped early, the joint model has less of T, in the mean",
-      results["joint, stopped early"][:, 3].mean() < joint[:, 3].mean())
+claim("λ = 0.1 has more than half of the gain of λ = 1, in the mean",
+      gains["joint + λ own, λ = 0.1"].mean()
+      > gains["joint + λ own, λ = 1.0"].mean() / 2)
 
 # %% [markdown]
-# Read the column T. **What gives the text branch a residual of its own on R tickets helps, and helps most where it does so on every ticket**: own losses, with or without the joint one. (Without it nothing can be compared: this mixture has no S.) Modality dropout does it on some tickets, and lies between. A frozen start helps if the *slow* branch comes first, and not at all in the other order: first come, first fed. The brake gives the slow branch nothing: it slows the other one down, and under AdamW, which divides a gradient by its own size, hardly that.
+# Read the column T. **What gives the text branch a residual of its own on R tickets helps, and helps most where it does so on every ticket**: own losses, with or without the joint one. (Without it nothing can be compared: this mixture has no S.) Modality dropout does it on some tickets, and lies between. A frozen start of the *slow* branch helps, too: it eats before the other one sits down. The brake gives the slow branch nothing: it slows the other one down, and under AdamW, which divides a gradient by its own size, hardly that.
 #
-# And the habit: early stopping on the joint number stops when the *fast* branch is done, and is the worst line of the table. That number is made of R and I for the most part, and T, 15 tickets of 100, has hardly a vote.
+# ### And the habit
+#
+# Stop when the joint validation accuracy has not risen for two epochs. It is a common suspicion that this number, made of R and I for the most part, stops the run when the *fast* branch is done. Test it: 100 validation tickets of the mixture; 99 of which a third are T; 3,200 of the mixture; and a text-only model, where nobody starves anybody, stopped by the same 100.
+#
+# **Predict before you run.** If the suspicion is right, which of the four keeps its T, and which loses it?
+
+# %%
+def equal_parts(seed):
+    rows, situation = others(seed)
+    return rows[torch.cat([(situation == k).nonzero()[:33, 0] for k in range(3)])]
+
+def first_100(seed):
+    return others(seed)[0][:100]
+
+stops = {"joint, 100 tickets": (JOINT, first_100),
+         "joint, 3 × 33": (JOINT, equal_parts),
+         "joint, 3,200 tickets": (JOINT, lambda seed: others(seed)[0]),
+         "text only, 100 tickets": (TEXT, first_100)}
+stopped = {}
+header("stopped early, by")
+for name, (weights, valid) in stops.items():
+    use = ("text",) if weights == TEXT else ("image", "text")
+    stopped[name] = torch.stack([
+        report(train(seed, Branched(weights), valid=valid(seed), patience=2,
+                     monitor="valid_accuracy"), seed, use) for seed in SEEDS])
+    line(name, stopped[name])
+line("never: joint", joint)
+line("never: text only", by_text)
+lost = {name: (by_text if "text" in name else joint) - rows
+        for name, rows in stopped.items()}
+claim("100 tickets cost the joint model accuracy over all, in the mean",
+      lost["joint, 100 tickets"][:, 0].mean() > 0.002)
+claim("they cost text-only, which nobody starves, more than 0.01",
+      lost["text only, 100 tickets"][:, 0].mean() > 0.01)
+claim("with a third of the votes T still loses more than 0.05 in the worst seed",
+      lost["joint, 3 × 33"][:, 3].max() > 0.05)
+claim("3,200 tickets, 15 of 100 from T as ever: no seed loses 0.05 of T",
+      lost["joint, 3,200 tickets"][:, 3].max() < 0.05)
+claim("and over all they cost less than 0.01, in the mean",
+      lost["joint, 3,200 tickets"][:, 0].mean() < 0.01)
+
+# %% [markdown]
+# **The suspicion is wrong.** Text-only loses as well, and there is no fast branch in it. With a third of the votes T is still at the mercy of chance: one seed loses much of it, another nothing. With 3,200 tickets and T's small vote nothing is lost: the same rule, the same shares. What stops the run too soon is the *number* of validation tickets. A hundred of them do not see a rise of one point, and two epochs without a visible rise come soon. It hits the slow branch hardest, since that is the one that still had to learn. The mend is more validation tickets.
 #
 # ## 7. Starved, or opposed?
 #
@@ -641,30 +732,32 @@ for k, (name, color) in enumerate((("image", plots.IMAGE), ("text", plots.TEXT))
     for ax, column in zip(axes, (2 * k + 1, 2 * k)):
         mean, spread = notes[..., column].mean(0), notes[..., column].std(0)
         ax.plot(steps, mean, color=color, label=f"{name} branch")
-        if ax is axes[0]:
-            ax.fill_between(steps, mean - spread, mean + spread, color=color, alpha=0.2,
-                            lw=0)
-axes[0].set(title="Length: joint over alone", xlabel="step", ylabel="ratio",
-            ylim=(0, 1.3))
-axes[1].set(title="Direction", xlabel="step", ylabel="cosine", ylim=(-0.2, 1.1))
+        ax.fill_between(steps, mean - spread, mean + spread, color=color, alpha=0.2,
+                        lw=0)
+axes[0].set(title="Length: joint over alone", xlabel="step", ylabel="ratio")
+axes[0].set_ylim(bottom=0)
+axes[1].set(title="Direction", xlabel="step", ylabel="cosine")
 axes[1].axhline(0, color="black", lw=1)
-axes[0].legend()
+axes[1].legend(loc="lower left")
 plots.show(fig, "Left, the joint gradient's length over that of the branch's own loss: "
                 "for the text branch it falls quickly to a small fraction. Right, the "
-                "cosines begin above 0.8 and wander later, mostly above 0.")
+                "cosines begin above 0.8, fall, and wander with a wide band.")
 early = notes[:, :3].mean((0, 1))
 print(f"text branch, steps 0 to 8: length {early[3]:.2f}, cosine {early[2]:.2f}")
 claim("from step 20 on the text branch gets less than a third of its food, every seed",
       (notes[:, 5:, 3].mean(1) < 0.33).all())
+wandering = notes[:, 5:].mean((0, 1))
+print(f"steps 20 to 40, mean: text branch length {wandering[3]:.1f}, image branch "
+      f"{wandering[1]:.1f}")
 claim("its cosine over steps 20 to 40 is above 0.2, in the mean",
-      notes[:, 5:11, 2].mean() > 0.2)
+      wandering[2] > 0.2)
 
 # %% [markdown]
-# Within twenty steps the text branch is left with a small part of what its own loss would give it. At first the directions nearly agree. Later they wander from step to step, since what still arrives comes from the few T and I tickets alone; in the mean they still point the same way. **Starved, not opposed**: methods that project conflicting gradients onto each other have little to mend here.
+# Within twenty steps the text branch is left with a small part of what its own loss would give it. At first the directions nearly agree. Later they wander from step to step and from seed to seed, those of the image branch too; in the mean those of the text branch still point the same way, more or less. **Starved, rather than opposed**: methods that project conflicting gradients onto each other have little to mend here.
 #
 # ## 8. Break it: is the gain the brake's?
 #
-# Section 6 measured the brake under AdamW, which divides a constant factor out. Unfair: it was published with SGD and momentum. So here it is under SGD with momentum, at two rates, the same 20 epochs for all, 1,000 tickets a seed (a log, made by `benchmarks/imbalance.py brake`). A paper's table compares a method with a baseline at *one* rate, often the authors' usual one, and without the cheaper rival.
+# Section 6 measured the brake under AdamW, which divides a constant factor out. Unfair: it was published with SGD and momentum. So here it is under SGD with momentum, at two rates, the same 20 epochs for all, 1,000 tickets a seed (a log, made by `benchmarks/imbalance.py brake`).
 #
 # **Predict before you run:** does the brake gain at both rates? And what is its gain beside own losses?
 
@@ -691,10 +784,15 @@ for name, (one, other) in against.items():
 settled = {name: bool(low > 0) for name, (low, high) in intervals.items()}
 print("the 95 % interval lies above 0:", settled["own losses at rate 0.05"],
       "for own losses,", any(list(settled.values())[:2]), "for the brake")
+own_gain, brake_gain = ((brakes[name] - brakes["rate 0.05, α = 0.0"])[:, 0]
+                        for name in ("rate 0.05, own losses", "rate 0.05, α = 1.0"))
+print(f"at rate .05 own losses gain {own_gain.mean() / brake_gain.mean():.2f} times as "
+      f"much in the mean, and more in {int((own_gain > brake_gain).sum())} of "
+      f"{len(own_gain)} seeds")
 assert list(settled.values()) == [False, False, True]
 
 # %% [markdown]
-# Under its own optimiser the brake is no dead weight: in the mean it gains something at both rates. But five seeds do not settle that it gains at all, and own losses, one line of code, gain more than twice as much, in every seed. **The trap is not the method; it is the comparison:** one rate, one seed, a baseline that nobody cared for, and the cheaper rival left out. Published gains of this method range from many points to less than nothing in re-runs by others, and now you have seen how that can be. (A factor that slows the fast branch can only buy time for the slow one. Own losses give it food.)
+# Under its own optimiser the brake is no dead weight: in the mean it gains something at both rates. But five seeds do not settle that it gains at all, and own losses, one line of code, gain something in every seed and, in the mean, more than twice as much as the brake at the same rate. (In one seed of the five the brake gains more. And own losses were run at one rate only.) **The trap is not the method; it is the comparison:** one rate, one seed, a baseline that nobody cared for, and the cheaper rival left out. (A factor that slows the fast branch can only buy time for the slow one. Own losses give it food.)
 #
 # ## 9. One network for both?
 #
@@ -723,13 +821,23 @@ for size in ("200", "1000"):
                   f"{difference.mean() + error:+.4f}")
             assert difference.mean().abs() < error
 assert cosines.abs().max() < 0.1
+same = []
+for seed, model in zip(SEEDS, models["joint"]):
+    batches = [follow(of("train", seed)[0][k:k + 200], model) for k in (0, 200)]
+    losses = [balance.joint_and_single(*model(rows).values(), rows.labels, TEXT)
+              for rows in batches]
+    weight_of_text = [model.branches()["text"][3].weight]
+    same.append(float(balance.gradient_cosine(*losses, weight_of_text)[0]))
+print(f"chance: the cosine of two random directions has a spread of {64**-1.0:.3f}")
+claim("a control, two batches of messages on one text branch: above 0.5, every seed",
+      min(same) > 0.5)
 
 # %% [markdown]
-# No interval leaves 0, neither for sharing nor for the smaller model, with few tickets or many: sharing a layer bought nothing here, and cost nothing. And the cosine says why nothing should be expected. What the photo asks of the shared weight and what the message asks of it are at right angles: two jobs that happen to be kept in one matrix. (A layer is worth sharing where both inputs are the same *kind* of thing: tokens of two modalities in one transformer with enough data, or two photos in lesson 10.)
+# No interval leaves 0, neither for sharing nor for the smaller model, with few tickets or many: sharing a layer bought or cost no more than a point here, if anything. The cosine fits. Two batches of messages ask nearly the same of the weight; a photo and a message ask for two things as unrelated as random directions. They hardly could agree: the layers *before* the shared one are different networks, so that its input 7 means one thing for the photo and another for the message. Two jobs that happen to be kept in one matrix. (A layer is worth sharing where both inputs are the same *kind* of thing: tokens of two modalities in one transformer with enough data, or two photos in lesson 10.)
 #
 # ## 10. A search, its budget and its noise
 #
-# Rate, weights, epochs: four numbers to choose. `optuna` draws settings, trains, looks at the validation accuracy and draws again, near what was good (its default sampler, TPE, models where good settings lie). The loop is six lines; a study of six short runs:
+# Rate, two weights, epochs: four numbers to choose. `optuna` draws settings, trains, looks at the validation accuracy and draws again, near what was good (its default sampler, TPE, models where good settings lie). The loop is six lines; a study of six short runs over two of the four:
 
 # %%
 try:
@@ -744,61 +852,62 @@ def objective(trial):
     model = fresh(0)
     fit(model, of("train", 0)[0], task=Branched((1, weight, weight)), epochs=4,
         batch_size=100, learning_rate=rate, progress=False)
-    rows, situation = of("valid", 0)
-    right = (sum(predict(model, rows).values()).argmax(1) == rows.labels).double()
-    return float(sum(share * right[situation == k].mean()
-                     for k, share in enumerate(SHARES)))
+    rows = others(0)[0][:800]
+    answers = sum(predict(model, rows).values()).argmax(1)
+    return float((answers == rows.labels).double().mean())
 
 if optuna:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=0)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.optimize(objective, n_trials=6)
-    claim("the best of six settings is above the median of the six",
-          study.best_value > sorted(trial.value for trial in study.trials)[2])
+    print(f"{len(study.trials)} runs, each one setting of {list(study.best_params)}")
 
 # %% [markdown]
-# **How good is the winner?** Its validation accuracy is the largest of many numbers, each with noise, so it is too high even if all settings were equal: of $n$ draws from a normal distribution with spread $\sigma$, the largest lies about $\sigma\sqrt{2\ln n}$ above the mean (the exact mean is smaller; for $n = 16$ it is about $1.8\,\sigma$). The log holds a search with a budget of 16 runs by TPE, the same by pure chance, and then what one must do afterwards: the winner trained again, with eight new draws of tickets, beside two settings chosen by hand before any search.
+# **How good is the winner?** Its validation accuracy is the largest of many numbers, each with noise, so it is too high even if all settings were equal: of $n$ draws from a normal distribution with spread $\sigma$, the largest lies about $\sigma\sqrt{2\ln n}$ above the mean (the exact mean is smaller; for $n = 16$ it is about $1.8\,\sigma$). The log holds a search with a budget of 16 runs by TPE (of which the first ten are drawn by pure chance), and then what one must do afterwards: the winner trained again, with eight new draws of tickets, beside two settings by hand, of which sections 1 and 6 had made some use.
 
 # %%
 found = log_of("search")["found"]
-print("16 runs          best of the search   the same, fresh tickets   spread")
-for name in ("TPE", "random"):
-    anew = torch.tensor(found[name]["fresh tickets"])
-    print(f"{name:16s} {max(found[name]['values']):.3f}                "
-          f"{anew.mean():.3f}                     {anew.std():.3f}")
-for name in ("joint, by hand", "own losses, by hand"):
-    anew = torch.tensor(found[name]["fresh tickets"])
-    print(f"{name:37s} {anew.mean():.3f}                     {anew.std():.3f}")
+fresh_of = {name: torch.tensor(one["fresh tickets"]) for name, one in found.items()}
+promised = max(found["TPE"]["values"])
+print("                       promised   on fresh tickets   spread")
+for name in ("TPE", "joint, by hand", "own losses, by hand"):
+    first = f"{promised:.3f}" if name == "TPE" else "     "
+    print(f"{name:22s} {first}      {fresh_of[name].mean():.3f}              "
+          f"{fresh_of[name].std():.3f}")
+best = found["TPE"]["best"]
+print(f"the winner: rate {best['rate']:.4f}, weights {best['image']:.2f} and "
+      f"{best['text']:.2f}, {best['epochs']} epochs; by hand: rate 0.004, "
+      f"1 and 1, 8 epochs")
 draws = torch.randn(20000, 16, generator=torch.Generator().manual_seed(0))
 print(f"largest of 16 draws from N(0, 1), mean: {draws.max(1).values.mean():.2f}")
-fresh_of = {name: torch.tensor(one["fresh tickets"]) for name, one in found.items()}
 winner, hand = fresh_of["TPE"], fresh_of["own losses, by hand"]
-promised = max(found["TPE"]["values"])
 print(f"the search promised {promised - winner.mean():.4f} too much")
-print(f"λ = 1, never searched, is above the winner in "
+print(f"own losses by hand are above the winner in "
       f"{(hand > winner).double().mean():.3f} of the fresh draws")
 assert promised > winner.max() and hand.mean() > winner.mean()
 
 fig, ax = plots.figure(width=6.6, height=2.8)
-for name, color in (("random", plots.GREY), ("TPE", plots.BOTH)):
-    values = torch.tensor(found[name]["values"])
-    ax.plot(range(1, 17), values, ".", color=color)
-    ax.plot(range(1, 17), values.cummax(0).values, color=color, label=f"{name}, best",
-            ls="--" if name == "TPE" else "-")
-    anew = torch.tensor(found[name]["fresh tickets"])
-    ax.errorbar(17.5 + (name == "TPE"), anew.mean(), anew.std(), fmt="o", color=color,
-                capsize=3)
-ax.set(title="Two searches, and their winners on fresh tickets (right)",
-       xlabel="run of the search", ylabel="validation accuracy")
-ax.set_ylim(bottom=0.85)
-ax.legend(loc="lower right")
-plots.show(fig, "Validation accuracies of 16 runs by TPE and 16 by chance, the best so "
-                "far as a line, and at the right the mean and spread of each winner on "
-                "eight fresh draws of tickets.")
+values = torch.tensor(found["TPE"]["values"])
+ax.plot(range(1, 17), values, "o", ms=4, color=plots.GREY, label="a run of the search")
+ax.plot(range(1, 17), values.cummax(0).values, color=plots.GREY, label="best so far")
+ax.axhline(promised, color="black", lw=1, ls=":", label="promised")
+for k, (name, color) in enumerate((("TPE", plots.GREY),
+                                   ("own losses, by hand", plots.BOTH))):
+    ax.plot([18 + 1.5 * k] * len(hand), fresh_of[name], "o", ms=4, color=color)
+ax.set(title="A search, and its winner on fresh tickets", ylim=(0.97, 1.0),
+       xlabel="run of the search", ylabel="accuracy",
+       xticks=[1, 4, 8, 12, 16, 18, 19.5],
+       xticklabels=["1", "4", "8", "12", "16", "winner", "\nby hand"])
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+plots.show(fig, "Validation accuracies of 16 runs, the best so far as a line up to the "
+                "promised .997, and at the right eight fresh draws each of the winner, "
+                "all below that line, and of own losses by hand. Runs below .97 are "
+                "cut.")
+print(f"runs below .97, not drawn: {int((values < 0.97).sum())}")
 
 # %% [markdown]
-# The number that the search promised is reached by *none* of the eight fresh draws. (The two samplers have the same winner, since TPE begins with ten settings by chance, the same ones here.) And what sixteen runs found on one draw of tickets is worse than what one line of thought gave: $\lambda = 1$ and the rate that we had all along. Nothing is wrong with optuna: the good settings differ by less than the noise of a validation set of 300 rows, and then *any* search picks luck.
+# The number that the search promised is reached by *none* of the eight fresh draws. And what sixteen runs found on one draw of tickets is worse than $\lambda = 1$ and rate .004, which section 6 had tried before. (It was tried on other tickets of this world, so it is no stranger to them. And the winner has half the rate and one epoch less: it need not be the weights that made the difference.) Nothing is wrong with optuna: the good settings differ by less than the noise of a validation set of 300 rows, and then *any* search picks luck.
 #
 # So, in this order: measure the noise of one setting before you search; give the search a budget that its differences deserve, and several draws per setting where they are small; train the winner again, on tickets that the search has not seen, beside the setting you had. And **search for the baseline as long as for the proposal**, or the search is the finding.
 #
@@ -848,7 +957,7 @@ def starved(gain, start, ratio, depth):
 #
 # You can now
 # - derive that $p - y$ is all that passes between two added branches, and solve the smallest case;
-# - say how depth turns a smaller strength into starvation;
+# - say how depth turns a smaller strength into starvation where rows are alike, and why it does not end on the desk;
 # - find a starved branch by its control and by a probe that has a control of its own;
 # - add own losses, explain the best weight, and say why Adam may ignore it;
 # - compare remedies at equal effort, paired, beside the cheaper rival;
@@ -857,9 +966,9 @@ def starved(gain, start, ratio, depth):
 # `cmlib.report()` shows all lessons, with your points, on one page.
 
 # %% [quiz]
-# ? In your joint model the text branch's own accuracy is far below text-only's. The cosine between joint and own gradient is .9, the lengths' ratio .2. What is going on?
-# - The modalities contradict each other :: Then the cosine would be near or below 0: the directions agree.
-# + The text branch is starved: the direction is right, and little of it arrives :: The other branch has shrunk the shared residual on the tickets that both can answer.
+# ? In your joint model the text branch's own accuracy is far below text-only's. The cosine between joint and own gradient is .5 in the mean, the lengths' ratio .2. What is going on?
+# - The modalities contradict each other :: Then the cosine would be below 0: the directions agree more than not.
+# + The text branch is starved: the direction is roughly right, and little of it arrives :: The other branch has shrunk the shared residual on the tickets that both can answer.
 # - The text encoder is too small :: The same branch reads better when it is trained alone.
 # ? You sweep the weights of two *separate* losses under AdamW, and every weight gives the same accuracy. What have you learned about the modalities?
 # - That they are equally strong :: The curve would be flat for any strengths.
@@ -872,7 +981,7 @@ def starved(gain, start, ratio, depth):
 # ? A paper reports +3 points by braking the faster modality, with one seed, against the plain joint model. Which run do you ask for first?
 # - The brake with a second α :: That tunes the proposal further, and the baseline not at all.
 # - A larger data set :: Later; the comparison itself is not fair yet.
-# + Both again with several seeds, and own losses beside them :: Section 8: there the brake's interval holds 0, and the cheaper rival gains more than twice as much.
+# + Both again with several seeds, and own losses beside them :: Section 8: there the brake's interval holds 0, and the cheaper rival gains more than twice as much in the mean.
 
 # %% [markdown]
 # **Glossary**: *branch*, the part of a model that one modality passes alone · *residual*, $p - y$ · *joint optimisation*, one loss on the answer of all branches · *starved*, trained with a residual that another branch has shrunk · *control*, the same branch trained alone · *linear probe*, a linear model on frozen states · *auxiliary loss*, a branch's own loss beside the joint one · *modality dropout*, training rows on which a modality is silenced · *modulation*, a factor on a branch's gradients · *gradient flow*, descent with tiny steps · *winner's curse*, the best of many noisy results looks better than it is.

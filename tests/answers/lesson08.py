@@ -34,6 +34,14 @@ def gate_of_the_row(image, text, W_image, W_text, W_gate):
     return z * (image @ W_image.T).tanh() + (1 - z) * (text @ W_text.T).tanh()
 
 
+def gate_of_the_hidden(image, text, W_image, W_text, W_gate):
+    """The gate on what the halves have become, cut to what its weights can take."""
+    i, t = (image @ W_image.T).tanh(), (text @ W_text.T).tanh()
+    both = torch.cat([i, t], 1)[:, :W_gate.shape[1]]
+    z = (both @ W_gate[:, :both.shape[1]].T).sigmoid()
+    return z * i + (1 - z) * t
+
+
 def gate_detached(image, text, W_image, W_text, W_gate):
     z = (torch.cat([image, text], 1).detach() @ W_gate.T).sigmoid()
     return z * (image @ W_image.T).tanh() + (1 - z) * (text @ W_text.T).tanh()
@@ -118,6 +126,23 @@ def _look(keep=lambda m: m, root=lambda d, e: d**0.5, axis=-1, order=(0, 1, 2), 
     return cross_attention
 
 
+def look_glued_as_it_lies(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+    q, k, v = (F.linear(x, w, b).unflatten(-1, (n_heads, -1)).transpose(1, 2) for x, w, b in
+               zip((words, cells, cells), in_weight.chunk(3), in_bias.chunk(3), strict=True))
+    heard = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+    return F.linear(heard.reshape(words.shape), out_weight, out_bias)
+
+
+def look_from_the_cells(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+    q, k, v = (F.linear(x, w, b).unflatten(-1, (n_heads, -1)).transpose(1, 2) for x, w, b in
+               zip((cells, words, words), in_weight.chunk(3), in_bias.chunk(3), strict=True))
+    return F.linear(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2), out_weight, out_bias)
+
+
+def look_and_keep(words, *rest):
+    return words + look_by_axes(words, *rest)
+
+
 # 08.5 variance by order
 
 def orders_by_inclusion(table):
@@ -145,6 +170,31 @@ def orders_by_projections(table):
         order = code.bit_count()
         found[order - 1] = found[order - 1] + part.square().mean()
     return torch.stack(found)
+
+
+def _orders(size=lambda part: part.pow(2).mean(), per_set=False):
+    """By projections, with the size of a part as an argument."""
+    def variance_by_order(table):
+        found, sets = torch.zeros(table.ndim, dtype=table.dtype), torch.zeros(table.ndim)
+        for code in range(1, 2**table.ndim):
+            part = table
+            for axis in range(table.ndim):
+                mean = part.mean(axis, keepdim=True)
+                part = part - mean if code >> axis & 1 else mean
+            found[code.bit_count() - 1] += size(part)
+            sets[code.bit_count() - 1] += 1
+        return found / sets if per_set else found
+    return variance_by_order
+
+
+def orders_of_marginal_means(table):
+    found = torch.zeros(table.ndim, dtype=table.dtype)
+    for size in range(1, table.ndim + 1):
+        for kept in combinations(range(table.ndim), size):
+            gone = [axis for axis in range(table.ndim) if axis not in kept]
+            mean = table.mean(gone) if gone else table
+            found[size - 1] += (mean - table.mean()).pow(2).mean()
+    return found
 
 
 def orders_without_subtracting(table):
@@ -176,6 +226,7 @@ WRONG = {
         (_gate(squash=lambda x: x.softmax(-1)), "compete"),
         (_gate(flipped=True), "[text ; image]"),
         (gate_of_the_row, "every hidden unit"),
+        (gate_of_the_hidden, "reads the bent halves"),
         (gate_detached, "gradient"),
     ],
     "08.2": [
@@ -183,6 +234,8 @@ WRONG = {
         (_rank(logits=lambda i, t, U, V, P: torch.tanh(i @ U.T * (t @ V.T)) @ P.T), "bend"),
         (_rank(logits=lambda i, t, U, V, P: (i @ U.T * (t @ V.T)) @ P.T / len(U)), "averaged"),
         (_rank(logits=lambda i, t, U, V, P: i @ U.T @ P.T), "only the image's"),
+        (_rank(logits=lambda i, t, U, V, P: (i @ U.T).sum(1)[:, None] * (t @ V.T).sum(1)[:, None] * P.sum(1)),
+         "summed before they are multiplied"),
         (_rank(weight=lambda U, V, P: torch.einsum("cr,rn,rm->cmn", P, U, V)), "transposed"),
         (_rank(weight=lambda U, V, P: (U.T @ V).repeat(len(P), 1, 1)), "same for every class"),
         (_rank(weight=lambda U, V, P: torch.einsum("cr,rn,sm->cnm", P, U, V)), "summed over the rank"),
@@ -192,6 +245,7 @@ WRONG = {
         (_film(lambda x, g, b: ((1 + g) * x + b).mean((2, 3))), "relu is missing"),
         (_film(lambda x, g, b: F.relu(((1 + g) * x + b).mean((2, 3)))), "mean comes too early"),
         (_film(lambda x, g, b: ((1 + g) * F.relu(x) + b).mean((2, 3))), "relu comes too early"),
+        (_film(lambda x, g, b: (F.relu((1 + g) * x) + b).mean((2, 3))), "before the shift"),
         (_film(lambda x, g, b: F.relu((1 + g) * x + b).sum((2, 3))), "summed"),
         (_film(lambda x, g, b: F.relu((1 + g) * x + b).amax((2, 3))), "largest"),
         (_film(lambda x, g, b: F.relu((1 + g) * x).mean((2, 3))), "β is missing"),
@@ -208,9 +262,16 @@ WRONG = {
         (_look(order=(0, 2, 1)), "exchanged"),
         (_look(heads=lambda n: 1), "one head"),
         (_look(end=False), "last linear map"),
+        (look_glued_as_it_lies, "brought back behind the words"),
+        (look_from_the_cells, "queries come from the words"),
+        (look_and_keep, "only what they have heard"),
     ],
     "08.5": [
         (orders_without_subtracting, "fewer modalities say"),
+        (orders_of_marginal_means, "variances of the means"),
+        (_orders(per_set=True), "sets of an order"),
+        (_orders(size=lambda part: part.var()), "one entry less"),
+        (_orders(size=lambda part: part.pow(2).mean().sqrt()), "roots of the mean squares"),
         (lambda t: orders_by_inclusion(t).flip(0), "wrong way round"),
         (lambda t: orders_by_inclusion(t) / orders_by_inclusion(t).sum(), "shares"),
         (lambda t: orders_by_inclusion(t).cumsum(0), "running sums"),

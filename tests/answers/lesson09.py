@@ -1,5 +1,7 @@
 """Right and wrong answers to lesson 09, as learners write them."""
 
+import math
+
 import torch
 from torch.nn import functional as F
 
@@ -39,6 +41,33 @@ def weights_alone(strengths, time):
     return torch.stack([s / s**2 * _root(float(s**2), time) for s in strengths])
 
 
+def weights_in_steps(strengths, time):
+    """Euler's method."""
+    weights, dt = torch.zeros_like(strengths), time / 1000
+    for _ in range(1000):
+        weights = weights + dt * strengths * torch.sigmoid(-(strengths * weights).sum())
+    return weights
+
+
+def weights_broken_off(strengths, time):
+    total = float((strengths**2).sum())
+    m = math.log1p(total * time)
+    for _ in range(2):
+        m -= (m + math.exp(m) - 1 - total * time) / (1 + math.exp(m))
+    return m / total * strengths
+
+
+def weights_by_p(strengths, time):
+    """The residual p, so that m − e^(−m) = S t − 1."""
+    def root(total, time):
+        low, high = 0.0, total * time + 1
+        for _ in range(200):
+            m = (low + high) / 2
+            low, high = (m, high) if m - math.exp(-m) < total * time - 1 else (low, m)
+        return m
+    return _weights(root=root)(strengths, time)
+
+
 # 09.2 auxiliary losses
 
 
@@ -61,6 +90,12 @@ def _own(joint=1.0, image=None, text=None, mix=torch.add):
         total = joint * F.cross_entropy(mix(i, t), labels)
         return total + a * F.cross_entropy(i, labels) + b * F.cross_entropy(t, labels)
     return with_own_losses
+
+
+def own_unstable(image, text, labels, weight):
+    def cost(z):
+        return -(z.exp() / z.exp().sum(1, keepdim=True))[range(len(labels)), labels].log().mean()
+    return cost(image + text) + weight * (cost(image) + cost(text))
 
 
 # 09.3 the brake
@@ -94,6 +129,20 @@ def _braked(sure=lambda z, y: z.softmax(1)[range(len(y)), y].sum(),
 
 def brake_loser(image, text, labels, alpha):
     return brake_by_loop(text, image, labels, alpha)
+
+
+def brake_by_if(image, text, labels, alpha):
+    """Two ways to the same probability: where they are equal, neither is braked."""
+    p = image.softmax(-1).gather(1, labels[:, None]).mean()
+    q = torch.log_softmax(text, 1).exp().gather(1, labels.view(-1, 1)).mean()
+    one = torch.ones_like(p)
+    return torch.stack([1 - torch.tanh(alpha * p / q) if p > q else one,
+                        1 - torch.tanh(alpha * q / p) if q > p else one])
+
+
+def brake_to_zero(image, text, labels, alpha):
+    factors = brake_by_loop(image, text, labels, alpha)
+    return torch.where(factors < 1, factors, torch.zeros_like(factors))
 
 
 # 09.4 the angle
@@ -134,6 +183,17 @@ def angle_mean(joint, alone):
     return torch.stack([sum(cosines) / len(cosines), angle_by_hand(joint, alone)[1]])
 
 
+def angle_l1(joint, alone):
+    a, b = _vectors(joint, alone)
+    return torch.stack([a @ b / a.norm(1) / b.norm(1), a.norm(1) / b.norm(1)])
+
+
+def angle_mean_ratio(joint, alone):
+    both = [(x, y) for x, y in zip(joint, alone, strict=True) if x is not None and y is not None]
+    ratios = [x.norm() / y.norm() for x, y in both]
+    return torch.stack([angle_by_hand(joint, alone)[0], sum(ratios) / len(ratios)])
+
+
 # 09.5 the law of starvation
 
 
@@ -156,10 +216,28 @@ def starved_by_cases(gain, start, ratio, depth):
     return (1 / inverse) ** (1 / (depth - 2))
 
 
+def starved_not_added(gain, start, ratio, depth):
+    if depth == 2:
+        return start * (gain / start) ** ratio
+    return (ratio * (gain ** (2 - depth) - start ** (2 - depth))) ** (1 / (2 - depth))
+
+
+def starved_turned(gain, start, ratio, depth):
+    if depth == 2:
+        return start * (gain / start) ** ratio
+    return (start ** (depth - 2) + ratio * (gain ** (depth - 2) - start ** (depth - 2))) ** (1 / (depth - 2))
+
+
+def starved_outer(gain, start, ratio, depth):
+    if depth == 2:
+        return start * (gain / start) ** ratio
+    return (start ** (2 - depth) + ratio * (gain ** (2 - depth) - start ** (2 - depth))) ** (1 / depth)
+
+
 RIGHT = {
     "09.1": [weights_by_bisection, weights_by_fixed_point],
     "09.2": [own_by_cross_entropy, own_by_nll],
-    "09.3": [brake_by_loop, brake_by_means],
+    "09.3": [brake_by_loop, brake_by_means, brake_by_if],
     "09.4": [angle_by_cosine_similarity, angle_by_hand],
     "09.5": [starved_by_potential, starved_by_cases],
 }
@@ -173,6 +251,9 @@ WRONG = {
         (_weights(share=lambda s: s), "not divided by S"),
         (_weights(share=lambda s: 1 / s / len(s)), "evenly"),
         (_weights(share=lambda s: torch.ones_like(s) / s.sum()), "strengths themselves"),
+        (weights_in_steps, "small steps are not nine digits"),
+        (weights_broken_off, "Newton broken off is not nine digits"),
+        (weights_by_p, "upside down"),
     ],
     "09.2": [
         (lambda i, t, y, w: F.cross_entropy(i + t, y), "only the first"),
@@ -185,6 +266,8 @@ WRONG = {
         (lambda i, t, y, w: own_by_nll(i, t, y, w) * len(y), "add the rows up"),
         (lambda i, t, y, w: own_by_nll(i, t, y, w / 2), "average the two"),
         (lambda i, t, y, w: -own_by_nll(i, t, y, w), "sign"),
+        (lambda i, t, y, w: w * own_by_nll(i, t, y, 1.0), "weight the joint loss as well"),
+        (own_unstable, "large"),
         (lambda i, t, y, w: own_by_nll(i.detach(), t, y, w), "image"),
     ],
     "09.3": [
@@ -198,6 +281,10 @@ WRONG = {
         (_braked(sure=lambda z, y: z.softmax(0)[range(len(y)), y].sum()), "over the rows"),
         (_braked(sure=lambda z, y: z[range(len(y)), y].sum()), "raw logits"),
         (_braked(formula=lambda a, r: r, which=lambda r: r < 9e9), "two ratios"),
+        (_braked(which=lambda r: r >= 1), "nobody is ahead"),
+        (brake_to_zero, "gets 0 from you"),
+        (_braked(sure=lambda z, y: (z.argmax(1) == y).double().sum()), "count right answers"),
+        (_braked(sure=lambda z, y: 1 / F.cross_entropy(z, y)), "compare the losses"),
     ],
     "09.4": [
         (angle_mean, "average the cosines"),
@@ -208,6 +295,10 @@ WRONG = {
         (lambda j, a: angle_by_hand(j, a).flip(0), "exchanged"),
         (lambda j, a: angle_by_hand(j, a).abs(), "absolute"),
         (lambda j, a: angle_by_hand(j[:1], a[:1]), "first parameter"),
+        (_seen(lambda a, b: torch.stack([a @ b / a.norm() / b.norm(), a @ a / (b @ b)])), "its root is"),
+        (_seen(lambda a, b: torch.stack([a @ b / (b @ b), a.norm() / b.norm()])), "squared length"),
+        (angle_l1, "add up |g|"),
+        (angle_mean_ratio, "parameters' ratios"),
     ],
     "09.5": [
         (lambda g, s, r, d: s * (g / s) ** r, "two layers, used for every depth"),
@@ -217,5 +308,13 @@ WRONG = {
         (lambda g, s, r, d: starved_by_potential(g, s, r, d + 1), "one layer off"),
         (lambda g, s, r, d: starved_by_cases(g, s, r, d) - s, "start from 0"),
         (lambda g, s, r, d: g * 1.0, "own gain"),
+        (lambda g, s, r, d: g**r if d == 2 else starved_by_cases(g, s, r, d), "start divides"),
+        (lambda g, s, r, d: r * g, "multiply the stronger gain"),
+        (lambda g, s, r, d: starved_by_cases(g, s, r ** (1 / d), d), "root of the ratio"),
+        (lambda g, s, r, d: r * starved_by_cases(g, s, r, d) ** d, "share of the logit"),
+        (lambda g, s, r, d: starved_by_cases(g, s, r / d, d), "factor L too many"),
+        (starved_not_added, "is not added"),
+        (starved_turned, "turned round"),
+        (starved_outer, "not 1/L"),
     ],
 }

@@ -31,7 +31,7 @@ def recall_by_tensors(similarity, relevant, k):
     return torch.tensor(found).double().mean()
 
 
-def recall_by_topk(similarity, relevant, k):
+def recall_by_order(similarity, relevant, k):
     first = similarity.argsort(dim=1, descending=True, stable=True)[:, :k]
     return torch.gather(relevant, 1, first).any(dim=1).double().mean()
 
@@ -39,6 +39,24 @@ def recall_by_topk(similarity, relevant, k):
 def recall_share(similarity, relevant, k):
     first = similarity.argsort(dim=1, descending=True, stable=True)[:, :k]
     return (torch.gather(relevant, 1, first).sum(1).double() / relevant.sum(1)).mean()
+
+
+def share_expected(similarity, relevant, k):
+    shares = []
+    for scores, wanted in zip(similarity, relevant, strict=True):
+        ranks = [(int((scores > own).sum()), int((scores == own).sum())) for own in scores[wanted]]
+        shares.append(sum(min(max(k - above, 0) / tied, 1) for above, tied in ranks) / len(ranks))
+    return torch.tensor(shares, dtype=torch.float64).mean()
+
+
+def mates_of_all(similarity, relevant, k):
+    found = []
+    for scores, wanted in zip(similarity, relevant, strict=True):
+        top = scores[wanted].max()
+        tied, left = int((scores == top).sum()), k - int((scores > top).sum())
+        left = min(max(left, 0), tied)
+        found.append(1 - comb(max(tied - int(wanted.sum()), 0), left) / comb(tied, left))
+    return torch.tensor(found, dtype=torch.float64).mean()
 
 
 def _recall(chance, keep=lambda similarity, relevant: relevant):
@@ -67,6 +85,10 @@ def distances_by_expansion(a, b):
     square = ((a * a).sum(1, keepdim=True) + (b * b).sum(1) - 2 * a @ b.T).clamp(min=0)
     zero = square == 0
     return (square + zero).sqrt() * ~zero
+
+
+def distances_by_cdist(a, b):
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def distances_by_norm(a, b):
@@ -99,6 +121,12 @@ def _hard(combine, own=lambda s, y: s.masked_fill(y[:, None] != y, -9e9).max(1).
 
 def _plain(own, other, margin):
     return F.relu(own - other + margin).mean()
+
+
+def furthest_other(square, labels):
+    """Without the own pair, unless there is no other."""
+    mates = (labels[:, None] == labels) & ~torch.eye(len(labels), dtype=torch.bool)
+    return torch.where(mates.any(1), square.masked_fill(~mates, -9e9).amax(1), square.diag())
 
 
 def hard_all(square, labels, margin):
@@ -146,7 +174,7 @@ def _collapse(distance):
 
 RIGHT = {
     "10.1": [recall_by_places, recall_by_tensors],
-    "10.2": [distances_by_expansion, distances_by_norm],
+    "10.2": [distances_by_cdist, distances_by_norm],
     "10.3": [hard_by_masks, hard_by_loops],
     "10.4": [semi_by_loop, semi_by_loss],
     "10.5": [collapse_by_closed_form, collapse_by_balance],
@@ -159,7 +187,13 @@ WRONG = {
         (_recall(lambda k, above, tied, mates: _left(k, above, tied) / tied), "count as one"),
         (_recall(lambda k, a, t, m: 1 - (1 - m / t) ** _left(k, a, t)), "with replacement"),
         (_recall(lambda k, a, t, m: min(1, m * _left(k, a, t) / t)), "count once"),
-        (recall_by_topk, "The place in the gallery"),
+        (recall_by_order, "The place in the gallery"),
+        (lambda s, r, k: r.gather(1, s.topk(k).indices).any(1).double().mean(), "topk breaks your ties"),
+        (lambda s, r, k: (r.gather(1, s.topk(k).indices).sum(1) / r.sum(1)).double().mean(),
+         "search for documents"),
+        (share_expected, "search for documents"),
+        (lambda s, r, k: (s[:min(s.shape)] > s.diag()[:, None]).sum(1).lt(k).double().mean(), "the diagonal"),
+        (mates_of_all, "count as mates"),
         (lambda s, r, k: recall_by_places(-s, r, k), "smallest scores first"),
         (_recall(lambda k, a, t, m: _exact(k, 0, t, m)), "All k places"),
         (recall_share, "share of the relevant rows"),
@@ -175,6 +209,11 @@ WRONG = {
         (lambda a, b: distances_by_norm(a, b) / a.shape[1] ** 0.5, "average the squares"),
         (lambda a, b: ((a**2).sum(1)[:, None] + (b**2).sum(1) - a @ b.T).relu().sqrt(), "cross term"),
         (lambda a, b: a @ b.T, "dot products"),
+        (distances_by_expansion, "subtract before you square"),
+        (torch.cdist, "subtract before you square"),
+        (lambda a, b: torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist"), "subtract before you square"),
+        (lambda a, b: torch.where((a[:, None] != b).any(2), distances_by_norm(a, b), 1), "come out at 1"),
+        (lambda a, b: 1 - F.cosine_similarity(a[:, None], b[None], dim=2), "cosine distance"),
     ],
     "10.3": [
         (_hard(_plain, own=lambda s, y: s.masked_fill(y[:, None] != y, 9e9).min(1).values), "furthest"),
@@ -188,6 +227,14 @@ WRONG = {
         (_hard(lambda own, other, m: F.relu(own - other + m).sum()), "take the mean"),
         (lambda s, y, m: hard_by_masks(s.T, y, m), "anchors are the columns"),
         (hard_all, "mean over all triples"),
+        (_hard(_plain, own=lambda s, y: s.masked_fill(y[:, None] != y, 9e9).min(1).values,
+               other=lambda s, y: s.masked_fill(y[:, None] == y, -9e9).max(1).values),
+         "nearest are exchanged"),
+        (lambda s, y, m: hard_by_masks((s + 1e-12).sqrt(), y, m), "You take roots"),
+        (_hard(lambda own, other, m: F.softplus(own - other + m).mean()), "softplus"),
+        (_hard(_plain, own=furthest_other), "own pair is missing"),
+        (_hard(_plain, own=lambda s, y: s.masked_fill(
+            (y[:, None] != y) | torch.eye(len(s)).bool(), -9e9).amax(1)), "no other positive costs you 0"),
     ],
     "10.4": [
         (lambda s, y, m: (s > s.diag()[:, None]) & (s < s.diag()[:, None] + m), "own toy"),
@@ -199,6 +246,13 @@ WRONG = {
         (lambda s, y, m: ~semi_by_loop(s, y, m), "not semi-hard"),
         (lambda s, y, m: (y[:, None] == y) & (s > s.diag()[:, None]) & (s < s.diag()[:, None] + m),
          "drops the others"),
+        (lambda s, y, m: (y[:, None] != y) & (s >= s.diag()[:, None]) & (s <= s.diag()[:, None] + m),
+         "The bounds are open"),
+        (lambda s, y, m: (y[:, None] != y) & (s >= s.diag()[:, None]) & (s < s.diag()[:, None] + m),
+         "lower bound"),
+        (lambda s, y, m: (y[:, None] != y) & (s > s.diag()[:, None]) & (s <= s.diag()[:, None] + m),
+         "upper bound"),
+        (lambda s, y, m: semi_by_loss(s.sqrt(), y, m), "compare roots"),
     ],
     "10.5": [
         (_collapse(lambda m, p, n: m * p / (p + n)), "shares are exchanged"),
@@ -208,5 +262,11 @@ WRONG = {
         (lambda m, p, n: (collapse_by_balance(m, p, n)[0], collapse_by_balance(m, p, n)[1] * (p + n)), "sum"),
         (lambda m, p, n: collapse_by_balance(m, p, n)[::-1], "other order"),
         (lambda m, p, n: (collapse_by_balance(m, p, n)[0], m.clone()), "triplet loss costs"),
+        (lambda m, p, n: (m / 2, m * m / 2), "collapse of two means"),
+        (lambda m, p, n: (p * m / (p + n), p * n * (m / (p + n)) ** 2), "In the distance the two shares"),
+        (lambda m, p, n: (n * m / (p + n), p / (p + n) * (n * m / (p + n)) ** 2), "that belong together"),
+        (lambda m, p, n: (n * m / (p + n), n / (p + n) * (p * m / (p + n)) ** 2), "pairs to be apart"),
+        (lambda m, p, n: (n * m / (p + n), m * p * n / (p + n) ** 2), "enters your cost once"),
+        (lambda m, p, n: (m, m * p / (p + n)) if p < n else (0 * m, m * n / (p + n)), "lies at an end"),
     ],
 }

@@ -37,7 +37,7 @@ def _info(change_loss=lambda loss, c, t: loss, change=lambda gradient, c, t: gra
         elif ways == "sum":
             loss, gradient = first[0] + second[0], first[1] + second[1]
         else:
-            loss, gradient = first if ways == "pictures" else second
+            loss, gradient = first if ways == "photos" else second
         return change_loss(loss, c, t), change(gradient, c, t)
     return contrast_and_gradient
 
@@ -48,6 +48,26 @@ def info_overflows(cosines, temperature):
     p, q = e / e.sum(1, keepdim=True), e / e.sum(0, keepdim=True)
     loss = -((own / e.sum(1)).log().mean() + (own / e.sum(0)).log().mean()) / 2
     return loss, (p + q - 2 * eye) / (2 * len(e) * temperature)
+
+
+def info_without_keepdim(cosines, temperature):
+    e = (cosines / temperature - (cosines / temperature).max()).exp()
+    p, q = e / e.sum(1), e / e.sum(0)
+    loss = -(p.diagonal().log() + q.diagonal().log()).mean() / 2
+    return loss, (p + q - 2 * torch.eye(len(e)).to(e)) / (2 * len(e) * temperature)
+
+
+def info_over_all_entries(cosines, temperature):
+    z = cosines / temperature
+    rows, columns = z.log_softmax(1), z.log_softmax(0)
+    return -(rows + columns).mean() / 2, info_by_autograd(cosines, temperature)[1]
+
+
+def info_clamped(cosines, temperature):
+    z = (cosines / temperature).clamp(-50, 50)
+    rows, columns = z.log_softmax(1), z.log_softmax(0)
+    error = rows.exp() + columns.exp() - 2 * torch.eye(len(z)).to(z)
+    return -(rows.diagonal() + columns.diagonal()).mean() / 2, error / (2 * len(z) * temperature)
 
 
 # 11.2 the sigmoid loss
@@ -72,6 +92,21 @@ def _pairs(sign=lambda n: 2 * torch.eye(n).double() - 1, logits=lambda c, s, b: 
     def sigmoid_loss(cosines, scale, bias):
         return end(-F.logsigmoid(sign(len(cosines)) * logits(cosines, scale, bias)))
     return sigmoid_loss
+
+
+def sigmoid_clamped(cosines, scale, bias):
+    sign = 2 * torch.eye(len(cosines)).to(cosines) - 1
+    return -torch.sigmoid(sign * (scale * cosines + bias)).clamp_min(1e-7).log().sum() / len(cosines)
+
+
+def sigmoid_by_bce_of_signs(cosines, scale, bias):
+    sign = 2 * torch.eye(len(cosines)).to(cosines) - 1
+    return F.binary_cross_entropy_with_logits(scale * cosines + bias, sign, reduction="sum") / len(sign)
+
+
+def _balanced(cost):
+    own = torch.eye(len(cost)).bool()
+    return cost[own].mean() + cost[~own].mean()
 
 
 # 11.3 zero-shot
@@ -151,6 +186,51 @@ def parts_without_moving_on(image_parts, text_parts, W_image, W_text, scale):
     return (sum(gf[:len(x)].T @ x for x in image_parts), sum(gt[:len(y)].T @ y for y in text_parts))
 
 
+def _start_of_part(start, chunk=None):
+    """Each part takes the gradients from row ``start(part, first, own)`` on."""
+    def gradients_in_parts(image_parts, text_parts, W_image, W_text, scale):
+        image, text = torch.cat(image_parts) @ W_image.T, torch.cat(text_parts) @ W_text.T
+        z = scale * image @ text.T
+        e = (z.softmax(1) + z.softmax(0) - 2 * torch.eye(len(z)).to(z)) * scale / 2 / len(z)
+        sent, grads, first = (e @ text, e.T @ image), [0, 0], len(image_parts[0])
+        for part, pair in enumerate(zip(image_parts, text_parts, strict=True)):
+            for k, rows in enumerate(pair):
+                begin = start(part, first, len(rows))
+                mine = sent[k][begin:begin + (first if chunk else len(rows))][:len(rows)]
+                grads[k] = grads[k] + mine.T @ rows[:len(mine)]
+        return tuple(grads)
+    return gradients_in_parts
+
+
+def parts_of_unit_vectors(image_parts, text_parts, W_image, W_text, scale):
+    W, V = W_image.clone().requires_grad_(), W_text.clone().requires_grad_()
+    z = scale * one(torch.cat(image_parts) @ W.T) @ one(torch.cat(text_parts) @ V.T).T
+    own = torch.arange(len(z))
+    return torch.autograd.grad((F.cross_entropy(z, own) + F.cross_entropy(z.T, own)) / 2, (W, V))
+
+
+def parts_exchanged(image_parts, text_parts, W_image, W_text, scale):
+    x, y = torch.cat(image_parts), torch.cat(text_parts)
+    f, t = x @ W_image.T, y @ W_text.T
+    z = scale * f @ t.T
+    e = (z.softmax(1) + z.softmax(0) - 2 * torch.eye(len(z)).to(z)) * scale / 2 / len(z)
+    return (e.T @ f).T @ x, (e @ t).T @ y
+
+
+def parts_of_own_questions(image_parts, text_parts, W_image, W_text, scale):
+    x, y = torch.cat(image_parts), torch.cat(text_parts)
+    f, t = x @ W_image.T, y @ W_text.T
+    z, eye = scale * f @ t.T, torch.eye(len(x)).to(x)
+    e, g = (scale * (z.softmax(dim) - eye) / len(z) / 2 for dim in (1, 0))
+    return (e @ t).T @ x, (g.T @ f).T @ y
+
+
+def parts_by_their_number(image_parts, text_parts, W_image, W_text, scale):
+    found = parts_at_once(image_parts, text_parts, W_image, W_text, scale)
+    rows = sum(map(len, image_parts))
+    return tuple(gradient * rows / len(image_parts) for gradient in found)
+
+
 # 11.5 equal captions
 
 def limits_by_counts(text):
@@ -173,6 +253,12 @@ def _limits(change):
     return limits
 
 
+def limits_of_neighbours(text):
+    runs = torch.unique_consecutive(text, return_counts=True)[1].double()
+    m = runs.repeat_interleave(runs.long())
+    return m.log().mean(), (1 / m).mean()
+
+
 RIGHT = {
     "11.1": [info_by_autograd, info_by_loops],
     "11.2": [sigmoid_by_bce, sigmoid_by_loops],
@@ -182,7 +268,7 @@ RIGHT = {
 }
 WRONG = {
     "11.1": [
-        (_info(ways="pictures"), "Only the pictures"),
+        (_info(ways="photos"), "Only the photos"),
         (_info(ways="texts"), "Only the texts"),
         (_info(ways="sum"), "halved"),
         (_info(change=lambda g, c, t: g * t), "lacks 1/temperature"),
@@ -195,6 +281,9 @@ WRONG = {
         (lambda c, t: (info_by_autograd(c, 1 / t)[0], _info()(c * t, 1.0)[1] / t), "divide by it"),
         (info_overflows, "0.001"),
         (lambda c, t: info_by_autograd(c, t)[0], "2"),
+        (info_without_keepdim, "lack `keepdim=True`"),
+        (info_over_all_entries, "mean over all entries"),
+        (info_clamped, "Logits that are clamped"),
     ],
     "11.2": [
         (_pairs(end=lambda cost: cost.mean()), "mean over all pairs"),
@@ -208,33 +297,50 @@ WRONG = {
         (lambda c, s, b: info_by_autograd(c, 1 / s)[0], "softmax loss of exercise 11.1"),
         (lambda c, s, b: -((2 * torch.eye(len(c)).to(c) - 1) * (s * c + b)).sigmoid().log().sum() / len(c),
          "overflows"),
+        (sigmoid_clamped, "probability that is clamped"),
+        (sigmoid_by_bce_of_signs, "targets of 0 and 1"),
+        (_pairs(end=_balanced), "averaged apart"),
+        (_pairs(end=lambda cost: _balanced(cost) / 2), "averaged apart"),
     ],
     "11.3": [
         (_zero(again=lambda p: p), "not brought back to length 1"),
         (_zero(read=lambda p: p), "before they are normalised"),
-        (_zero(look=lambda x: x), "pictures are not normalised"),
+        (_zero(look=lambda x: x), "photos are not normalised"),
         (_zero(look=lambda x: x, read=lambda p: p, again=lambda p: p), "Nothing is normalised"),
         (_zero(join=lambda p: p[:, 0]), "first template"),
         (_zero(end=lambda z: z), "softmax over the classes is missing"),
-        (_zero(end=lambda z: z.softmax(0)), "over the pictures"),
+        (_zero(end=lambda z: z.softmax(0)), "over the photos"),
         (lambda i, p, s: _zero()(i, p, 1.0), "scale is left out"),
         (lambda i, p, s: _zero()(i, p, 1 / s), "divide by the scale"),
         (lambda i, p, s: (s * F.normalize(i) @ F.normalize(p, dim=-1).flatten(0, 1).T).reshape(
             len(i), *p.shape[:2]).amax(2).softmax(1), "best template"),
         (lambda i, p, s: sum(zero_by_normalize(i, p[:, [k]], s) for k in range(p.shape[1])) / p.shape[1],
          "average the probabilities"),
+        (_zero(look=lambda x: one((x - x.mean(0)) / x.std(0, correction=0))), "standardised over the batch"),
+        (_zero(look=lambda x: one(x - x.mean(1, keepdim=True))), "mean over its numbers"),
     ],
     "11.4": [
         (_own_parts(lambda n, total, parts: n / total), "weighed by their rows"),
         (_own_parts(lambda n, total, parts: 1 / parts), "parts are averaged"),
         (_own_parts(lambda n, total, parts: 1), "parts are added up"),
-        (_error(lambda z, eye, s: (z.softmax(1) - eye) * s / len(z)), "Only the pictures"),
+        (_error(lambda z, eye, s: (z.softmax(1) - eye) * s / len(z)), "Only the photos"),
         (_error(lambda z, eye, s: (z.softmax(1) + z.softmax(0) - 2 * eye) * s / len(z)), "so halve"),
         (_error(lambda z, eye, s: (z.softmax(1) + z.softmax(0) - 2 * eye) / 2 / len(z)), "factor `scale`"),
         (_error(lambda z, eye, s: (z.softmax(1) + z.softmax(0) - 2 * eye) * s / 2), "1/batch is missing"),
         (_error(lambda z, eye, s: (z.softmax(1) + z.softmax(0) - 2 * eye) * s / 2 / len(z), turn=lambda e: e),
          "transposed"),
         (parts_without_moving_on, "move on"),
+        (_error(lambda z, eye, s: (z.softmax(1) - eye) * s / 2 / len(z)), "half of two ways"),
+        (_error(lambda z, eye, s: (z.softmax(0) - eye) * s / 2 / len(z)), "half of two ways"),
+        (_error(lambda z, eye, s: (z.softmax(1) + z.softmax(0) - eye) * s / 2 / len(z)), "taken away once"),
+        (_error(lambda z, eye, s: (z.softmax(1) + z.softmax(0)) * s / 2 / len(z)), "own pair's 1 is missing"),
+        (_start_of_part(lambda part, first, own: part * own), "its number times its own rows"),
+        (_start_of_part(lambda part, first, own: part * first), "rows of the first part"),
+        (_start_of_part(lambda part, first, own: part * first, chunk=True), "rows of the first part"),
+        (parts_of_unit_vectors, "not normalised"),
+        (parts_exchanged, "are exchanged"),
+        (parts_of_own_questions, "its own question alone"),
+        (parts_by_their_number, "over the number of parts"),
     ],
     "11.5": [
         (_limits(lambda m, g: (g.log().mean(), (1 / m).mean())), "loss is averaged over the different"),
@@ -244,5 +350,12 @@ WRONG = {
         (_limits(lambda m, g: (m.log2().mean(), (1 / m).mean())), "bits"),
         (_limits(lambda m, g: (math.log(len(m)) - m.log().mean(), (1 / m).mean())), "batch can show"),
         (_limits(lambda m, g: (torch.zeros(()).double(), (1 / m).mean())), "left out of the account"),
+        (_limits(lambda m, g: ((m - 1).clamp(min=1).log().mean(), (1 / (m - 1).clamp(min=1)).mean())),
+         "other equal rows only"),
+        (_limits(lambda m, g: ((m - 1).log().mean(), (1 / (m - 1)).mean())), "other equal rows only"),
+        (_limits(lambda m, g: (m.log().mean() / 2, (1 + (1 / m).mean()) / 2)), "no smaller than one"),
+        (_limits(lambda m, g: (m.log().mean() / 2, (1 / m).mean())), "loss of the columns is left out"),
+        (_limits(lambda m, g: ((g * g.log()).mean(), (1 / g).mean())), "divide by that of the rows"),
+        (limits_of_neighbours, "side by side"),
     ],
 }

@@ -47,6 +47,12 @@ def views_clip(first, second, temperature):
     return (F.cross_entropy(sim, own) + F.cross_entropy(sim.T, own)) / 2
 
 
+def views_in_turns(first, second, temperature):
+    z = F.normalize(torch.stack([first, second], 1).flatten(0, 1), dim=1)
+    sim = (z @ z.T / temperature).fill_diagonal_(-1e9)
+    return F.cross_entropy(sim, torch.arange(len(z)).roll(len(first)))
+
+
 # 12.2 fixmatch
 
 
@@ -79,6 +85,11 @@ def _fix(mask=lambda sure: sure, over=lambda each, sure: each.mean(), target=Non
 def fixmatch_sees_logits(strong_logits, weak_logits, threshold):
     top, label = weak_logits.detach().max(1)
     return ((top >= threshold) * F.cross_entropy(strong_logits, label, reduction="none")).mean()
+
+
+def fixmatch_strict(strong_logits, weak_logits, threshold):
+    sure, label = weak_logits.detach().softmax(1).max(1)
+    return ((sure > threshold) * F.cross_entropy(strong_logits, label, reduction="none")).mean()
 
 
 # 12.3 margins
@@ -130,7 +141,88 @@ def _centre(cover):
     return k_centre
 
 
+def _centre_kept(keep, taken=False):
+    def k_centre(features, labelled, k):
+        near, chosen = torch.cdist(features, features[labelled]).amin(1), []
+        for _ in range(k):
+            row = int(near.argmax())
+            chosen.append(row)
+            near = keep(near, torch.cdist(features, features[row : row + 1])[:, 0])
+            if taken:
+                near[row] = 0
+        return torch.tensor(chosen)
+    return k_centre
+
+
+def centre_in_the_rest(features, labelled, k):
+    free = torch.ones(len(features), dtype=torch.bool)
+    free[labelled] = False
+    rest, chosen = features[free], []
+    near = torch.cdist(rest, features[labelled]).amin(1)
+    for _ in range(k):
+        row = int(near.argmax())
+        chosen.append(row)
+        near = torch.minimum(near, torch.cdist(rest, rest[row : row + 1])[:, 0])
+    return torch.tensor(chosen)
+
+
+def centre_from_the_mean(features, labelled, k):
+    known = labelled.tolist()
+    for _ in range(k):
+        far = (features - features[known].mean(0)).norm(dim=1)
+        far[known] = -1
+        known.append(int(far.argmax()))
+    return torch.tensor(known[len(labelled) :])
+
+
 # 12.5 the ceiling
+
+
+def _ceiling_of(table, orbit):
+    return sum(table[:, orbit == one].sum(1).max() for one in orbit.unique())
+
+
+def ceiling_in_rounds(rounds):
+    def ceiling(table, moves):
+        orbit = torch.arange(table.shape[1])
+        for _ in range(rounds):
+            for move in moves:
+                for x, y in enumerate(move.tolist()):
+                    orbit[x] = orbit[y] = min(int(orbit[x]), int(orbit[y]))
+        return _ceiling_of(table, orbit)
+    return ceiling
+
+
+def ceiling_until_still(table, moves):
+    orbit, before = torch.arange(table.shape[1]), None
+    while before is None or not torch.equal(before, orbit):
+        before = orbit.clone()
+        for move in moves:
+            for x, y in enumerate(move.tolist()):
+                orbit[x] = orbit[y] = min(int(orbit[x]), int(orbit[y]))
+    return _ceiling_of(table, orbit)
+
+
+def ceiling_one_target(table, moves):
+    orbit = torch.arange(table.shape[1])
+    for move in moves:
+        orbit = torch.minimum(orbit, move)
+    return _ceiling_of(table, orbit)
+
+
+def ceiling_carried(table, moves):
+    for move in moves:
+        table = torch.zeros_like(table).index_add(1, move, table)
+    return table.amax(0).sum()
+
+
+def ceiling_largest_entry(table, moves):
+    orbit = torch.arange(table.shape[1])
+    for _ in range(table.shape[1]):
+        for move in moves:
+            low = torch.minimum(orbit, orbit[move])
+            orbit = torch.minimum(orbit, low).scatter_reduce(0, move, low, "amin")
+    return sum(table[:, orbit == one].max() for one in orbit.unique())
 
 
 def ceiling_by_union(table, moves):
@@ -181,7 +273,7 @@ RIGHT = {
     "12.2": [fixmatch_by_loop, fixmatch_by_where],
     "12.3": [doubtful_by_topk, doubtful_by_list],
     "12.4": [centre_by_loops, centre_by_cdist],
-    "12.5": [ceiling_by_union, ceiling_by_least],
+    "12.5": [ceiling_by_union, ceiling_by_least, ceiling_until_still],
 }
 WRONG = {
     "12.1": [
@@ -190,6 +282,10 @@ WRONG = {
         (_views(unit=False), "length 1"),
         (views_clip, "2n − 1"),
         (_views(partner=lambda n: torch.arange(2 * n).view(-1, 2).flip(1).flatten()), "n rows further on"),
+        (_views(partner=lambda n: torch.arange(2 * n).roll(1)), "is the next row"),
+        (_views(hide=False, partner=lambda n: torch.arange(2 * n)), "row i itself"),
+        (views_in_turns, "stand in turns"),
+        (views_one_way, "in one direction"),
         (_views(divide=False), "divided by it"),
         (lambda a, b, t: views_by_cross_entropy(a, b, 1.0), "temperature is missing"),
         (_views(reduction="sum"), "mean is wanted"),
@@ -205,11 +301,14 @@ WRONG = {
         (_fix(target=lambda s, p: s.argmax(1)), "own favourite"),
         (_fix(target=lambda s, p: p), "hard label"),
         (fixmatch_sees_logits, "softmax first"),
+        (fixmatch_strict, "exactly the threshold"),
         (_fix(over=lambda each, sure: each.sum()), "mean over all rows"),
         (lambda s, w, t: fixmatch_by_loop(s.detach(), w, t), "gradient"),
     ],
     "12.3": [
         (lambda p, k: doubtful_by_topk(p, len(p)).flip(0)[:k], "surest"),
+        (lambda p, k: doubtful_by_topk(p, len(p))[-k:], "last k rows"),
+        (lambda p, k: p.topk(3, 1).values.diff(dim=1)[:, 1].neg().argsort()[:k], "with the third"),
         (lambda p, k: p.max(1).values.topk(k, largest=False).indices, "least confidence"),
         (lambda p, k: torch.special.entr(p).sum(1).topk(k).indices, "entropy"),
         (lambda p, k: (p.amax(1) - p.amin(1)).argsort()[:k], "least likely"),
@@ -222,6 +321,13 @@ WRONG = {
         (_centre(lambda d: d.mean(1)), "mean distance"),
         (_centre(lambda d: d.amax(1)), "farthest of the known"),
         (_centre(lambda d: -d.amin(1)), "nearest row"),
+        (_centre_kept(torch.maximum), "keeps the smaller"),
+        (_centre_kept(torch.maximum, taken=True), "keeps the smaller"),
+        (_centre_kept(lambda near, new: new), "keeps the smaller"),
+        (centre_in_the_rest, "within the rows that have no label"),
+        (centre_from_the_mean, "mean of the known rows"),
+        (lambda f, known, k: torch.cdist(f[known], f).amin(1).topk(min(k, len(known))).indices,
+         "minimum runs over the rows"),
         (lambda f, known, k: centre_by_cdist(F.normalize(f, dim=1), known, k), "cosines"),
         (lambda f, known, k: centre_by_loops(f, known, k).sort().values, "sorted by their number"),
     ],
@@ -230,6 +336,12 @@ WRONG = {
         (lambda t, m: t.sum(1).max(), "without any picture"),
         (lambda t, m: ceiling_by_union(t, m[:1]), "first augmentation"),
         (lambda t, m: min(ceiling_by_union(t, one[None]) for one in m), "orbits of its own"),
+        (ceiling_in_rounds(2), "too few rounds"),
+        (ceiling_in_rounds(3), "too few rounds"),
+        (ceiling_in_rounds(6), "two long chains"),
+        (ceiling_one_target, "handed on along chains"),
+        (ceiling_carried, "to its target"),
+        (ceiling_largest_entry, "largest single entry"),
         (lambda t, m: _orbit_sums(t, m).amax(0).mean(), "average over the orbits"),
         (lambda t, m: (_orbit_sums(t, m).amax(0) / _orbit_sums(t, m).sum(0)).mean(), "weigh the same"),
         (lambda t, m: 1 - ceiling_by_union(t, m), "the error"),

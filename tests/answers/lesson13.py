@@ -76,6 +76,10 @@ def plan_with(**changed):
     return with_changes
 
 
+def plan_in_floats(*given):
+    return {name: float(number) for name, number in plan(*given).items()}
+
+
 # 13.2
 
 
@@ -305,7 +309,8 @@ def group(rate=None, decay=None, frozen=True):
     return groups
 
 
-RIGHT = {"13.6": [plan, plan_by_measuring], "13.2": [step_by_autograd, step_by_formula],
+RIGHT = {"13.6": [plan, plan_by_measuring, plan_in_floats],
+         "13.2": [step_by_autograd, step_by_formula],
          "13.8": [share_by_if, share_by_square], "13.7": [groups_by_dicts, groups_by_loop],
          "13.5": ["cadb", " CADB "]}
 WRONG = {
@@ -330,6 +335,7 @@ WRONG = {
         (but(two=1), "you count one"),
         (but(number=1), "not bytes"),
         (but(number=4e-6), "megabytes"),
+        (lambda *given: {k: v + 0.5 for k, v in plan(*given).items()}, "return an int"),
         (but(two=3), "an entry of its own"),
         (but(keeps=ALL | {"linear": ""}), "A linear layer keeps its input"),
         (lambda s, r, f: plan(s, r, f + 1), "you freeze one more"),
@@ -430,6 +436,7 @@ WRONG = {
         (group(decay=lambda n, s: len(s) < 2), "other way round"),
         (group(decay=lambda n, s: not n.endswith("bias")), "biases only"),
         (group(decay=lambda n, s: "bias" not in n and "LayerNorm" not in n), "Go by the shape"),
+        (group(decay=lambda n, s: not ("bias" in n or "norm" in n.lower())), "count the dimensions"),
         (group(decay=lambda n, s: len(s) == 2), "four dimensions"),
         (group(decay=lambda n, s: len(s) != 1), "no dimension at all"),
         (group(decay=lambda n, s: math.prod(s) > 1), "Count dimensions"),

@@ -157,8 +157,8 @@ def _scaled(g, w, args, same):
         ratio = float((g[big] * w[big]).sum() / w[big].square().sum())
         if abs(ratio) > 1e-6 and abs(ratio - 1) > 1e-6 and same(g, w * ratio):
             told = _nice(ratio, args)
-            if told or g.numel() > 1:
-                told = told or f"{ratio:.4g}"
+            told = told or f"{ratio:.4g}" * (g.numel() > 1)
+            if told not in ("", "1"):  # nearly right everywhere is no factor
                 yield Slip(f"Every value is {told} times what it should be{_why(ratio, args)}", "factor")
     off = float((g - w).mean()) if g.numel() else 0.0
     if (g.numel() > 1 or abs(off) == 1) and abs(off) > 1e-9 and same(g - off, w):
