@@ -7,7 +7,8 @@
 # make gpu         every lesson at full size on a GPU, in plain Python (LESSONS=); without a GPU a short form
 # make gpu-speed   the throughput table, with the GPU of GPU_PYTHON (default python3; nothing is installed)
 # make colab       lessons and extras in a simulated Colab (5 GB, made once)
-# make book        the lessons and guides as a web book, book/_build/html/index.html (SOLUTIONS=0: without solutions)
+# make book        the lessons and guides as a web book, book/_build/html/index.html (SOLUTIONS=0: without solutions;
+#                  LANGUAGE=zh: in Chinese as far as it is translated, book/_build/zh, see book/translation.py)
 # make colab-zip   one file, build/cross-modal-course.zip: beside a lesson on Colab, or on Drive, it is all that is needed
 # make slides      a deck of each lesson's figures and derivations to teach from, book/_build/slides/NN.html
 # make pdf         the same book as one file to print, book/_build/book.pdf (needs Chromium)
@@ -118,7 +119,8 @@ $(COLAB)/.installed: tests/colab/requirements.txt | $(READY)
 	@touch $@
 
 book: $(READY)
-	$(PY) -m book.build $(LESSONS)
+	@# Many a desktop sets LANGUAGE; only a name of ours counts.
+	$(PY) -m book.build $(addprefix --language=,$(filter zh,$(LANGUAGE))) $(LESSONS)
 
 slides: $(READY)
 	$(PY) -m book.slides $(LESSONS)

@@ -13,12 +13,12 @@ import os
 import sys
 from pathlib import Path
 
-from book import lessons, pages
+from book import lessons, pages, translation
 from cmlib.authoring import notebooks
 
 BOOK = notebooks.ROOT / "book"
 COPIED = ("README.md", "README.zh.md", "CONTRIBUTING.md", "LICENSE", "LICENSE-content", "docs/*.md",
-          "docs/*.png", "book/glossary.zh.toml")
+          "docs/*.png", "book/glossary.zh.toml", "book/locale/**/*.po")
 
 
 def built_lessons(numbers=()) -> list[Path]:
@@ -47,7 +47,7 @@ def stage(folder: Path, numbers=(), solutions: bool = True) -> list[Path]:
         for file in sorted(notebooks.ROOT.glob(pattern)):
             name = file.relative_to(notebooks.ROOT).as_posix()
             texts[name] = file.read_bytes()
-            if file.suffix == ".md":
+            if file.suffix in (".md", ".po"):
                 texts[name] = lessons.linked(file.read_text("utf-8"), chosen)
     for file in folder.rglob("*"):
         if file.is_file() and file.relative_to(folder).as_posix() not in texts:
@@ -64,30 +64,40 @@ def _write(file: Path, content: bytes) -> None:
         file.write_bytes(content)
 
 
-def built(out: Path, numbers=(), builder: str = "html") -> int:
-    """Stage the book beside ``out`` and have Sphinx build it there; returns 0, or 1 after any warning."""
+def built(out: Path, numbers=(), builder: str = "html", language: str = "") -> int:
+    """Stage the book beside ``out`` and have Sphinx build it there; returns 0, or 1 after any warning.
+
+    language : of `translation.SETTINGS`; "" is English
+    """
     from sphinx.cmd.build import build_main
 
-    staged, read = out.with_name("pages"), out.with_name("read")
+    staged, read = out.with_name("pages"), out.with_name(f"read_{language}" if language else "read")
     stage(staged, numbers, solutions=os.environ.get("SOLUTIONS") != "0")
     options = ["-q", "-W", "--keep-going", "-j", "2", "-b", builder, "-c", str(BOOK), "-d", str(read)]
     if builder == "singlehtml":  # one page needs no index
         options += ["-D", "suppress_warnings=toc.not_readable"]
+    if language:
+        told = translation.SETTINGS[language].items()
+        options += [part for name, value in told for part in ("-D", f"{name}={value}")]
     return build_main([*options, str(staged), str(out)])
 
 
 def main(arguments=None) -> int:
     options = argparse.ArgumentParser(prog="python -m book.build", description=__doc__)
     options.add_argument("lessons", nargs="*", metavar="NN", help="numbers such as 02; none means all")
-    options.add_argument("--out", type=Path, default=BOOK / "_build" / "html", metavar="DIR")
+    options.add_argument("--out", type=Path, metavar="DIR")
+    options.add_argument("--language", default="", choices=sorted(translation.SETTINGS), help="else English")
     chosen = options.parse_args(arguments)
+    out = chosen.out or BOOK / "_build" / (chosen.language or "html")
     try:
-        failed = built(chosen.out, chosen.lessons)
+        if chosen.language:
+            translation.update(chosen.language)
+        failed = built(out, chosen.lessons, language=chosen.language)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     if not failed:
-        print(f"The book: {chosen.out / 'index.html'}")
+        print(f"The book: {out / 'index.html'}")
     return failed
 
 

@@ -17,6 +17,8 @@ version = release = address.project(HERE.parent)["version"]
 html_title = project
 language = "en"
 smartquotes = False
+locale_dirs = ["book/locale"]  # of the staged pages
+gettext_compact = False  # a file for each page
 
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 autodoc_member_order = "bysource"
@@ -29,6 +31,7 @@ nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
 nb_ipywidgets_js = {}
 nb_render_markdown_format = "myst"
+nb_mime_priority_overrides = [("gettext", "image/png", 0)]  # for their alt text
 
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]

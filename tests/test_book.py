@@ -11,13 +11,15 @@ import subprocess
 import sys
 import threading
 import tomllib
+from collections import Counter
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from babel.messages import Catalog
 from conftest import ROOT, need
 
-from book import build, lessons, sliders
+from book import build, lessons, sliders, translation
 from book import pages as book_pages
 from book.reference import as_rst
 from cmlib.authoring import notebooks
@@ -167,6 +169,73 @@ def test_the_glossary_has_every_lesson_and_both_languages():
     chinese = set(tomllib.loads((ROOT / "book" / "glossary.zh.toml").read_text("utf-8")))
     assert used == chinese, (f"book/glossary.zh.toml: without a Chinese name {sorted(used - chinese)}, in no "
                              f"recap {sorted(chinese - used)}")
+
+
+def pieces(message):
+    """What both languages of a message have in common: code, formulas, addresses, emphasis and numbers."""
+    from markdown_it import MarkdownIt
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+    block, inline, *_ = MarkdownIt().use(dollarmath_plugin).parse(message)
+    assert block.type == "paragraph_open", f"Sphinx takes no list or heading here, write 1\\. : {message}"
+    found = Counter()
+    for token in inline.children:
+        if token.type in ("code_inline", "math_inline"):
+            found[token.content] += 1
+        if token.type in ("em_open", "strong_open", "link_open", "image"):
+            found[token.attrGet("href") or token.attrGet("src") or "emphasis"] += 1
+    return found + Counter(translation.NUMBER.findall(message))
+
+
+def chinese_catalogs():
+    locale = translation.SETTINGS["zh"]["language"]
+    return {name: translation._read(translation.folder("zh") / f"{name}.po", locale)
+            for name in translation.translated("zh")}
+
+
+def test_the_chinese_pages_say_what_the_english_ones_say():
+    chinese = tomllib.loads((ROOT / "book" / "glossary.zh.toml").read_text("utf-8"))
+    opening = book_pages.terms(notebooks.sources()[0])
+    names = {term: [part for part in re.split("[（）]", chinese[term]) if part] for term, _ in opening}
+    catalogs = chinese_catalogs()
+    assert set(catalogs) >= {"index", "notebooks/00_start_here"} and len(names) == 9
+    for page, catalog in catalogs.items():
+        for message in filter(lambda one: one.id and one.string and not one.fuzzy, catalog):
+            says = message.string
+            english = re.sub(r"^(\d+)\. ", r"\1\\. ", message.id)
+            assert pieces(english) == pieces(says), (page, message.id, says)
+            plain = re.sub(r"[`$][^`$]*[`$]", "", message.id).lower()
+            for term, either in names.items():
+                if re.search(rf"\b{term}s?\b", plain):
+                    assert any(name in says for name in either), f"{page}: {term} is {either} in {says}"
+            assert not re.search("[\u4e00-\u9fff][,;:?!]|[*`]{3}", says), f"{page}: punctuation of {says}"
+
+
+@pytest.mark.filterwarnings("ignore:'myst_parser")
+def test_lesson_00_is_translated_as_it_is_today():
+    need_the_extra()
+    page = "notebooks/00_start_here"
+    catalog = translation.updated(chinese_catalogs()[page], translation.messages([page])[page])
+    assert len(catalog) > 150
+    waiting = translation.waiting(catalog)
+    assert not waiting, f"{page}.po: make book LANGUAGE=zh, then translate what it marks: {waiting}"
+
+
+def test_a_translation_goes_on_only_where_its_meaning_is_the_same():
+    old, new = Catalog("zh_CN"), Catalog()
+    for english, says in {"It takes 7 s and 2 GB.": "需要 2 GB 和 7 s。", "14 Less is more": "14 少即是多",
+                          "Two of 3 and 3.": "3 和 3 中的两个。", "The same words.": "同样的话。",
+                          "The head is very small.": "头部很小。"}.items():
+        old.add(english, says)
+    for english in ("It takes 9 s and 1.5 GB.", "Two of 3 and 4.", "[14 Less is more](14_less.ipynb)",
+                    "The same words.", "The head is very large."):
+        new.add(english)
+    catalog = translation.updated(old, new)
+    kept = {message.id: message.string for message in catalog if message.id and not message.fuzzy}
+    assert kept["It takes 9 s and 1.5 GB."] == "需要 1.5 GB 和 9 s。"
+    assert kept["The same words."] == "同样的话。"
+    assert kept["[14 Less is more](14_less.ipynb)"] == "[14 少即是多](14_less.ipynb)"
+    assert translation.waiting(catalog) == ["Two of 3 and 4.", "The head is very large."]
 
 
 def test_the_page_on_your_own_data_runs(tmp_path, monkeypatch, capsys):

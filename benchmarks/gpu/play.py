@@ -114,7 +114,8 @@ def cut_training_short(epochs: int = 1, rows: int = 64) -> None:
 
     def short(model, train, valid=None, **settings):
         settings.pop("sampler", None)  # which may ask for more identities than few rows have
-        return fit(model, few(train), few(valid), **settings | {"epochs": epochs})
+        # with a checkpoint after every step, for a lesson that goes on from one
+        return fit(model, few(train), few(valid), **settings | {"epochs": epochs, "every": 1})
 
     cmlib.fit = short
     cmlib.data.batches = lambda *arguments, **settings: batches(*arguments, **settings)[:2]

@@ -544,7 +544,8 @@ for name in contenders:
 best = right["multiplies", "4 queries"]
 others = [x for name, x in right.items() if name != ("multiplies", "4 queries")]
 apart = bool((best > torch.stack(others).amax(0)).all())  # paired by seed
-print("multiplying after learned queries is above the four others in every seed:", apart)
+print("multiplying after learned queries is above the four others in every seed:",
+      apart)
 gap = known["multiplies", "random queries"] - right["multiplies", "random queries"]
 print("on random queries it is worse, by more than 0.05, in every seed:",
       bool((best - right["multiplies", "random queries"] > 0.05).all()))

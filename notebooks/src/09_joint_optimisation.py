@@ -40,6 +40,8 @@ cfg = cmlib.setup("09", full="the encoders whose features the branches read")
 #
 # Every seed has training and test tickets of its own; where validation tickets are needed, the training tickets of the *other* seeds serve. The test tickets hold more of I and T than the mixture does, so that these are measured well; the column *all* weighs the situations back to .70, .15, .15.
 #
+# `Branches` is the model and `Branched` the task: its `weights` say how much the joint loss, the image branch's own loss and the text branch's own loss count. `(1, 0, 0)` is the joint model, `(0, 1, 0)` the image-only control. A control is judged by its own branch. `Watched` notes on the way what section 7 needs.
+#
 # **Predict before you run.** Three models, equal in everything: image only, text only, both. In T the photo is of a sealed parcel and tells nothing. Which of text-only and joint has more of T right?
 
 # %%
@@ -77,10 +79,6 @@ best = desk.ceilings()
 print(f"the most that anyone can reach: {best['both']:.3f} with both, "
       f"{best['text']:.3f} by reading, {best['image']:.3f} by seeing")
 
-# %% [markdown]
-# `Branches` is the model and `Branched` the task: its `weights` say how much the joint loss, the image branch's own loss and the text branch's own loss count. `(1, 0, 0)` is the joint model, `(0, 1, 0)` the image-only control. A control is judged by its own branch. `Watched` notes on the way what section 7 needs.
-
-# %%
 JOINT, IMAGE, TEXT = (1, 0, 0), (0, 1, 0), (0, 0, 1)
 
 def fresh(seed):

@@ -492,7 +492,6 @@ def last(name, value="loss", epoch=-1):
     return torch.tensor([history[min(epoch, len(history) - 1)][value]
                          for history in histories[name]])
 
-# %%
 compare({"mean over all": lambda seed: train(seed, Metric("all")),
          "mean over the violated": lambda seed: train(seed, Metric("violated"))})
 every, few = results.values()

@@ -348,7 +348,6 @@ warmer = bool(towers(of(0, test, 2))["scale"] > 1 / 0.07)
 print("the learned temperature ended below the 0.07 that it started at:", warmer)
 assert not encoders.pretrained or found.mean(0).min() >= 0.8
 
-# %%
 asked = [7, 19, 23]
 outputs = predict(towers, of(0, test, TEST))
 similarity = Contrast().similarity(outputs)  # (photos, texts)
@@ -403,8 +402,8 @@ contenders = {
     "queries, learned τ": {},
     "shuffled pairs": {"change": shuffled},
 }
-here = {"means, linear": 1, "means, same towers": 1, "τ = 1": 1, "queries, learned τ": 5,
-        "shuffled pairs": 1}
+here = {"means, linear": 1, "means, same towers": 1, "τ = 1": 1,
+        "queries, learned τ": 5, "shuffled pairs": 1}
 models = {name: [train_towers(seed, **contenders[name])
                  for seed in tqdm(range(seeds), desc=name)]
           for name, seeds in here.items()}
@@ -422,7 +421,6 @@ for name in ("means, linear", "means, same towers", "τ = 1"):
 print("shuffled pairs: below 0.02:", bool(results["shuffled pairs"].max() < 0.02))
 assert results["shuffled pairs"].max() < 0.03
 
-# %%
 log = json.loads((ROOT / "data" / "runs" / "contrast.json").read_text("utf-8"))
 recalls = {name: torch.tensor(values, dtype=torch.float64)
            for name, values in log["recall"].items()}
@@ -544,7 +542,6 @@ ducks = [sum("duck" in text.split() for text in of(seed, train_pairs.texts, PER)
          for seed in SEEDS]
 print(f"that say duck: {min(ducks)} to {max(ducks)} of each seed's {PER}")
 
-# %%
 truth = {name: test_pairs.extras[name][:, 0] for name in ("kind", "color")}
 single = (test_pairs.extras["count"] == 1).nonzero()[:, 0]
 
@@ -603,7 +600,6 @@ print("after shuffled pairs, kind from all sentences is below 0.3:",
 assert control.max() < 0.35
 assert not encoders.pretrained or gains.mean() > 0.1
 
-# %%
 accuracies = {name: torch.tensor(values, dtype=torch.float64)
               for name, values in log["accuracy"].items()}
 print("log: accuracy on photos of one toy, five seeds: mean (lowest to highest)")
@@ -942,8 +938,8 @@ def at_best(texts):
 first = [str(toy) for toy in toys[:256, 0].tolist()]  # kind and colour
 for name, texts in (("whole captions", train_pairs.texts[:256]), ("first toy", first)):
     loss, recall = at_best(texts)
-    print(f"256 rows, {name:14s}: {len(set(texts)):3d} different, loss of perfect towers "
-          f"{loss:.3f}, R@1 {recall:.3f}")
+    print(f"256 rows, {name:14s}: {len(set(texts)):3d} different, loss of perfect "
+          f"towers {loss:.3f}, R@1 {recall:.3f}")
 
 # %% [markdown]
 # As they are, our captions cost nothing. Cut to one toy, no model can do better than this, and whoever reads the loss as a fault of the model is wrong. The numbers follow from the captions alone; how, is the exercise.

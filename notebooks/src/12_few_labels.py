@@ -221,7 +221,6 @@ def push(temperature=0.5):
            ylabel="share of the push", title=f"temperature {temperature:.2f}")
     return fig
 
-# %%
 plots.explore(push, "The share of the push that five wrong candidates get: the lower "
                     "the temperature, the more of it goes to the nearest.",
               temperature=(0.05, 2.0, 0.05, 0.5))
