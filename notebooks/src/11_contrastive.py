@@ -446,9 +446,9 @@ for name, values in recalls.items():
 print(f"  {'guessing':24s} {1 / TEST:.3f}")
 show_seeds(recalls, f"R@1 of {TEST}, one dot a seed; dashed: guessing",
            lambda name: 1 / TEST,
-           "Rows of dots. Queries with a learned temperature lie at .51 to .72, two linear "
-           "maps at .33 to .38, the same towers on means at .17 to .24, the sigmoid at "
-           ".03 to .44; τ = 1 and shuffled pairs lie at the left edge.")
+           "Rows of dots. Queries with a learned temperature lie at .51 to .72, two "
+           "linear maps at .33 to .38, the same towers on means at .17 to .24, the "
+           "sigmoid at .03 to .44; τ = 1 and shuffled pairs lie at the left edge.")
 off = (best.mean() - recalls["queries, learned τ"].mean()).abs()
 print("the five seeds trained here are within 0.15 of the log, in the mean:",
       bool(off < 0.15))
@@ -584,7 +584,8 @@ for seed, model in enumerate(models["queries, learned τ"]):
         accuracy.setdefault((name, how), []).append(right)
 accuracy = {what: torch.stack(values) for what, values in accuracy.items()}
 control = accuracy.pop(("kind", "shuffled pairs"))
-means_of = {how: accuracy["kind", how].mean() for name, how in prompts if name == "kind"}
+means_of = {how: accuracy["kind", how].mean()
+            for name, how in prompts if name == "kind"}
 by_colors = means_of["1 frame × 6 colours"] - means_of["1 frame"]
 by_frames = means_of["4 frames"] - means_of["1 frame"]
 print("kinds, in the mean of five seeds: six colours help one frame:",
@@ -607,11 +608,11 @@ for name, values in accuracies.items():
     print(f"  {name:27s} {over_seeds(values)}")
 show_seeds(accuracies, "accuracy, one dot a seed; dashed: chance",
            lambda name: 1 / len(KINDS if name.startswith("kind") else COLORS),
-           "Rows of dots. For kinds the bare word lies at .35 to .58, one frame and four "
-           "at .38 to .76, with six colours at .39 to .92, the probe with 16 labels at .83 "
-           "to 1, shuffled pairs about chance. For colours the bare word lies at .58 to "
-           ".82, all sentences at .84 to .97, the probe with 16 labels at .78 to .90. "
-           "Probes with 200 labels lie at 1.")
+           "Rows of dots. For kinds the bare word lies at .35 to .58, one frame and "
+           "four at .38 to .76, with six colours at .39 to .92, the probe with 16 "
+           "labels at .83 to 1, shuffled pairs about chance. For colours the bare "
+           "word lies at .58 to .82, all sentences at .84 to .97, the probe with 16 "
+           "labels at .78 to .90. Probes with 200 labels lie at 1.")
 
 # %% [markdown]
 # Without one label, from sentences alone, the right one of eight kinds or six colours comes out far more often than chance. Three things to take from the table.
@@ -760,7 +761,7 @@ plots.show(fig, "Two scatter plots of 150 photos and 150 captions; 40 partners a
                 "are short.")
 
 def told_apart(x, t):
-    """How often a straight cut, fitted on every second vector, is right on the others."""
+    """How often a straight cut, fitted on every other vector, is right on the rest."""
     both = torch.cat([x, t])
     side = torch.cat([torch.ones(len(x)), -torch.ones(len(t))])
     fitted = torch.arange(len(both)) % 2 == 0

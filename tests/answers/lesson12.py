@@ -216,12 +216,17 @@ def ceiling_carried(table, moves):
     return table.amax(0).sum()
 
 
-def ceiling_largest_entry(table, moves):
+def _orbits(table, moves):
     orbit = torch.arange(table.shape[1])
     for _ in range(table.shape[1]):
         for move in moves:
             low = torch.minimum(orbit, orbit[move])
             orbit = torch.minimum(orbit, low).scatter_reduce(0, move, low, "amin")
+    return orbit
+
+
+def ceiling_largest_entry(table, moves):
+    orbit = _orbits(table, moves)
     return sum(table[:, orbit == one].max() for one in orbit.unique())
 
 
@@ -253,11 +258,7 @@ def ceiling_by_least(table, moves):
 
 
 def _orbit_sums(table, moves):
-    orbit = torch.arange(table.shape[1])
-    for _ in range(table.shape[1]):
-        for move in moves:
-            low = torch.minimum(orbit, orbit[move])
-            orbit = torch.minimum(orbit, low).scatter_reduce(0, move, low, "amin")
+    orbit = _orbits(table, moves)
     return (table @ F.one_hot(orbit).double())[:, orbit.unique()]
 
 
