@@ -23,12 +23,16 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     exercises = [e for lesson in check.lessons() for e in check.exercises(lesson)] + fuzz.VALUES
     sent, seed, passes, crashes, start = 0, 0, [], [], time.process_time()
+    told = 0
     while sent < wanted:
         for exercise in exercises:
             if seed % HEAVY.get(exercise.id, 1) == 0:
                 asked, passed, crashed = fuzz.attack(exercise, 1_000_000 + seed)
                 sent, passes, crashes = sent + asked, passes + passed, crashes + crashed
         seed += 1
+        if sent - told >= wanted / 10:
+            told = sent
+            print(f"{sent}: {len(passes)} passes, {len(crashes)} crashes", flush=True)
     for line in (passes + crashes)[:20]:
         print(line)
     print(f"{sent} hostile values at {len(exercises)} exercises, {time.process_time() - start:.0f} CPU s: "

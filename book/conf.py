@@ -59,7 +59,8 @@ def copy_shipped(app, failure):
         shipped = Path(app.outdir, "_static", "mathjax")
         copy_asset(MATHJAX / "tex-chtml.js", shipped)
         copy_asset(MATHJAX / FONTS, shipped / FONTS)
-        copy_asset(HERE / "frames", Path(app.outdir, "_static", "frames"))
+        # A slider that was drawn anew takes the place of the frames of the last build.
+        copy_asset(HERE / "frames", Path(app.outdir, "_static", "frames"), force=True)
 
 
 def read_docstring(app, what, name, obj, options, lines):

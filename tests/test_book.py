@@ -65,15 +65,19 @@ def slides():
     return slides
 
 
+def build_in(out):
+    command = [sys.executable, "-m", "book.build", *NUMBERS, "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"SOLUTIONS": "1"}, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="session")
 def html(tmp_path_factory):
     """The folder of the built book."""
     need_the_extra()
     out = tmp_path_factory.mktemp("book") / "html"
-    command = [sys.executable, "-m", "book.build", *NUMBERS, "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"SOLUTIONS": "1"}, capture_output=True,
-                          text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    build_in(out)
     return out
 
 
@@ -159,6 +163,14 @@ def test_staging_again_changes_only_what_is_new(tmp_path):
     assert gone == {"old.md", f"{CHOSEN[1].stem}.ipynb"}
     picture = tmp_path / "docs" / "contact_sheet.png"
     assert after[picture] == before[picture]
+
+
+def test_building_again_takes_the_frames_of_today(html):
+    frame = next((html / "_static" / "frames").rglob("*.webp"))
+    today = frame.read_bytes()
+    frame.write_bytes(b"of an earlier slider")
+    build_in(html)
+    assert frame.read_bytes() == today
 
 
 def test_the_glossary_has_every_lesson_and_both_languages():

@@ -267,6 +267,9 @@ def test_numbers_and_choices():
     assert judge(choice, " B ").state == "passed"
     assert sentence("a", choice) == "The answer 'a' is not right."
     assert sentence(1, choice) == "Give a text; you gave a float."
+    read = Exercise("99.7", "Letters", lambda: "ab", 1, 1, 1, kind="choice",
+                    call=lambda answer: "".join(filter(str.isalpha, answer())))
+    assert judge(read, "a, B").state == "passed" and "'ba'" in sentence("b a", read)
 
 
 def test_the_answer_is_never_in_the_message():

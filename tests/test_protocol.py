@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from cmlib.data import Features, Pairs
+from cmlib.data.rows import Rows
 from cmlib.encoders import image_encoder, text_encoder
 from cmlib.evaluation import evaluate
 from cmlib.fusion import Concat
@@ -117,7 +118,11 @@ def test_without_validation_rows_the_last_epoch_is_the_best_whatever_the_monitor
         assert (model(data).argmax(1) == data.labels).double().mean() > 0.9
 
 
-@pytest.mark.parametrize("valid", [two_views(40, 1), toys(8, "valid")], ids=["Features", "Pairs"])
+@pytest.mark.parametrize(
+    "valid",
+    [two_views(40, 1), toys(8, "valid"), Rows(replace(toys(8, "valid"), texts=None))],
+    ids=["Features", "Pairs", "Rows"],
+)
 def test_an_unknown_score_is_refused_before_the_first_step_with_the_nearest(valid):
     steps = []
 
@@ -126,8 +131,8 @@ def test_an_unknown_score_is_refused_before_the_first_step_with_the_nearest(vali
             steps.append(1)
             return super().objective(outputs, batch)
 
-    model = Photo(8) if isinstance(valid, Pairs) else net()
-    data = valid if isinstance(valid, Features) else replace(valid, texts=None)
+    model = net() if isinstance(valid, Features) else Photo(8)
+    data = replace(valid, texts=None) if isinstance(valid, Pairs) else valid
     with pytest.raises(
         ValueError,
         match=r"^There is no score monitor='valid_acuracy'; did you mean 'valid_accuracy'\? "

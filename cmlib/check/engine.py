@@ -99,7 +99,8 @@ class Exercise:
     names : of the parts of a result that is a tuple or a list, as they stand in a sentence: "the weight"
     detective : whether general slips are looked for as well (`cmlib.check.detective`)
     long_form : a second right solution, written out as a learner would; see `worked`
-    call : how the learner's object meets a case, ``call(answer, *args)``; by default ``answer(*args)``
+    call : how the learner's object meets a case, ``call(answer, *args)``; by default ``answer(*args)``. A
+        number or a choice is read by it: ``call(function that returns what was given)``
     """
 
     id: str
@@ -242,7 +243,7 @@ def _compare_values(exercise, answer, one: Case, looks=True, others=(), passed=(
     others : cases that the answer may be asked for as well; passed : cases that it got right before this one
     """
     if exercise.kind in ("number", "choice"):
-        got, want = _plain(answer), _plain(exercise.reference())
+        got, want = (_plain(exercise.call(given)) for given in (lambda: answer, exercise.reference))
         if isinstance(want, float):
             got = _number(got)
         if difference(got, want, exercise.rtol, exercise.atol) is not None:

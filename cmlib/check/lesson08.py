@@ -70,6 +70,9 @@ for _sentence, _slip in {
     "The gate is a softmax over the units, which then compete; each unit decides for itself, by a sigmoid.": {
         "gate": lambda x: x.softmax(1)
     },
+    "The gate is rounded to 0 or 1; it lies between them, so that a unit may believe both in part.": {
+        "gate": lambda x: x.sigmoid().round()
+    },
     "The gate reads [text ; image]; its weights expect [image ; text].": {"seen": ("text", "image")},
 }.items():
     gated_unit.mistake(_sentence)(lambda *parts, slip=_slip: _gated(*parts, **slip))
@@ -86,6 +89,30 @@ def _(image, text, W_image, W_text, W_gate):
 @gated_unit.mistake("The tanh comes too late: each half is bent first, then they are weighed.")
 def _(image, text, W_image, W_text, W_gate):
     return torch.tanh(_gated(image, text, W_image, W_text, W_gate, bend=lambda x: x))
+
+
+@gated_unit.mistake("The gate weighs the halves before they are bent; bend each half by tanh first.")
+def _(image, text, W_image, W_text, W_gate):
+    return _gated(image, text, W_image, W_text, W_gate, bend=lambda x: x,
+                  mix=lambda z, see, read: torch.tanh(z * see) + torch.tanh((1 - z) * read))
+
+
+@gated_unit.mistake("The gate reads the image only; it reads both halves, [image ; text].")
+def _(image, text, W_image, W_text, W_gate):
+    return _gated(image, text, W_image, W_text, W_gate[:, :image.shape[1]], seen=("image",))
+
+
+@gated_unit.mistake("The gate reads the text only; it reads both halves, [image ; text].")
+def _(image, text, W_image, W_text, W_gate):
+    return _gated(image, text, W_image, W_text, W_gate[:, image.shape[1]:], seen=("text",))
+
+
+@gated_unit.mistake("Each half has a gate of its own; there is one, which reads both: z for the image, 1 − z "
+                    "for the text.")
+def _(image, text, W_image, W_text, W_gate):
+    n = image.shape[1]
+    see, read = (image @ W_gate[:, :n].T).sigmoid(), (text @ W_gate[:, n:].T).sigmoid()
+    return see * torch.tanh(image @ W_image.T) + read * torch.tanh(text @ W_text.T)
 
 
 # 08.2 -------------------------------------------------------------------------------------------------------
@@ -140,6 +167,9 @@ for _sentence, _slip in {
     "The logits: the factors are bent by a tanh first; a bilinear form has no bend.": {
         "join": lambda see, read: see.tanh() * read.tanh()
     },
+    "The logits: a 1 is added to the factors before they are multiplied; only their products count.": {
+        "join": lambda see, read: (1 + see) * (1 + read)
+    },
     "The logits: only the image's factors are used.": {"join": lambda see, read: see},
     "The logits: only the text's factors are used.": {"join": lambda see, read: read},
     "The logits: P is not used; each class weighs the products in its own way.": {
@@ -160,6 +190,24 @@ for _sentence, _slip in {
 def _(image, text, U, V, P):
     logits, _ = low_rank.reference(image, text, U, V, P)
     return logits, (U.T @ V).expand(len(P), -1, -1)
+
+
+@low_rank.mistake("P mixes the factors before they are multiplied: multiply number by number, then mix by P.")
+def _(image, text, U, V, P):
+    first, second = P @ U, P @ V
+    return (image @ first.T) * (text @ second.T), first[:, :, None] * second[:, None, :]
+
+
+@low_rank.mistake("Only the first product is used; P weighs and sums all of them.")
+def _(image, text, U, V, P):
+    return low_rank.reference(image, text, U[:1], V[:1], P[:, :1])
+
+
+@low_rank.mistake("The weight holds the outer products of U and V, one for each r; P mixes them into one for "
+                  "each class.")
+def _(image, text, U, V, P):
+    logits, _ = low_rank.reference(image, text, U, V, P)
+    return logits, U[:, :, None] * V[:, None, :]
 
 
 @low_rank.mistake("The weight: the factors are summed over the rank before they are multiplied; that is rank "
@@ -207,6 +255,7 @@ for _sentence, _slip in {
     "The shift β is subtracted.": {"shift": -1.0},
     "The scale is not used: γ multiplies every channel.": {"scale": torch.zeros_like},
     "γ is bent (a sigmoid or a tanh); it is a plain linear map of the words.": {"scale": torch.sigmoid},
+    "γ is bent by a relu; it is a plain linear map of the words.": {"scale": torch.relu},
     "γ is bent by a tanh; it is a plain linear map of the words.": {"scale": torch.tanh},
     "The relu is missing: without it the mean of a scaled and shifted map is the scaled and shifted mean, "
     "and the cells might as well be averaged first.": {"bend": lambda x: x},
@@ -216,12 +265,32 @@ for _sentence, _slip in {
     "The relu comes before the shift β: scale and shift the cells first, then bend.": {"late_shift": True},
     "The cells are summed; their mean is wanted.": {"pool": lambda x: x.sum((2, 3))},
     "The largest cell of each channel is taken; the mean is wanted.": {"pool": lambda x: x.amax((2, 3))},
+    "The mean is taken over the cells that the relu left; it runs over all cells, also those at 0.": {
+        "pool": lambda x: x.sum((2, 3)) / (x > 0).sum((2, 3)).clamp(min=1)
+    },
+    "This is gelu; the changed cells are bent by relu.": {"bend": torch.nn.functional.gelu},
     "The mean runs over the channels; it runs over the places, axes 2 and 3.": {"pool": lambda x: x.mean(1)},
     "Both biases are missing: a linear map is words @ W.T + b.": {"biases": (0, 0)},
     "The bias b_gamma is missing: a linear map is words @ W.T + b.": {"biases": (0, 1)},
     "The bias b_beta is missing: a linear map is words @ W.T + b.": {"biases": (1, 0)},
 }.items():
     film.mistake(_sentence)(lambda *parts, slip=_slip: _film(*parts, **slip))
+
+
+@film.mistake("The scale comes after the relu: scale and shift the cells first, then bend.")
+def _(cells, words, W_gamma, b_gamma, W_beta, b_beta):
+    shifted = cells + (words @ W_beta.T + b_beta)[..., None, None]
+    return (1 + words @ W_gamma.T + b_gamma) * shifted.relu().mean((2, 3))
+
+
+@film.mistake("The cells as they were are added; only the changed map is averaged.")
+def _(cells, *rest):
+    return _film(cells, *rest) + cells.mean((2, 3))
+
+
+@film.mistake("Every row gets the γ and β of the first row; each row's own words change its map.")
+def _(cells, words, *rest):
+    return _film(cells, words[:1], *rest)
 
 
 @film.mistake("γ and β are exchanged: γ scales and β shifts.")
@@ -265,19 +334,23 @@ def _(draw):
 
 def _cross(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads, order=(0, 1, 2), cut=False,
            scale=lambda width, size: width**0.5, keep=lambda mask: mask, axis=-1, bias=(1, 1), project=True,
-           late=False, back=True, added=False):
+           late=False, back=True, added=False, hide=None, viewed=False, flipped=False):
     """The layer with every part that a learner may get wrong as an argument."""
     size = words.shape[2]
     blocks = [(in_weight[k * size:(k + 1) * size], in_bias[k * size:(k + 1) * size] * bias[0]) for k in order]
     form = (-1, n_heads) if cut else (n_heads, -1)
 
     def heads(x, block):
-        x = (x @ block[0].T + block[1]).unflatten(2, form)
+        x = x @ (block[0] if flipped else block[0].T) + block[1]
+        if viewed:
+            return x.reshape(len(x), n_heads, x.shape[1], -1)
+        x = x.unflatten(2, form)
         return x.permute(0, 3, 1, 2) if cut else x.transpose(1, 2)  # (batch, heads, n, width)
 
     q, k, v = (heads(x, block) for x, block in zip((words, cells, cells), blocks, strict=True))
     scores, readable = q @ k.transpose(2, 3) / scale(q.shape[-1], size), keep(mask)[:, None, None]
-    weights = (scores if late else scores.masked_fill(~readable, -1e9)).softmax(axis)
+    hide = hide or (lambda scores, readable: scores if late else scores.masked_fill(~readable, -1e9))
+    weights = hide(scores, readable).softmax(axis)
     weights = weights * readable if late else weights
     heard = weights @ v
     if not back:
@@ -299,6 +372,15 @@ for _sentence, _slip in {
     },
     "The scores are not divided by the root of a head's width.": {"scale": lambda width, size: 1.0},
     "The scores are divided by a head's width; divide by its root.": {"scale": lambda width, size: width},
+    "The scores are multiplied by the root of a head's width; divide by it.": {
+        "scale": lambda width, size: width**-0.5
+    },
+    "The mask is added to the scores as 0 and 1, which hides nothing: put −inf where it is False.": {
+        "hide": lambda scores, readable: scores + readable
+    },
+    "Queries, keys and values are cut into heads by reshape alone, which mixes rows: cut each row into "
+    "(heads, width) and transpose.": {"viewed": True},
+    "The three input maps are not transposed: a linear map is x @ W.T + b.": {"flipped": True},
     "The softmax runs over the words; each word's weights over the cells sum to 1.": {"axis": -2},
     "Keys and values are exchanged: in_weight holds query, key and value, in this order.": {
         "order": (0, 2, 1)
@@ -318,6 +400,43 @@ for _sentence, _slip in {
     "out_bias is missing: a linear map is x @ W.T + b.": {"bias": (1, 0)},
 }.items():
     cross_attention.mistake(_sentence)(lambda *parts, slip=_slip: _cross(*parts, **slip))
+
+
+@cross_attention.mistake("out_bias is added before the last linear map; it comes after: x @ W.T + b.")
+def _(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+    return _cross(words, cells, mask, in_weight, in_bias, out_weight, out_weight @ out_bias, n_heads)
+
+
+@cross_attention.mistake("The words look at the words: keys and values come from the cells.")
+def _(words, cells, mask, *rest):
+    return _cross(words, words, torch.ones(words.shape[:2], dtype=torch.bool), *rest)
+
+
+@cross_attention.mistake("The scores are divided by the root of the number of heads; divide by that of a "
+                         "head's width.")
+def _(*parts):
+    return _cross(*parts, scale=lambda width, size: parts[-1] ** 0.5)
+
+
+@cross_attention.mistake("The padded cells are set to 0, and the softmax still gives them weight: hide their "
+                         "scores.")
+def _(words, cells, mask, *rest):
+    return _cross(words, cells * mask[..., None], torch.ones_like(mask), *rest)
+
+
+@cross_attention.mistake("The values are the cells as they are; they pass the third block of in_weight.")
+def _(words, cells, mask, in_weight, in_bias, *rest):
+    size = words.shape[2]
+    as_it_is = torch.cat([in_weight[:2 * size], torch.eye(size, dtype=in_weight.dtype)])
+    return _cross(words, cells, mask, as_it_is, torch.cat([in_bias[:2 * size], 0 * in_bias[:size]]), *rest)
+
+
+@cross_attention.mistake("The division by the root of a head's width comes after the softmax; it belongs "
+                         "before.")
+def _(words, cells, mask, in_weight, in_bias, out_weight, out_bias, n_heads):
+    root = (words.shape[2] // n_heads) ** 0.5
+    return _cross(words, cells, mask, in_weight, in_bias, out_weight / root, out_bias, n_heads,
+                  scale=lambda width, size: 1.0)
 
 
 @cross_attention.mistake("There is one head of the whole width: cut query, key and value into n_heads "
@@ -363,11 +482,12 @@ def _(draw):
 
 
 def _parts(table, centre=lambda x, axis: x - x.mean(axis, keepdim=True),
-           mean=lambda x, axis: x.mean(axis, keepdim=True)):
+           mean=lambda x, axis: x.mean(axis, keepdim=True), restart=False):
     """(order, part) for every set of axes that are kept."""
     for kept in product((False, True), repeat=table.ndim):
         part = table
         for axis, is_kept in enumerate(kept):
+            part = table if restart else part
             part = centre(part, axis) if is_kept else mean(part, axis)
         yield sum(kept), part
 
@@ -376,6 +496,18 @@ def _by_order(table, size=lambda part: part.square().mean(), **how):
     found = table.new_zeros(table.ndim + 1)
     for order, part in _parts(table, **how):
         found[order] += size(part)
+    return found
+
+
+def _side_by_side(table):
+    """From the mean of each set the means over its single axes are taken, all from the same."""
+    found = table.new_zeros(table.ndim)
+    for kept in product((False, True), repeat=table.ndim):
+        gone = [axis for axis, is_kept in enumerate(kept) if not is_kept]
+        mean = table.mean(gone, keepdim=True) if gone else table
+        part = mean - sum(mean.mean(axis, keepdim=True) for axis, is_kept in enumerate(kept) if is_kept)
+        if any(kept):
+            found[sum(kept) - 1] += part.square().mean()
     return found
 
 
@@ -438,6 +570,24 @@ for _sentence, _wrong in {
     "3.": (
         lambda t: torch.cat([_by_order(t)[1:2], _by_order(t)[2:].sum(0, keepdim=True),
                              t.new_zeros(t.ndim - 2)]) if t.ndim > 2 else _by_order(t)[1:]
+    ),
+    "Everything beyond a sum is put into the last order; what two modalities say in pairs is order 2.": (
+        lambda t: torch.cat([_by_order(t)[1:2], t.new_zeros(t.ndim - 2),
+                             _by_order(t)[2:].sum(0, keepdim=True)]) if t.ndim > 2 else _by_order(t)[1:]
+    ),
+    "Only the last set of each order is counted: add every set's part, by += and not by =.": lambda t: (
+        torch.stack([[part for order, part in _parts(t) if order == k][-1].square().mean()
+                     for k in range(1, t.ndim + 1)])
+    ),
+    "The orders stand one place too late: order 1 is entry 0.": lambda t: _by_order(t)[:-1],
+    "One place too late, and the last order is gone: order 1 is entry 0.": lambda t: (
+        torch.cat([t.new_zeros(1), _by_order(t)[1:-1]])
+    ),
+    "For each axis you begin again with the table: go on with what the axis before has left.": lambda t: (
+        _by_order(t, restart=True)[1:]
+    ),
+    "You subtract the means over a set's axes side by side; take each from what the one before left.": (
+        lambda t: _side_by_side(t)
     ),
     "Only the first set of each order is counted: with three modalities order 1 has three sets.": lambda t: (
         torch.stack([t.new_zeros(()) if k > t.ndim else

@@ -18,7 +18,7 @@ def _margin(total, time):
     return m
 
 
-@exercise("09.1", "Two weights, one residual", minutes=18, points=3, difficulty=4)
+@exercise("09.1", "Two weights, one residual", minutes=18, points=3, difficulty=4, rtol=1e-9)
 def weights_at(strengths, time):
     total = (strengths * strengths).sum()
     m = torch.log(1 + total * time)
@@ -36,7 +36,7 @@ def _(draw):
     yield telling(weights_at, lambda: random(2, "two modalities"))
     yield telling(weights_at, lambda: random(3, "three modalities"))
     yield telling(weights_at, lambda: case(draw.uniform(2, low=0.5, high=3.0), 2000.0, about="a long time"),
-                  hides=("Newton broken off",))  # so late ln(1 + S t) is nearly the root itself
+                  hides=("after two steps",))  # so late ln(1 + S t) is nearly the root itself
     yield case(draw.uniform(2, low=0.5, high=1.5), 0.0, about="time 0, where nothing has moved")
 
 
@@ -70,6 +70,29 @@ def _(strengths, time):
 @weights_at.mistake("You leave the residual at ½, as it is in the first step: it shrinks as the logit grows.")
 def _(strengths, time):
     return strengths * time / 2
+
+
+@weights_at.mistake("All weights are equal in yours: w_k = s_k m / S, so that the stronger one has more.")
+def _(strengths, time):
+    total = float(strengths.square().sum())
+    return torch.full_like(strengths, _margin(total, time) / total)
+
+
+@weights_at.mistake("You leave the residual out: it is ½ in the first step and shrinks as the logit grows.")
+def _(strengths, time):
+    return strengths * time
+
+
+@weights_at.mistake("S is the sum of the squared strengths itself, not its root.")
+def _(strengths, time):
+    total = float(strengths.norm())
+    return strengths * _margin(total, time) / total
+
+
+@weights_at.mistake("You divide by the strengths alone: branch k holds m s_k² / S of the logit, so that w_k "
+                    "is m s_k / S.")
+def _(strengths, time):
+    return _margin(float(strengths.square().sum()), time) / strengths
 
 
 @weights_at.mistake(
@@ -128,6 +151,18 @@ def _steps(steps):
     return weights
 
 
+def _halved(steps, end):
+    """An interval halved so many times; end : which part of the last one is taken."""
+    def weights(strengths, time):
+        total = float(strengths.square().sum())
+        low, high = 0.0, math.log1p(total * time)
+        for _ in range(steps):
+            m = (low + high) / 2
+            low, high = (m, high) if m + math.exp(m) < 1 + total * time else (low, m)
+        return _shared(strengths, {"low": low, "last": m, "middle": (low + high) / 2}[end])
+    return weights
+
+
 def _broken_off(steps):
     """Newton from log(1 + S t), not to the end."""
     def weights(strengths, time):
@@ -140,7 +175,9 @@ def _broken_off(steps):
 
 
 for _about, _wrong in (("small steps are", _steps(100)), ("small steps are", _steps(1000)),
-                       ("Newton broken off is", _broken_off(1)), ("Newton broken off is", _broken_off(2))):
+                       ("Newton broken off after one step is", _broken_off(1)),
+                       ("Newton broken off after two steps is", _broken_off(2)),
+                       *(("20 halvings are", _halved(20, end)) for end in ("low", "last", "middle"))):
     weights_at.mistake(
         f"This is nearly right: {_about} not nine digits. Solve m + e^m = 1 + S t to the end."
     )(_wrong)
@@ -154,6 +191,10 @@ def _(strengths, time):
 # 09.2 -------------------------------------------------------------------------------------------------------
 def _nll(logits, labels):
     return cross_entropy(logits, labels)
+
+
+def _capped(logits, labels, small=1e-8):
+    return -(logits.softmax(1).gather(1, labels[:, None]) + small).log().mean()
 
 
 @exercise("09.2", "A loss of one's own for each branch", minutes=10, points=2, difficulty=2, grad=(0, 1))
@@ -172,10 +213,10 @@ def _(draw):
         yield telling(with_own_losses, lambda b=batch, c=classes, a=about: case(
             draw.normal(b, c), draw.normal(b, c), draw.integers(c, b),
             float(draw.uniform(1, low=0.3, high=0.8)), about=a),
-            hides=("add the rows up",) if batch == 1 else ())
-    # row and column of equal size
+            hides=("small number", *(("add the rows up",) if batch == 1 else ())))
+    # row and column of equal size; far apart, so that a wrong class may be all but sure
     yield telling(with_own_losses, lambda: case(
-        800 + 2 * draw.normal(3, 3), -800 + 2 * draw.normal(3, 3), draw.integers(3, 3), 2.5,
+        800 + 40 * draw.normal(3, 3), -800 + 40 * draw.normal(3, 3), draw.integers(3, 3), 2.5,
         about="logits of 800"))
 
 
@@ -204,6 +245,21 @@ for _sentence, _wrong in {
         lambda i, t, y, w: (1 - w) * _nll(i + t, y) + w * (_nll(i, y) + _nll(t, y)),
     "You average the two losses of the branches; they are added.":
         lambda i, t, y, w: _nll(i + t, y) + w * (_nll(i, y) + _nll(t, y)) / 2,
+    "The weight stands before the image's loss only; it belongs to both: parentheses are missing.":
+        lambda i, t, y, w: _nll(i + t, y) + w * _nll(i, y) + _nll(t, y),
+    "The weight stands before the text's loss only; it belongs to both.":
+        lambda i, t, y, w: _nll(i + t, y) + _nll(i, y) + w * _nll(t, y),
+    "You count the joint loss 1 + λ times: λ stands before the two others only.":
+        lambda i, t, y, w: (1 + w) * _nll(i + t, y) + w * (_nll(i, y) + _nll(t, y)),
+    "You take the larger of the branches' two losses; they are added.":
+        lambda i, t, y, w: _nll(i + t, y) + w * torch.maximum(_nll(i, y), _nll(t, y)),
+    "You divide by the sum of the weights, 1 + 2 λ: the three losses are only added.":
+        lambda i, t, y, w: (_nll(i + t, y) + w * (_nll(i, y) + _nll(t, y))) / (1 + 2 * w),
+    "You add the rows up in the branches' own losses; all three are means.":
+        lambda i, t, y, w: _nll(i + t, y) + w * len(y) * (_nll(i, y) + _nll(t, y)),
+    "A small number is added inside the logarithm: it caps the loss where the right class is unlikely. Take "
+    "the logarithm of the softmax as a whole (logsumexp).":
+        lambda i, t, y, w: _capped(i + t, y) + w * (_capped(i, y) + _capped(t, y)),
     "You add the rows up; the loss is their mean.":
         lambda i, t, y, w: len(y) * (_nll(i + t, y) + w * (_nll(i, y) + _nll(t, y))),
     "You add the two probabilities instead of the logits.":
@@ -243,7 +299,7 @@ def _(draw):
                                         (5, 2, "the text branch ahead", "text"),
                                         (4, 4, "as many rows as classes", "image")):
         yield telling(brake, lambda b=batch, c=classes, a=about, lead=lead: random(b, c, a, lead),
-                      hides=("nobody is ahead",))
+                      hides=("nobody is ahead", *(("ever braked",) if lead == "image" else ())))
     one = random(3, 2, "alpha 0, where nobody is braked", "image")
     yield case(*one.args[:3], 0.0, about=one.about)
     even = torch.zeros(4, 2, dtype=torch.float64)  # ½ each, without rounding: ρ is 1, however it is computed
@@ -262,6 +318,21 @@ def _brake(ratio, alpha, formula=lambda alpha, ratio: 1 - torch.tanh(alpha * rat
 def _ratio(image, text, labels, sure=_sure):
     both = torch.stack([sure(image, labels), sure(text, labels)])
     return both / both.flip(0)
+
+
+def _share(image, text, labels):
+    both = torch.stack([_sure(image, labels), _sure(text, labels)])
+    return both / both.sum()
+
+
+def _lead(image, text, labels):
+    lead = (_sure(image, labels) - _sure(text, labels)) / len(labels)
+    return torch.stack([lead, -lead])
+
+
+def _of_each_row(image, text, labels):
+    ratio = _sure(image, labels, True) / _sure(text, labels, True)
+    return ratio, 1 / ratio
 
 
 def _mean_of_ratios(image, text, labels):
@@ -300,6 +371,28 @@ for _sentence, _wrong in {
         lambda i, t, y, a: _brake(_ratio(i, t, y, lambda z, y: (z.argmax(1) == y).double().sum()), a),
     "You compare the losses; ρ compares the probabilities of the right class.":
         lambda i, t, y, a: _brake(_ratio(t, i, y, cross_entropy), a),
+    "You take a sigmoid of each logit; a softmax makes a branch's logits probabilities.":
+        lambda i, t, y, a: _brake(_ratio(i, t, y, lambda z, y: z.sigmoid().gather(1, y[:, None]).sum()), a),
+    "You compare what the branches give to the wrong classes; the probability of the right class counts.":
+        lambda i, t, y, a: _brake(_ratio(t, i, y, lambda z, y: len(y) - _sure(z, y)), a),
+    "This is e^(−α ρ); the factor is 1 − tanh(α ρ).":
+        lambda i, t, y, a: _brake(_ratio(i, t, y), a, lambda a, r: torch.exp(-a * r)),
+    "You compare e to the logits; a softmax divides them by their sum over the classes.":
+        lambda i, t, y, a: _brake(_ratio(i, t, y, lambda z, y: z.exp().gather(1, y[:, None]).sum()), a),
+    "ρ stands outside the tanh; it belongs inside, with α: 1 − tanh(α ρ).":
+        lambda i, t, y, a: _brake(_ratio(i, t, y), a, lambda a, r: 1 - math.tanh(a) * r),
+    "Your ρ is a share, one branch over the sum of both; it is one branch over the other.":
+        lambda i, t, y, a: torch.where(_ratio(i, t, y) > 1, 1 - torch.tanh(a * _share(i, t, y)), 1.0),
+    "Your ρ is the difference of the mean probabilities; it is a ratio.":
+        lambda i, t, y, a: torch.where(_ratio(i, t, y) > 1, 1 - torch.tanh(a * _lead(i, t, y)), 1.0),
+    "Your ρ is the difference of the summed probabilities; it is a ratio.":
+        lambda i, t, y, a: torch.where(_ratio(i, t, y) > 1, 1 - torch.tanh(a * len(y) * _lead(i, t, y)), 1.0),
+    "You make a factor for each row and average them; there is one ρ for the batch, of the two sums.":
+        lambda i, t, y, a: torch.stack([_brake(r, a).mean() for r in _of_each_row(i, t, y)]),
+    "You average logarithms of the probabilities; the ratio is that of the two sums of probabilities.":
+        lambda i, t, y, a: _brake(_ratio(i, t, y, lambda z, y: (-cross_entropy(z, y)).exp()), a),
+    "Only the image branch is ever braked by you; the text branch may be ahead as well.":
+        lambda i, t, y, a: torch.cat([_brake(_ratio(i, t, y), a)[:1], torch.ones(1, dtype=i.dtype)]),
     "These are the two ratios ρ; the factors are wanted.": lambda i, t, y, a: _ratio(i, t, y),
 }.items():
     brake.mistake(_sentence)(_wrong)
@@ -332,9 +425,9 @@ def _(draw):
     yield telling(angle, lambda: random([(3, 4), (3,), (2, 3)], "gradients that pull against each other",
                                         sign=-1), hides=("None",))
     yield telling(angle, lambda: random([(2, 5), (2,), (4,)], "a parameter that one loss does not reach",
-                                        [(1, 1)]), hides=("absolute",))
+                                        [(1, 1)]), hides=("absolute", "joint gradient is None"))
     yield telling(angle, lambda: random([(2, 2), (2, 2), (3,)], "one that the other does not reach",
-                                        [(0, 2)]), hides=("absolute",))
+                                        [(0, 2)]), hides=("absolute", "other gradient is None"))
     yield case([draw.normal(4)], [draw.normal(4)], about="a single parameter")
 
 
@@ -440,6 +533,97 @@ def _(joint, alone):
     return _angle(joint[:1], alone[:1])
 
 
+@angle.mistake("This is the angle itself; its cosine is wanted.")
+def _(joint, alone):
+    cosine, ratio = _angle(joint, alone)
+    return torch.stack([cosine.clamp(-1, 1).arccos(), ratio])
+
+
+@angle.mistake("This is 1 − cosine, a distance; the cosine itself is wanted.")
+def _(joint, alone):
+    cosine, ratio = _angle(joint, alone)
+    return torch.stack([1 - cosine, ratio])
+
+
+@angle.mistake("This is the logarithm of the ratio; the ratio itself is wanted.")
+def _(joint, alone):
+    cosine, ratio = _angle(joint, alone)
+    return torch.stack([cosine, ratio.log()])
+
+
+@angle.mistake("In the cosine's lengths you leave out what the other does not reach: None means 0 there, and "
+               "a gradient still counts in its own length.")
+def _(joint, alone):
+    return torch.stack([_angle(*_reached(joint, alone))[0], _angle(joint, alone)[1]])
+
+
+@angle.mistake("In the ratio of lengths you leave out what the other does not reach: None means 0 there, and "
+               "a gradient still counts in its own length.")
+def _(joint, alone):
+    return torch.stack([_angle(joint, alone)[0], _angle(*_reached(joint, alone))[1]])
+
+
+@angle.mistake("This is the sine; the cosine is wanted.")
+def _(joint, alone):
+    cosine, ratio = _angle(joint, alone)
+    return torch.stack([(1 - cosine.square()).clamp(min=0).sqrt(), ratio])
+
+
+@angle.mistake("Your lengths are the largest entries; a length is the root of the sum of squares.")
+def _(joint, alone):
+    a, b = _long(joint, alone)
+    return torch.stack([_angle(joint, alone)[0], a.abs().max() / b.abs().max()])
+
+
+@angle.mistake("You weigh the parameters' cosines by their sizes: all gradients together are one long "
+               "vector, with one cosine.")
+def _(joint, alone):
+    pairs = list(zip(*_reached(joint, alone), strict=True))
+    cosine = sum(_angle([a], [b])[0] * a.numel() for a, b in pairs) / sum(a.numel() for a, _ in pairs)
+    return torch.stack([cosine, _angle(joint, alone)[1]])
+
+
+@angle.mistake("The second number is the joint length over the sum of both; it is over the other's length.")
+def _(joint, alone):
+    cosine, ratio = _angle(joint, alone)
+    return torch.stack([cosine, ratio / (1 + ratio)])
+
+
+@angle.mistake("The second number is the length of the difference over that of the single one: take the "
+               "joint gradient's own.")
+def _(joint, alone):
+    a, b = _long(joint, alone)
+    return torch.stack([_angle(joint, alone)[0], (a - b).norm() / b.norm()])
+
+
+@angle.mistake("You stop at the first None; the parameters after it count as well.")
+def _(joint, alone):
+    reached = [a is not None and b is not None for a, b in zip(joint, alone, strict=True)]
+    until = [*reached, False].index(False)
+    return _angle(joint[:until], alone[:until])
+
+
+@angle.mistake("Where the joint gradient is None you leave the other's out too: None means 0 there, and the "
+               "other's gradient still counts in its length.")
+def _(joint, alone):
+    kept = [(a, b) for a, b in zip(joint, alone, strict=True) if a is not None]
+    return _angle([a for a, _ in kept], [b for _, b in kept])
+
+
+@angle.mistake("Where the other gradient is None you leave the joint one out too: None means 0 there, and "
+               "the joint gradient still counts in its length.")
+def _(joint, alone):
+    kept = [(a, b) for a, b in zip(joint, alone, strict=True) if b is not None]
+    return _angle([a for a, _ in kept], [b for _, b in kept])
+
+
+@angle.mistake("You average the squares of what is not None; a length is the root of their sum.")
+def _(joint, alone):
+    n, m = (torch.cat([g.flatten() for g in side if g is not None]).square().mean().sqrt()
+            for side in (joint, alone))
+    return torch.stack([_angle(joint, alone)[0], n / m])
+
+
 @angle.mistake("You subtract the mean first: that is a correlation, not a cosine.")
 def _(joint, alone):
     a, b = (x - x.mean() for x in _long(joint, alone))
@@ -466,8 +650,8 @@ def _(draw):
     yield random(2, "two layers", hides=("used for every depth", "outer root", "outer exponent",
                                          "is not added", "turned round"))
     yield random(3, "three layers", hides=(only_two,))
-    yield random(1, "one layer", hides=("for one layer", "outer root", "the logit, u^L", "outer exponent",
-                                        "root of the ratio", "factor L", only_two))
+    yield random(1, "one layer", hides=("for one layer", "not L: ", "outer root", "the logit, u^L",
+                                        "outer exponent", "root of the ratio", "factor L", only_two))
     yield random(5, "five layers", hides=(only_two,))
     yield case(draw.uniform(2, low=1.1, high=2.5), 0.4, 1.0, 3, about="two branches of equal strength")
 
@@ -509,6 +693,10 @@ for _sentence, _wrong in {
         (s ** (d - 2) + r * (g ** (d - 2) - s ** (d - 2))) ** (1 / (d - 2)),
     "The outer exponent is 1/(2 − L), not 1/L.":
         lambda g, s, r, d: _law(g, s, r, d) if d == 2 else _law(g, s, r, d) ** ((2 - d) / d),
+    "This is the growth u_i / u_0; the gain u_i itself is wanted.":
+        lambda g, s, r, d: _law(g, s, r, d) / s,
+    "The power is 2 − L, not L: u^(2−L) grows evenly, u^L is the logit.":
+        lambda g, s, r, d: (s**d + r * (g**d - s**d)) ** (1 / d),
     "You take a root of the ratio: ρ itself stands before the stronger branch's growth.":
         lambda g, s, r, d: _law(g, s, r ** (1 / d), d),
     "This is the weak branch's share of the logit, ρ u^L; the gain u of one layer is wanted.":

@@ -31,7 +31,7 @@ def _(draw):
         relevant[torch.arange(queries), draw.integers(gallery, queries)] = True
         return case(similarity, relevant, k, about=about)
 
-    yield telling(recall_with_ties, lambda: random(6, 8, 4, 2, "many ties, k = 2"))
+    yield telling(recall_with_ties, lambda: random(7, 10, 4, 2, "many ties, k = 2"))
     yield telling(recall_with_ties, lambda: random(7, 7, 5, 2, "as many queries as rows, k = 2"))
     yield random(5, 9, 3, 4, "ties that fill the first 4 places")
     # one relevant row each, of as many rows as queries
@@ -186,6 +186,46 @@ for _slip in (_share_in_order, _share_of_topk, _share_expected):
     )(_slip)
 
 
+for _sentence, _chance in {
+    "This is the chance that exactly one of the relevant rows that tie comes in; two do as well. Take the "
+    "probability that none does.": lambda above, tied, mates, left: (
+        mates * comb(tied - mates, left - 1) / comb(tied, left) if left else 0),
+    "`tied` counts all rows that tie with the best relevant one, the relevant ones among them.":
+        lambda above, tied, mates, left: min(left, tied - mates + 1) / (tied - mates + 1),
+    "You draw once where places are left: as many of the tied rows come in as there are places.":
+        lambda above, tied, mates, left: mates / tied if left else 0,
+}.items():
+    @recall_with_ties.mistake(_sentence)
+    def _(similarity, relevant, k, chance=_chance):
+        return _mean(chance(above, tied, mates, min(max(k - above, 0), tied))
+                     for _, _, above, tied, mates in _rows(similarity, relevant))
+
+
+@recall_with_ties.mistake("You compare with the best score of all rows; take the best of the relevant ones.")
+def _(similarity, relevant, k):
+    first = similarity == similarity.amax(1, keepdim=True)
+    chances = []
+    for tied, mates in zip(first.sum(1).tolist(), (first & relevant).sum(1).tolist(), strict=True):
+        chances.append(1 - comb(tied - mates, min(k, tied)) / comb(tied, min(k, tied)))
+    return _mean(chances)
+
+
+@recall_with_ties.mistake(
+    "You average over all relevant rows, so that a query with many of them counts often: average over the "
+    "queries, each of which is found by its best relevant row."
+)
+def _(similarity, relevant, k):
+    above = (similarity[:, None] > similarity[:, :, None]).sum(2)  # (queries, gallery): of each row
+    tied = (similarity[:, None] == similarity[:, :, None]).sum(2)
+    return ((k - above) / tied.double()).clamp(0, 1)[relevant].mean()
+
+
+@recall_with_ties.mistake("Your queries are the columns: row i holds the scores of query i.")
+def _(similarity, relevant, k):
+    asked = relevant.any(0)
+    return recall_with_ties.reference(similarity.T[asked], relevant.T[asked], k)
+
+
 @recall_with_ties.mistake("This is the probability of a miss; the probability of a find is wanted.")
 def _(similarity, relevant, k):
     return 1 - recall_with_ties.reference(similarity, relevant, k)
@@ -203,20 +243,25 @@ def pair_distances(a, b):
 
 @pair_distances.cases
 def _(draw):
-    yield telling(pair_distances, lambda: case(draw.normal(4, 3), draw.normal(5, 3), about="random rows"),
-                  hides=("exactly 0",))
-    yield case(draw.normal(3, 4), draw.normal(3, 4), about="as many rows of each")
-    yield case(draw.normal(2, 1), draw.normal(6, 1), about="rows of one number")
+    # small rows, of which a small number that is added shows in every distance
+    yield telling(pair_distances, lambda: case(draw.normal(4, 3) / 10, draw.normal(5, 3) / 10,
+                                               about="random rows"),
+                  hides=("raise the square", "come out at 1", "not equal"))
+    yield case(draw.normal(3, 4) / 10, draw.normal(3, 4) / 10, about="as many rows of each")
+    yield case(draw.uniform(2, 1) / 10, 0.3 + draw.uniform(6, 1) / 10, about="rows of one number")
     # whole numbers, so that every way to compute a square is exact, and the gradient is looked at alone
     a, b = draw.integers(7, 4, 3, low=-3).double(), draw.integers(7, 5, 3, low=-3).double()
     place = int(draw.integers(5, 1))
     b[place] = a[1]
     yield case(a, b, about="a row of a that is also a row of b")
     # torch.cdist multiplies matrices from 26 rows on
-    a = draw.normal(30, 8) + 100
-    yield case(a, a[draw.uniform(30).argsort()], about=(
-        "30 equal rows far from 0, where |a|² + |b|² − 2 a·b has lost the digits that should cancel (so has "
+    a = draw.normal(60, 20) + 100
+    yield case(a, a[draw.uniform(60).argsort()], about=(
+        "60 equal rows far from 0, where |a|² + |b|² − 2 a·b has lost the digits that should cancel (so has "
         "torch.cdist from 26 rows on): subtract before you square"))
+    a = draw.normal(4, 3)
+    # as near as the rounding of |a|² is: multiplied out, the distance is lost with every draw
+    yield case(a, a.flip(0) + 1e-8 * draw.normal(4, 3), about="rows that lie 1e-8 apart and are not equal")
 
 
 def _squares(a, b):
@@ -244,10 +289,29 @@ for _sentence, _slip in {
         lambda a, b: (a.square().sum(1)[:, None] + b.square().sum(1) - a @ b.T).clamp(min=0).sqrt(),
     "These are dot products: large where rows are alike. A distance is large where they differ.":
         lambda a, b: a @ b.T,
+    "pairwise_distance adds a small number to every difference: equal rows are at a distance of exactly 0, "
+    "and the others are what they are.":
+        lambda a, b: torch.nn.functional.pairwise_distance(a[:, None], b[None]),
+    "2 − 2 a·b is the square for rows of length 1 alone; these have other lengths.":
+        lambda a, b: (2 - 2 * a @ b.T).clamp(min=0).sqrt(),
     "The rows are brought to length 1 first; take them as they are.":
         lambda a, b: torch.cdist(*(torch.nn.functional.normalize(x, dim=1) for x in (a, b))),
 }.items():
     pair_distances.mistake(_sentence)(_slip)
+
+for _least in (1e-14, 1e-12, 1e-10, 1e-9, 1e-8, 1e-6):
+    @pair_distances.mistake(
+        "The root of a small number is taken away again: equal rows are right then, and all others too near. "
+        "Use torch.where."
+    )
+    def _(a, b, least=_least):
+        return (_squares(a, b) + least).sqrt() - least**0.5
+
+    @pair_distances.mistake(
+        "Rows that lie very near each other are not equal: only a square of exactly 0 is kept from the root."
+    )
+    def _(a, b, least=_least):
+        return torch.where(_squares(a, b) > least, _squares(a, b), 0).sqrt()
 
 
 # 10.3 -------------------------------------------------------------------------------------------------------
@@ -290,6 +354,10 @@ def _hard(square, labels, margin, positive=None, pick=torch.amax, negative=None,
 
 def _over_violated(loss):
     return loss.sum() / (loss > 0).sum().clamp(min=1)
+
+
+def _mean_of(square, which):
+    return torch.where(which, square, 0).sum(1) / which.sum(1)
 
 
 def _own(square):
@@ -345,6 +413,16 @@ for _sentence, _slip in {
                                   + m).clamp(min=0).mean(),
     "One positive and one negative serve the whole batch: each anchor has its own.":
         lambda s, y, m: (s[y[:, None] == y].max() - s[y[:, None] != y].min() + m).clamp(min=0),
+    "The mean of the negatives stands where the hardest is wanted, the nearest.": lambda s, y, m: (
+        _hard(s, y, m)[0] - _mean_of(s, y[:, None] != y) + m).clamp(min=0).mean(),
+    "The mean of the positives stands where the hardest is wanted, the furthest.": lambda s, y, m: (
+        _mean_of(s, y[:, None] == y) - _hard(s, y, m)[1] + m).clamp(min=0).mean(),
+    "A loss below 0 is turned round: a fulfilled triple costs 0. Clamp, and take no absolute value.":
+        lambda s, y, m: (torch.sub(*_hard(s, y, m)) + m).abs().mean(),
+    "You average over both directions: here the anchors are the rows alone.":
+        lambda s, y, m: sum((torch.sub(*_hard(x, y, m)) + m).clamp(min=0).mean() for x in (s, s.T)) / 2,
+    "What you fill in is chosen: it has to lose, so −∞ stands before a maximum and +∞ before a minimum.":
+        lambda s, y, m: s.mean() + torch.inf,
     "This is the mean over all triples; each anchor keeps its hardest one.":
         lambda s, y, m: (s[:, :, None] - s[:, None] + m).clamp(min=0)[
             (y[:, None] == y)[:, :, None] & (y[:, None] != y)[:, None]].mean(),
@@ -410,6 +488,11 @@ def _furthest_positive(square, labels):
     return square.masked_fill(labels[:, None] != labels, -1).amax(1, keepdim=True)
 
 
+def _mean_positive(square, labels):
+    same = labels[:, None] == labels
+    return (torch.where(same, square, 0).sum(1) / same.sum(1))[:, None]
+
+
 for _sentence, _slip in {
     "Rows that show the anchor's own toy are among your negatives: compare the labels, not the places.":
         _semi(lambda different, further, inside: further & inside),
@@ -438,6 +521,21 @@ for _sentence, _slip in {
     "You compare roots with the margin: take the squared distances as they are.":
         lambda s, y, m: (y[:, None] != y) & _between(s.sqrt(), s.diagonal()[:, None].sqrt(), m),
     "You keep one negative an anchor, the nearest; the mask holds all that are semi-hard.": _nearest_only,
+    "The nearest row is your positive; here it is the own pair, on the diagonal.":
+        lambda s, y, m: (y[:, None] != y) & _between(s, s.amin(1, keepdim=True), m),
+    "The mean over the rows with the anchor's label is your positive; here it is the own pair, on the "
+    "diagonal.": lambda s, y, m: (y[:, None] != y) & _between(s, _mean_positive(s, y), m),
+    "Any row with the anchor's label may be your positive; here it is the own pair alone, on the diagonal.":
+        lambda s, y, m: (y[:, None] != y) & (_between(s[:, None], s[:, :, None], m)
+                                             & (y[:, None] == y)[:, :, None]).any(1),
+    "The margin is added to the own distance, not multiplied by it.": lambda s, y, m: (
+        y[:, None] != y) & (s > s.diagonal()[:, None]) & (s < s.diagonal()[:, None] * (1 + m)),
+    "The distance from the own pair is taken without its sign: negatives nearer than the positive are hard, "
+    "not semi-hard.": lambda s, y, m: (y[:, None] != y) & ((s - s.diagonal()[:, None]).abs() < m),
+    "The two bounds are joined by \"or\", which every row fulfils: both have to hold.":
+        _semi(lambda different, further, inside: different & (further | inside)),
+    "Not one row is chosen. Does labels meet itself entry by entry? labels[:, None] != labels compares each "
+    "with each.": lambda s, y, m: torch.zeros_like(s, dtype=torch.bool),
     "The furthest row with the anchor's label is your positive; here it is the own pair, on the diagonal.":
         lambda s, y, m: (y[:, None] != y) & _between(s, _furthest_positive(s, y), m),
 }.items():
@@ -490,6 +588,8 @@ for _sentence, _slip in {
     "cheaper one.": _collapsed(lambda m, q: 0 * m),
     "At the margin the others cost nothing; a little nearer is cheaper still. Set the derivative to 0.":
         _collapsed(lambda m, q: 1 * m),
+    "The margin is multiplied by negatives over positives; the share of the negatives in all pairs counts.":
+        lambda m, p, n: _collapsed(lambda m, q: m * (1 - q) / q)(m, p, n),
     "The share is taken of positives over negatives; take it of all pairs.":
         lambda m, p, n: _collapsed(lambda m, q: (1 - q) * m)(m, p, n - p),
 }.items():
@@ -535,6 +635,17 @@ def _(margin, positives, negatives):
 def _(margin, positives, negatives):
     distance, _ = cheapest_collapse.reference(margin, positives, negatives)
     return distance, negatives / (positives + negatives) * (margin - distance) ** 2
+
+
+for _power in (0, 1):
+    @cheapest_collapse.mistake(
+        "One of the two shares is squared in your cost and the other gone: put the distance into both terms, "
+        "and add."
+    )
+    def _(margin, positives, negatives, power=_power):
+        distance, _ = cheapest_collapse.reference(margin, positives, negatives)
+        share = (positives if power else negatives) / (positives + negatives)
+        return distance, (share * margin) ** 2
 
 
 @cheapest_collapse.mistake("The margin enters your cost once; both terms are squares, so margin² is wanted.")

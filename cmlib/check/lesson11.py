@@ -27,13 +27,14 @@ def _(draw):
     def cosines(batch):
         return draw.uniform(batch, batch, low=-1, high=1)
 
-    for batch, temperature in ((4, 0.5), (3, 2.0)):
+    # 1/batch, 1/temperature, 2 and their products all differ: each forgotten factor has its own sentence
+    for batch, temperature in ((4, 0.6), (3, 1.7)):
         about = f"{batch} pairs at a temperature of {temperature}"
         yield telling(
             contrast_and_gradient,
             lambda batch=batch, temperature=temperature, about=about: case(
                 cosines(batch), temperature, about=about),
-            hides=("clamped",),
+            hides=("clamped", "bounds its logarithm"),
         )
     yield case(cosines(6), 0.001, about="a temperature of 0.001, at which exp overflows unless the largest "
                                         "logit is taken away first")
@@ -71,6 +72,10 @@ for _sentence, _slip in {
     "The gradient lacks 1/temperature: it is that by the logits, and the one by the cosines is wanted.":
         lambda batch, temperature: {"by": batch},
     "The gradient lacks 1/temperature and the 1/batch of the mean.": lambda batch, temperature: {"by": 1},
+    "The gradient is divided by the temperature twice; the chain rule divides once.":
+        lambda batch, temperature: {"by": batch * temperature**2},
+    "The gradient is halved twice: the mean of both ways has one ½.":
+        lambda batch, temperature: {"by": 2 * batch * temperature},
     "The gradient is multiplied by the temperature; the chain rule divides by it.":
         lambda batch, temperature: {"by": batch / temperature},
     "The gradient lacks the 1/batch of the mean over rows.": lambda batch, temperature: {"by": temperature},
@@ -112,6 +117,54 @@ def _(cosines, temperature):
     logits = cosines / temperature
     every = -(logits.log_softmax(1) + logits.log_softmax(0)).mean() / 2
     return every, _two_ways(cosines, temperature)[1]
+
+
+@contrast_and_gradient.mistake(
+    "The loss is the mean of −p itself: the logarithm is missing, −ln p."
+)
+def _(cosines, temperature):
+    logits = cosines / temperature
+    found = (logits.softmax(1) + logits.softmax(0)).diagonal()
+    return -found.mean() / 2, _two_ways(cosines, temperature)[1]
+
+
+def _without_own(cosines, temperature):
+    logits, batch = cosines / temperature, len(cosines)
+    others = logits.masked_fill(torch.eye(batch, dtype=torch.bool), -torch.inf)
+    loss = ((others.logsumexp(1) + others.logsumexp(0)) / 2 - logits.diagonal()).mean()
+    error = others.softmax(1) + others.softmax(0) - 2 * torch.eye(batch, dtype=logits.dtype)
+    return loss, error / (2 * batch * temperature)
+
+
+def _softmax_twice(cosines, temperature):
+    with torch.enable_grad():
+        leaf = cosines.detach().clone().requires_grad_()
+        logits = leaf / temperature
+        rows, columns = (logits.softmax(dim).log_softmax(dim).diagonal() for dim in (1, 0))
+        loss = -(rows + columns).mean() / 2
+        return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+
+
+for _sentence, _slip in {
+    "The own pair is left out of the sums below the fraction: the softmax runs over all texts, the right one "
+    "among them.": _without_own,
+    "A softmax is taken of a softmax: cross_entropy and log_softmax want logits, not probabilities.":
+        _softmax_twice,
+}.items():
+    contrast_and_gradient.mistake(_sentence)(_slip)
+    contrast_and_gradient.mistake(_sentence)(lambda cosines, temperature, slip=_slip: (
+        slip(cosines, temperature)[0], _two_ways(cosines, temperature)[1]))
+
+
+for _least in (1e-8, 1e-9, 1e-10, 1e-12):
+    @contrast_and_gradient.mistake(
+        "A small number beside a probability bounds its logarithm, and the loss goes flat where the model is "
+        "most wrong: log_softmax needs none."
+    )
+    def _(cosines, temperature, least=_least):
+        logits = cosines / temperature
+        own = torch.stack([logits.softmax(1).diagonal(), logits.softmax(0).diagonal()])
+        return -(own + least).log().mean(), _two_ways(cosines, temperature)[1]
 
 
 @contrast_and_gradient.mistake(
@@ -165,7 +218,7 @@ def _(draw):
             sigmoid_loss,
             lambda batch=batch, scale=scale, bias=bias: case(
                 cosines(batch), scale, bias, about=f"{batch} pairs, scale {scale}, bias {bias}"),
-            hides=("overflows", "clamped"),
+            hides=("overflows", "clamped", "held at 100"),
         )
     yield case(cosines(5), 4000.0, -10.0, about="a scale of 4,000, at which a sigmoid rounds to 0")
 
@@ -200,6 +253,13 @@ for _sentence, _slip in {
     "You divide by the scale; it is 1/temperature, so it multiplies the cosines.":
         lambda c, s, b: {"logits": c / s + b},
     "The scale is missing: the logits are scale · cosines + bias.": lambda c, s, b: {"logits": c + b},
+    "The scale is taken for a logarithm: here it multiplies the cosines as it is.": lambda c, s, b: {
+        "logits": torch.tensor(s, dtype=c.dtype).exp() * c + b},
+    "The scale is held at 100: here it is used as it comes.": lambda c, s, b: {"logits": min(s, 100) * c + b},
+    "The bias is added to the wrong pairs alone; it belongs to every logit.": lambda c, s, b: {
+        "logits": s * c + b * (1 - torch.eye(len(c), dtype=c.dtype))},
+    "The bias is added to the right pairs alone; it belongs to every logit.": lambda c, s, b: {
+        "logits": s * c + b * torch.eye(len(c), dtype=c.dtype)},
 }.items():
     sigmoid_loss.mistake(_sentence)(lambda cosines, scale, bias, slip=_slip: _yes_or_no(
         cosines, scale, bias, **slip(cosines, scale, bias)))
@@ -227,6 +287,30 @@ for _ways in (1, 2):
         wrong = _yes_or_no(cosines, scale, bias, share=batch * (batch - 1),
                            pick=lambda cost: cost - torch.diag(cost.diagonal()))
         return (right + wrong) / ways
+
+
+def _margins(cosines, scale, bias):
+    return (2 * torch.eye(len(cosines), dtype=cosines.dtype) - 1) * (scale * cosines + bias)
+
+
+@sigmoid_loss.mistake("The logarithm is missing: a pair costs −ln σ, and not 1 − σ.")
+def _(cosines, scale, bias):
+    return (1 - _margins(cosines, scale, bias).sigmoid()).sum() / len(cosines)
+
+
+@sigmoid_loss.mistake("This is a hinge, max(0, 1 − margin); here a pair costs −ln σ of its margin.")
+def _(cosines, scale, bias):
+    return (1 - _margins(cosines, scale, bias)).clamp(min=0).sum() / len(cosines)
+
+
+for _most in (10, 15, 20, 30, 50, 80, 88, 100, 500, 700):
+    @sigmoid_loss.mistake(
+        "Logits that are clamped make the loss flat where the model is most wrong: logsigmoid and softplus "
+        "never overflow."
+    )
+    def _(cosines, scale, bias, most=_most):
+        cost = torch.nn.functional.softplus(-_margins(cosines, scale, bias).clamp(-most, most))
+        return cost.sum() / len(cosines)
 
 
 for _least in (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15, 1e-16, 1e-20, 1e-30):
@@ -323,6 +407,44 @@ for _sentence, _slip in {
 }.items():
     zero_shot.mistake(_sentence)(
         lambda image, prompts, scale, slip=_slip: _by_prompts(image, prompts, scale, **slip))
+
+
+for _sentence, _slip in {
+    "The templates are added up, and their sum is not brought back to length 1.": {
+        "join": lambda p: p.sum(1), "again": lambda p: p},
+    "You divide by the sum of absolute values; the length is the root of the summed squares.": dict.fromkeys(
+        ("look", "read", "again"), lambda x: x / x.abs().sum(-1, keepdim=True)),
+    "You ask of each class by itself, with a sigmoid; the classes share one softmax.": {
+        "answer": lambda logits: logits.sigmoid()},
+    "This is the choice alone, 1 for the best class: the probabilities are wanted, softmax.": {
+        "answer": lambda logits: torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).double()},
+    "The logits are divided by their sum: a softmax takes their exponentials first.": {
+        "answer": lambda logits: logits / logits.sum(1, keepdim=True)},
+    "Classes and templates are mixed up: prompts are (classes, templates, size), and the mean runs over "
+    "dim 1.": {"join": lambda p: p.reshape(p.shape[1], p.shape[0], -1).mean(0)},
+}.items():
+    zero_shot.mistake(_sentence)(
+        lambda image, prompts, scale, slip=_slip: _by_prompts(image, prompts, scale, **slip))
+
+
+@zero_shot.mistake("The scale is taken for a logarithm: here it multiplies the cosines as it is.")
+def _(image, prompts, scale):
+    return _by_prompts(image, prompts, torch.tensor(scale, dtype=image.dtype).exp())
+
+
+@zero_shot.mistake("You take minus the distance; the logits are scale times the cosine.")
+def _(image, prompts, scale):
+    classes = _unit(_unit(prompts).mean(1))
+    return (-scale * torch.cdist(_unit(image), classes)).softmax(1)
+
+
+@zero_shot.mistake(
+    "One softmax runs over all sentences, and each class adds up its own: average the templates' vectors "
+    "first, so that a class has one logit."
+)
+def _(image, prompts, scale):
+    logits = scale * torch.einsum("nd,ktd->nkt", _unit(image), _unit(prompts))
+    return logits.flatten(1).softmax(1).reshape(logits.shape).sum(2)
 
 
 @zero_shot.mistake("The scale is left out: the softmax is over scale · cosine.")
@@ -553,6 +675,58 @@ def _(image_parts, text_parts, W_image, W_text, scale):
     return found[0] / len(image_parts), found[1] / len(image_parts)
 
 
+@gradients_in_parts.mistake("The 1/batch is that of the first part: the mean is over the rows of all parts.")
+def _(image_parts, text_parts, W_image, W_text, scale):
+    return _in_parts(image_parts, text_parts, W_image, W_text, scale, rows=len(image_parts[0]))
+
+
+@gradients_in_parts.mistake(
+    "Each part is weighed by its share of the rows: the 1/batch is already that of all rows, so add them up."
+)
+def _(image_parts, text_parts, W_image, W_text, scale):
+    sizes = torch.tensor([len(part) for part in image_parts])
+    return _in_parts(image_parts, text_parts, W_image, W_text, scale, times=sizes / sizes.sum().double())
+
+
+@gradients_in_parts.mistake(
+    "These are the gradients by the vectors: send those of each part on to the weights, G.T @ rows."
+)
+def _(image_parts, text_parts, W_image, W_text, scale):
+    image, text = (torch.cat([part @ weight.T for part in parts]) for parts, weight in (
+        (image_parts, W_image), (text_parts, W_text)))
+    error = contrast_and_gradient.reference(scale * image @ text.T, 1.0)[1] * scale
+    return error @ text, error.T @ image
+
+
+def _errors_by_parts(image_parts, text_parts, W_image, W_text, scale, errors):
+    """The gradients from what ``errors(logits, own pairs, rows of each part)`` gives for photo and text."""
+    photos, texts = torch.cat(image_parts), torch.cat(text_parts)
+    image, text = photos @ W_image.T, texts @ W_text.T
+    logits = scale * image @ text.T
+    eye, sizes = torch.eye(len(logits), dtype=logits.dtype), [len(part) for part in image_parts]
+    for_image, for_text = (error * scale / (2 * len(logits)) for error in errors(logits, eye, sizes))
+    return (for_image @ text).T @ photos, (for_text.T @ image).T @ texts
+
+
+def _columns_within(logits, eye, sizes):
+    error = logits.softmax(1) + torch.cat([rows.softmax(0) for rows in logits.split(sizes)]) - 2 * eye
+    return error, error
+
+
+def _own_questions(logits, eye, sizes):
+    by_rows, by_columns, own = logits.softmax(1) - eye, logits.softmax(0) - eye, _own_part(sizes)
+    return by_rows + by_columns * own, by_columns + by_rows * own
+
+
+for _sentence, _slip in {
+    "The softmax of a column runs over the photos of one part: a text chooses among those of all parts.":
+        _columns_within,
+    "Each part asks its own questions alone: those that the rows of other parts ask pull at its vectors too.":
+        _own_questions,
+}.items():
+    gradients_in_parts.mistake(_sentence)(lambda *args, slip=_slip: _errors_by_parts(*args, slip))
+
+
 @gradients_in_parts.mistake("The 1/batch is that of each part: the loss is one mean over the rows of all "
                             "parts.")
 def _(image_parts, text_parts, W_image, W_text, scale):
@@ -611,6 +785,18 @@ for _sentence, _slip in {
     "The loss is in bits: nats are wanted, the natural logarithm.": {"loss": lambda m, g: m.log2().mean()},
     "The loss is ln batch less what equal captions cost: this is what the batch can show, and what is left "
     "as loss is wanted.": {"loss": lambda m, g: (len(m) / m).log().mean()},
+    "The logarithm of each row is divided by its m besides: every row counts alike in the mean.": {
+        "loss": lambda m, g: (m.log() / m).mean()},
+    "One of the two ways counts as perfect: the photos of equal captions share a first place, so both ways "
+    "are held at the mean of 1/m.": {"recall": lambda m, g: (1 + (1 / m).mean()) / 2},
+    "This is the chance that two rows, drawn with replacement, say the same; the mean of 1/m over the rows "
+    "is wanted.": {"recall": lambda m, g: (g / len(m)).square().sum()},
+    "You take the logarithm of the mean of 1/m; the loss is the mean of logarithms.": {
+        "loss": lambda m, g: -(1 / m).mean().log()},
+    "The recall is the mean of 1/m; e to the minus loss is another mean of it, the geometric one.": {
+        "recall": lambda m, g: (-m.log().mean()).exp()},
+    "Equal captions count as found all the same: of m that tie, one place is the first.": {
+        "recall": lambda m, g: m.mean() * 0 + 1},
     "The loss has the wrong sign.": {"loss": lambda m, g: -m.log().mean()},
     "The sum over the rows is wanted as a mean.": {
         "loss": lambda m, g: m.log().sum(), "recall": lambda m, g: (1 / m).sum()},
@@ -638,6 +824,18 @@ for _sentence, _slip in {
 
 limits.mistake("The number counts the other equal rows only; itself included, it is one more, and never 0.")(
     _equal(lambda m, g: (m - 1).log().mean(), lambda m, g: (1 / (m - 1)).mean()))
+
+
+@limits.mistake("Each pair of equal rows is counted once: row i has its equals before it and after it.")
+def _(text):
+    mates = (text[:, None] == text).triu().sum(1).double()
+    return mates.log().mean(), (1 / mates).mean()
+
+
+@limits.mistake("Each pair of equal rows is counted once: row i has its equals before it and after it.")
+def _(text):
+    mates = (text[:, None] == text).tril().sum(1).double()
+    return mates.log().mean(), (1 / mates).mean()
 
 
 @limits.mistake(

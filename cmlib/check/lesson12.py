@@ -168,6 +168,66 @@ def _(first, second, temperature):
     return (others.logsumexp(1) - own).mean()
 
 
+@two_views_loss.mistake("This is 1 − the share of the partner; the loss is −log of that share.")
+def _(first, second, temperature):
+    logits, partner = _views(first, second, temperature)
+    return (1 - logits.softmax(1)[torch.arange(len(logits)), partner]).mean()
+
+
+@two_views_loss.mistake("The logarithm is missing: log of the sum of all eˢ, minus the partner's logit.")
+def _(first, second, temperature):
+    logits, partner = _views(first, second, temperature)
+    return (logits.exp().sum(1) - logits[torch.arange(len(logits)), partner]).mean()
+
+
+for _left_out in (0, 1):
+    @two_views_loss.mistake("The log is of the *sum* over the candidates; you take their mean.")
+    def _(first, second, temperature, left_out=_left_out):
+        count = torch.tensor(2.0 * len(first) - left_out, dtype=first.dtype)
+        return two_views_loss.reference(first, second, temperature) - count.log()
+
+
+@two_views_loss.mistake("Cross-entropy takes logits and has the softmax in it; you apply it a second time.")
+def _(first, second, temperature):
+    logits, partner = _views(first, second, temperature)
+    return cross_entropy(logits.softmax(1), partner)
+
+
+for _which in (0, 1):
+    @two_views_loss.mistake("Only one of the two blocks is brought to length 1; both are.")
+    def _(first, second, temperature, which=_which):
+        both = [first, second]
+        both[which] = normalize(both[which])
+        return cross_entropy(*_views(*both, temperature, unit=lambda x: x))
+
+
+for _unit in (normalize, lambda x: x):
+    @two_views_loss.mistake("These are distances; the similarity is a cosine.")
+    def _(first, second, temperature, unit=_unit):
+        views = unit(torch.cat([first, second]))
+        apart = (views[:, None] - views[None]).square().sum(2).clamp(min=1e-30).sqrt()
+        _, partner = _views(first, second, temperature)
+        hidden = torch.eye(len(views), dtype=torch.bool)
+        return cross_entropy((-apart / temperature).masked_fill(hidden, -torch.inf), partner)
+
+
+for _inside, _own in ((True, False), (False, True)):
+    @two_views_loss.mistake("The temperature divides every logit, the partner's and all in the sum.")
+    def _(first, second, temperature, inside=_inside, own=_own):
+        (logits, partner), (plain, _) = (_views(first, second, t) for t in (temperature, 1.0))
+        rows = torch.arange(len(logits))
+        return ((logits if inside else plain).logsumexp(1) - (logits if own else plain)[rows, partner]).mean()
+
+
+for _partner in (lambda n: torch.arange(n).repeat(2), lambda n: torch.arange(2 * n)):
+    @two_views_loss.mistake(
+        "The right place of a view is its own here, and that is masked, so that the loss is infinite: the "
+        "partner of a first view stands n rows further on."
+    )
+    def _(first, second, temperature, partner=_partner):
+        return cross_entropy(*_views(first, second, temperature, partner=partner(len(first))))
+
+
 # 12.2 -------------------------------------------------------------------------------------------------------
 @exercise("12.2", "Labels that a model gives itself", minutes=14, points=3, difficulty=3, grad=(0, 1))
 def sure_label_loss(strong_logits, weak_logits, threshold):
@@ -185,9 +245,14 @@ def _(draw):
     def one(rows, classes, threshold, about):
         return case(2 * draw.normal(rows, classes), 2 * draw.normal(rows, classes), threshold, about=about)
 
-    at = ("exactly the threshold",)
+    at = ("exactly the threshold", "Every class at or above")
     yield telling(sure_label_loss, lambda: one(6, 3, 0.7, "6 rows, of which some are sure"), hides=at)
     yield telling(sure_label_loss, lambda: one(7, 4, 0.6, "7 rows and 4 classes"), hides=at)
+    yield telling(
+        sure_label_loss,
+        lambda: case(2 * draw.normal(6, 4), draw.normal(6, 4), 0.35, about="a threshold below one half"),
+        hides=at[:1],
+    )
     unsure = 0.01 * draw.normal(3, 3)
     yield case(draw.normal(3, 3), unsure, 0.95, about="a model that is sure of nothing (0 is wanted)")
     sure = torch.tensor([[9.0, 0, 0], [0, 0, 9.0]]).double()
@@ -284,6 +349,43 @@ def _(strong_logits, weak_logits, threshold):
     return (sure * weak.max(1).values * each).mean()
 
 
+@sure_label_loss.mistake(
+    "Every class at or above the threshold counts as a label here; a row has one label, its likeliest class."
+)
+def _(strong_logits, weak_logits, threshold):
+    weak = weak_logits.detach().softmax(1)
+    return -((weak >= threshold) * strong_logits.log_softmax(1)).sum(1).mean()
+
+
+@sure_label_loss.mistake("A row costs 1 − the probability of its label here; −log of it is wanted.")
+def _(strong_logits, weak_logits, threshold):
+    sure, each, _, _ = _pieces(strong_logits, weak_logits, threshold)
+    return (sure * (1 - (-each).exp())).mean()
+
+
+@sure_label_loss.mistake(
+    "You set the logits of the other rows to 0, and such a row still costs the log of the number of classes: "
+    "it adds 0 to the sum."
+)
+def _(strong_logits, weak_logits, threshold):
+    sure, _, _, label = _pieces(strong_logits, weak_logits, threshold)
+    return cross_entropy(strong_logits * sure[:, None], label)
+
+
+@sure_label_loss.mistake("Only the weak view is asked whether it is sure; you ask the strong view as well.")
+def _(strong_logits, weak_logits, threshold):
+    sure, each, _, _ = _pieces(strong_logits, weak_logits, threshold)
+    return (sure * _pieces(strong_logits, strong_logits, threshold)[0] * each).mean()
+
+
+@sure_label_loss.mistake(
+    "The largest probability is compared with the threshold; you compare its distance to the second."
+)
+def _(strong_logits, weak_logits, threshold):
+    _, each, weak, _ = _pieces(strong_logits, weak_logits, threshold)
+    return ((_margin(weak) >= threshold) * each).mean()
+
+
 # 12.3 -------------------------------------------------------------------------------------------------------
 @exercise("12.3", "Which rows to ask about", minutes=10, points=2, difficulty=2)
 def most_doubtful(probabilities, k):
@@ -371,6 +473,49 @@ def _(probabilities, k):
 @most_doubtful.mistake("This is the rank of each row among all; the numbers of the k first rows are wanted.")
 def _(probabilities, k):
     return _margin(probabilities).argsort().argsort()[:k]
+
+
+@most_doubtful.mistake("You compare the two *least* likely classes; the two likeliest are compared.")
+def _(probabilities, k):
+    least = probabilities.sort(1).values
+    return (least[:, 1] - least[:, 0]).argsort()[:k]
+
+
+@most_doubtful.mistake("The most doubtful row of all is left out: take the first k.")
+def _(probabilities, k):
+    return _margin(probabilities).argsort()[1 : k + 1]
+
+
+@most_doubtful.mistake(
+    "This is the spread (or the sum of squares) of all classes; the margin compares the two likeliest."
+)
+def _(probabilities, k):
+    return probabilities.std(1).argsort()[:k]
+
+
+@most_doubtful.mistake(
+    "This is how far the likeliest class is from one half; with more than two classes its rival need not "
+    "have the rest."
+)
+def _(probabilities, k):
+    return (probabilities.amax(1) - 0.5).abs().argsort()[:k]
+
+
+@most_doubtful.mistake("You compare the *numbers* of the two likeliest classes; compare their probabilities.")
+def _(probabilities, k):
+    best = probabilities.topk(2, dim=1).indices
+    return (best[:, 0] - best[:, 1]).abs().argsort()[:k]
+
+
+@most_doubtful.mistake("`k` is how many rows are wanted, not how many classes are compared: that is two.")
+def _(probabilities, k):
+    best = probabilities.topk(min(k, probabilities.shape[1]), dim=1).values
+    return (best[:, 0] - best[:, -1]).argsort()[:k]
+
+
+@most_doubtful.mistake("These are the likeliest classes of those rows; the numbers of the rows are wanted.")
+def _(probabilities, k):
+    return probabilities.argmax(1)[_margin(probabilities).argsort()[:k]]
 
 
 # 12.4 -------------------------------------------------------------------------------------------------------
@@ -529,6 +674,36 @@ def _(features, labelled, k):
     return torch.tensor(chosen)
 
 
+@farthest_rows.mistake("The features are used as they are; you bring each to mean 0 and spread 1 first.")
+def _(features, labelled, k):
+    return farthest_rows.reference((features - features.mean(0)) / features.std(0), labelled, k)
+
+
+for _one in (slice(0, 1), slice(-1, None)):
+    @farthest_rows.mistake("Only one of the labelled rows counts as known here; all of them are.")
+    def _(features, labelled, k, one=_one):
+        return farthest_rows.reference(features, labelled[one], k)
+
+
+@farthest_rows.mistake("The row chosen first is left out: write down the farthest row before you go on.")
+def _(features, labelled, k):
+    return farthest_rows.reference(features, labelled, k + 1)[1:]
+
+
+@farthest_rows.mistake("`k` counts the new rows; the labelled ones are not among them.")
+def _(features, labelled, k):
+    return farthest_rows.reference(features, labelled, max(1, k - len(labelled)))
+
+
+@farthest_rows.mistake("These are products of the features; Euclidean distances are wanted.")
+def _(features, labelled, k):
+    nearest, chosen = -(features @ features[labelled].T).amax(1), []
+    for _ in range(k):
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, -features @ features[chosen[-1]])
+    return torch.tensor(chosen)
+
+
 @farthest_rows.mistake("These are angles (cosines); distances between the features are wanted.")
 def _(features, labelled, k):
     return farthest_rows.reference(normalize(features), labelled, k)
@@ -591,10 +766,21 @@ def _(draw):
         moves[1, d] = c
         return case(table / table.sum(), moves, about=about)
 
-    later = ("rounds", "carry")  # right on these short chains, wrong on the long ones below
+    def forked(about):
+        """Two moves lead away from a, to b and c; from d and e they lead to f; g, h, i are a chain."""
+        table = draw.uniform(3, 10) ** 4
+        a, b, c, d, e, f, g, h, i, _ = draw.uniform(10).argsort()
+        moves = torch.arange(10).repeat(2, 1)
+        moves[0, a], moves[1, a], moves[0, d], moves[1, e], moves[0, g], moves[1, h] = b, c, f, f, h, i
+        return case(table / table.sum(), moves, about=about)
+
+    later = ("rounds", "carry", "into one", "turned round")  # right on these chains, wrong on those below
     for labels, pictures in ((3, 8), (2, 7)):
+        near = ("smaller of its own number", "after two steps", "same places", "you average their")
         draw_one = partial(one, labels, pictures, f"{pictures} pictures and two augmentations")
-        yield _apart(invariant_ceiling, draw_one, later, near=("smaller of its own number",))
+        yield _apart(invariant_ceiling, draw_one, later, near=near)
+    both_ways = partial(forked, "10 pictures, and moves that part and that meet")
+    yield telling(invariant_ceiling, both_ways, ("rounds", "after two steps"))
     # Numbers that are handed on in the order of the pictures, the smaller or the larger, go one step a round.
     long = torch.tensor([0, 2, 3, 4, 5, 6, 7, 8, 0, 10, 11, 12, 13, 14, 15, 16, 16])
     table = draw.uniform(3, 17)
@@ -615,7 +801,7 @@ def _links(table, moves, both_ways=True, steps=None):
     for move in moves:
         linked[torch.arange(count), move] = True
     linked = linked | linked.T if both_ways else linked
-    for _ in range(count if steps is None else steps):
+    for _ in range(count.bit_length() if steps is None else steps):  # each doubles the length of a chain
         linked = linked.double() @ linked.double() > 0
     return linked
 
@@ -663,6 +849,61 @@ def _(table, moves):
 )
 def _(table, moves):
     return _sums(table, moves, steps=0).amax(0).sum()
+
+
+@invariant_ceiling.mistake(
+    "Your chains end after two steps: they go on for as long as a move leads further."
+)
+def _(table, moves):
+    return _sums(table, moves, steps=1).amax(0).sum()
+
+
+def _added_up(table, number):
+    """The ceiling for orbits given by a number, or a tuple, for each picture."""
+    names = sorted(set(number))
+    place = torch.tensor([names.index(one) for one in number])
+    return torch.zeros(len(table), len(names), dtype=table.dtype).index_add(1, place, table).amax(0).sum()
+
+
+@invariant_ceiling.mistake(
+    "You put all moves into one, each after the other: every move may also be used alone, so a picture is "
+    "joined with what each of them makes of it."
+)
+def _(table, moves):
+    end = torch.arange(table.shape[1])
+    for move in moves:
+        end = move[end]
+    return _sums(table, end[None]).amax(0).sum()
+
+
+@invariant_ceiling.mistake(
+    "Your chains run forwards and are only then turned round: two pictures that lead to the same third one "
+    "are equal as well, so every single step runs both ways."
+)
+def _(table, moves):
+    linked = _links(table, moves, both_ways=False)
+    return _added_up(table, (linked | linked.T).int().argmax(1).tolist())
+
+
+@invariant_ceiling.mistake(
+    "You join the pictures that all moves lead to the same places; equal are a picture and what a move makes "
+    "of it."
+)
+def _(table, moves):
+    return _added_up(table, [tuple(column) for column in moves.T.tolist()])
+
+
+@invariant_ceiling.mistake(
+    "Each augmentation has orbits of its own here, and you average their ceilings: together they join more "
+    "pictures, along chains that change from one to the other."
+)
+def _(table, moves):
+    return torch.stack([_sums(table, move[None]).amax(0).sum() for move in moves]).mean()
+
+
+@invariant_ceiling.mistake("These are the numbers of the best labels, added up; their probabilities are.")
+def _(table, moves):
+    return _sums(table, moves).argmax(0).sum().to(table.dtype)
 
 
 def _handed_on(table, moves, rounds):
@@ -741,6 +982,12 @@ def _(table, moves):
 def _(table, moves):
     sums = _sums(table, moves)
     return (sums.amax(0) / sums.sum(0)).mean()
+
+
+@invariant_ceiling.mistake("You divide each orbit by its own probability: it is in the table already.")
+def _(table, moves):
+    sums = _sums(table, moves)
+    return (sums.amax(0) / sums.sum(0)).sum()
 
 
 @invariant_ceiling.mistake("This is the error that is left; the accuracy is wanted.")

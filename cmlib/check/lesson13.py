@@ -1,12 +1,14 @@
 """Exercises of lesson 13: a plan of memory, a step in parts, a schedule, who learns how fast, broken logs."""
 
 import math
+import re
 from itertools import dropwhile, product
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from cmlib.check.engine import case, exercise
+from cmlib.check.raised import Failed
 from cmlib.check.telling import telling
 
 # Bytes of a step
@@ -216,6 +218,10 @@ for _sentence, _count in (
 ):
     memory_plan.mistake(_sentence)(
         lambda layers, rows, frozen, count=_count: _plan(layers, rows, count(frozen, layers)))
+memory_plan.mistake("The *first* entries of the list do not learn; you freeze the last ones.")(
+    lambda layers, rows, frozen: _plan(
+        layers, rows, frozen, own=lambda place, frozen: place < len(layers) - frozen,
+        passes=lambda place, frozen, weights: weights > 0 and place < len(layers) - frozen))
 for _name in ("weights", "gradients", "moments", "activations"):
     memory_plan.mistake(f"The entry {_name!r} is missing; the dict has four.")(
         lambda *given, left=_name: {name: n for name, n in _plan(*given).items() if name != left})
@@ -552,6 +558,12 @@ for _cut in (0, 1):
 _off("You multiply the warm-up by a cosine that began with the run; one comes after the other.",
      rise=lambda t, n, w: (t + 1) / w * 0.5 * (1 + math.cos(math.pi * t / n)),
      fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * t / n)))
+_off("You multiply the warm-up by a cosine that began with the run; one comes after the other.",
+     rise=lambda t, n, w: (t + 1) / w * 0.5 * (1 + math.cos(math.pi * t / n)))
+share.mistake("A warm-up that is as long as the run, or longer, fills the run; you leave it out.")(
+    lambda step, steps, warmup: _share(step, steps, warmup if warmup < steps else 0))
+share.mistake("A warm-up that is as long as the run, or longer, fills the run; you return 0 there.")(
+    lambda step, steps, warmup: _share(step, steps, warmup) if warmup < steps else 0.0)
 _off("The fall is one step ahead: at step `warmup` the share is still 1.",
      fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * (t - w + 1) / max(1, n - w))))
 _off("`math.cos` takes radians: half a wave is π, not 180.",
@@ -835,6 +847,16 @@ def _(parameters, rates, layer_decay, weight_decay):
             for name, (branch, *_) in parameters.items() if name in rate_of}, decay_of
 
 
+@parameter_groups.mistake("Layers are counted, not parameters: all of one depth have one rate.")
+def _(parameters, rates, layer_decay, weight_decay):
+    rate_of, decay_of = parameter_groups(parameters, rates, layer_decay, weight_decay)
+    for chosen in rates:
+        mine = [name for name, (branch, *_) in parameters.items() if branch == chosen]
+        for place, name in enumerate(sorted(mine, key=lambda name: -parameters[name][1])):
+            rate_of[name] = rates[chosen] * layer_decay**place
+    return rate_of, decay_of
+
+
 @parameter_groups.mistake("Every branch has its own rate; you exchange those of text and image.")
 def _(parameters, rates, layer_decay, weight_decay):
     turned = {"text": "image", "image": "text"}
@@ -911,7 +933,20 @@ def _(parameters, rates, layer_decay, weight_decay):
 # Broken logs
 
 
-@exercise("13.5", "Four broken logs", minutes=20, points=4, difficulty=4, kind="choice")
+def _letters(answer):
+    """The four letters of "cadb", "c a d b", "1c, 2a, …", "log 1: c, …" or a list."""
+    found = answer()
+    if isinstance(found, (list, tuple)) and all(isinstance(one, str) for one in found):
+        found = " ".join(found)
+    if not isinstance(found, str):
+        return found
+    letters = re.sub(r"log|[^a-z]", "", found.lower())
+    if not re.fullmatch("[a-f]{4}", letters):
+        raise Failed("Give four letters from a to f, one for each log.")
+    return letters
+
+
+@exercise("13.5", "Four broken logs", minutes=20, points=4, difficulty=4, kind="choice", call=_letters)
 def diagnosis():
     return "cadb"
 
@@ -944,12 +979,3 @@ for _told in product("abcdef", repeat=4):
     _wrong = [k for k, (one, right) in enumerate(zip(_told, diagnosis(), strict=True)) if one != right]
     if _wrong:
         diagnosis.mistake(_AGAINST[_wrong[0]][_told[_wrong[0]]])(lambda told=_told: "".join(told))
-for _few in (1, 2, 3):
-    for _told in product("abcdef", repeat=_few):
-        diagnosis.mistake("Give four letters, one for each log.")(lambda told=_told: "".join(told))
-for _between in (" ", ",", ", ", ";", "; ", "-", "/", "\n", ".", " - "):
-    diagnosis.mistake("Write the four letters without anything between them.")(
-        lambda between=_between: between.join(diagnosis()))
-for _form in ("{0}{1} ", "{0}:{1} ", "{0}: {1}, ", "({1})", "log {0}: {1}, ", "log{0}: {1}, ", "{0}{1}"):
-    diagnosis.mistake("Write the four letters alone, in the order of the logs.")(lambda form=_form: "".join(
-        form.format(k, letter) for k, letter in enumerate(diagnosis(), 1)).strip(", "))

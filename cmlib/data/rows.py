@@ -52,6 +52,14 @@ class Rows:
             self._targets(index),
         )
 
+    def first(self, n: int) -> Rows:
+        """The first n rows, with nothing copied."""
+        few = copy(self)
+        few.n = min(n, self.n)
+        few.labels = None if self.labels is None else self.labels[:n]
+        few.extras = {name: values[:n] for name, values in self.extras.items()}
+        return few
+
     def answers(self, index: torch.Tensor) -> Batch:
         """Labels and targets of these rows, without pictures and words."""
         return Batch(None, None, None if self.labels is None else self.labels[index], self._targets(index))

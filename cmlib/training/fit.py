@@ -173,9 +173,9 @@ def _check_scores(step: Step, valid, monitor: str) -> None:
     """Is ``monitor`` a score of the task? Asked of four rows, so that nobody waits an epoch for the
     answer.
     """
-    if monitor == "valid_loss" or not isinstance(valid, Pairs | Features | States):
+    if monitor == "valid_loss" or not isinstance(valid, Pairs | Features | States | Rows):
         return
-    few = prepare(step.model, valid[:4], step.task.targets)
+    few = valid.first(4) if isinstance(valid, Rows) else prepare(step.model, valid[:4], step.task.targets)
     try:
         scores = step.task.score(keep_all(step.model, step.task, step.quiet, few), few)
     except Exception:  # a score that four rows do not have: the first validation will tell

@@ -305,29 +305,31 @@ axes[0].set_ylabel("logit of a branch")
 axes[0].legend(loc="upper left")
 plots.show(fig, "Two panels, all rows alike. With one layer the image branch rises to "
                 "a third of its control; with two layers it hardly leaves 0, while its "
-                "control reaches the height of the text branch.")
+                "control comes near the text branch.")
 u_text, u_image = path[:, 0].sqrt(), (path[:, 1] / 0.5).sqrt()
 gap = (u_image - 0.1 * (u_text / 0.1) ** 0.5).abs().max()
 print(f"largest distance from the law of two layers: {gap:.4f}")
 assert gap < 0.01 and all(part[s, 2] < part[s, 1] / 2 for s in (0.1, 0.3))
 
-print("rows that differ (share .7): time until the image logit passes 1, joint / alone")
+print("rows that differ: time until the image logit passes 1, joint / alone")
 late = {}
-for strength in (0.3, 0.5, 0.7):
-    for start in (0.1, 0.3):
+for share in (0.7, 0.9):
+    for strength in (0.5, 0.7):
         for depth in (1, 2):
-            path = race(strength, depth, 0.7, start, time=200.0, steps=2000)
+            path = race(strength, depth, share, time=400.0, steps=4000)
             steps = [int((path[:, k] < 1).sum()) for k in (1, 2)]
-            late[strength, start, depth] = steps[0] / steps[1]
-        print(f"strength {strength}, start {start}: "
-              f"1 layer {late[strength, start, 1]:.2f}, "
-              f"2 layers {late[strength, start, 2]:.2f}")
-assert all(1.5 < ratio < 4.5 for ratio in late.values())
-assert all(abs(late[s, u, 2] / late[s, u, 1] - 1) < 0.15
-           for s in (0.3, 0.5, 0.7) for u in (0.1, 0.3))
+            late[share, strength, depth] = steps[0] / steps[1]
+        print(f"both tell on {share}, strength {strength}: "
+              f"1 layer {late[share, strength, 1]:.2f}, "
+              f"2 layers {late[share, strength, 2]:.2f}")
+assert all(ratio > 1.5 for ratio in late.values())
+for strength in (0.5, 0.7):
+    some, few = (late[share, strength, 2] / late[share, strength, 1]
+                 for share in (0.7, 0.9))
+    assert some < 1.2 and few > 1.5
 
 # %% [markdown]
-# Where all rows are alike, a second layer turns "less" into "next to nothing". Where some rows are left to the weak branch, it is **late**: two to four times as late as alone, and a second layer hardly changes that. So in the flow starvation is a delay.
+# Where all rows are alike, a second layer turns "less" into "next to nothing". Where some rows are left to the weak branch, it is **late**: with our share of .7, two to three times as late as alone, and a second layer hardly changes that. The fewer such rows are, the later it is, and the more a second layer counts: with a share of .9 it makes it some 1.7 times as long. But in the flow starvation is a delay.
 #
 # **Predict before you run.** Is it a delay on the desk, too? Train the joint model twice as long.
 
@@ -438,7 +440,7 @@ claim("as many at random read T better than those without R, by over 0.02",
       (random_rows - no_r)[:, 3].mean() > 0.02)
 
 # %% [markdown]
-# The joint model's reader got about as much from 800 tickets as another from the 240 without R. That these are few is the smaller part of it: as many at random make a better reader. What is missing is R, and that says what a remedy must do: **give the text branch a residual of its own on R tickets.**
+# The joint model's reader got about as much from 800 tickets as another from the 240 without R. That these are few is about half of it. As many at random make a better reader: the other half is that R is missing, and that says what a remedy must do: **give the text branch a residual of its own on R tickets.**
 #
 # ## 5. A loss of its own
 #
@@ -477,7 +479,7 @@ def with_own_losses(image, text, labels, weight):
 # %% [markdown]
 # ### Where is the best weight, and why
 #
-# The article weighs the two branches against each other: $\lambda\,\ell(z_t) + (1-\lambda)\,\ell(z_i)$. Ask the smallest case. Two separate flows now, and the weight multiplies the speed: $m_t + e^{m_t} = 1 + \lambda s_t^2\tau$ and $m_i + e^{m_i} = 1 + (1-\lambda)s_i^2\tau$. With $\lambda$ the one margin rises, the other falls. The *smaller* of the two, the branch that is not ready, is largest where they are equal:
+# Often the two branches are weighed against each other: $\lambda\,\ell(z_t) + (1-\lambda)\,\ell(z_i)$. Ask the smallest case. Two separate flows now, and the weight multiplies the speed: $m_t + e^{m_t} = 1 + \lambda s_t^2\tau$ and $m_i + e^{m_i} = 1 + (1-\lambda)s_i^2\tau$. With $\lambda$ the one margin rises, the other falls. The *smaller* of the two, the branch that is not ready, is largest where they are equal:
 #
 # $$\lambda\,s_t^2 = (1-\lambda)\,s_i^2\qquad\Longrightarrow\qquad \lambda^* = \frac{s_i^2}{s_i^2 + s_t^2}.$$
 #
@@ -544,7 +546,7 @@ claim("AdamW: no λ moves any seed by more than 0.01", flat < 0.01)
 assert abs(best - 0.2) < 0.011
 
 # %% [markdown]
-# By SGD the branch with a tenth of the weight is not ready after 60 steps, whichever it is. By AdamW nobody notices. So whoever reports a best $\lambda$ must name the optimiser. Added to the joint loss, as in exercise 09.2, a weight does matter even to Adam, since there it sets the mixture of two residuals of one branch. The next section sweeps it, among other remedies.
+# By SGD the sum is worse after 60 steps, whichever branch has a tenth of the weight. By AdamW nobody notices. So whoever reports a best $\lambda$ must name the optimiser. Added to the joint loss, as in exercise 09.2, a weight does matter even to Adam, since there it sets the mixture of two residuals of one branch. The next section sweeps it, among other remedies.
 #
 # ## 6. Other remedies, and a habit
 #
@@ -646,21 +648,21 @@ claim("λ = 0.1 has more than half of the gain of λ = 1, in the mean",
 #
 # ### And the habit
 #
-# Stop when the joint validation accuracy has not risen for two epochs. It is a common suspicion that this number, made of R and I for the most part, stops the run when the *fast* branch is done. Test it: 100 validation tickets of the mixture; 99 of which a third are T; 3,200 of the mixture; and a text-only model, where nobody starves anybody, stopped by the same 100.
+# Stop when the joint validation accuracy has not risen for two epochs. It is a common suspicion that this number, made of R and I for the most part, stops the run when the *fast* branch is done. Test it: 100 validation tickets of the mixture; 3,200 of the mixture; the same without T, some 2,700 tickets of R and I; and a text-only model, where nobody starves anybody, stopped by the same 100.
 #
-# **Predict before you run.** If the suspicion is right, which of the four keeps its T, and which loses it?
+# **Predict before you run.** If the suspicion is all there is to it, which of the four keeps its T, and which loses it?
 
 # %%
-def equal_parts(seed):
+def no_vote_for_t(seed):
     rows, situation = others(seed)
-    return rows[torch.cat([(situation == k).nonzero()[:33, 0] for k in range(3)])]
+    return rows[(situation != 2).nonzero()[:, 0]]
 
 def first_100(seed):
     return others(seed)[0][:100]
 
 stops = {"joint, 100 tickets": (JOINT, first_100),
-         "joint, 3 × 33": (JOINT, equal_parts),
          "joint, 3,200 tickets": (JOINT, lambda seed: others(seed)[0]),
+         "joint, 3,200 without T": (JOINT, no_vote_for_t),
          "text only, 100 tickets": (TEXT, first_100)}
 stopped = {}
 header("stopped early, by")
@@ -678,15 +680,17 @@ claim("100 tickets cost the joint model accuracy over all, in the mean",
       lost["joint, 100 tickets"][:, 0].mean() > 0.002)
 claim("they cost text-only, which nobody starves, more than 0.01",
       lost["text only, 100 tickets"][:, 0].mean() > 0.01)
-claim("with a third of the votes T still loses more than 0.05 in the worst seed",
-      lost["joint, 3 × 33"][:, 3].max() > 0.05)
+without, whole = (stopped[f"joint, 3,200 {name}"][:, 3]
+                  for name in ("without T", "tickets"))
+claim("without a vote for T it has less of T than with it, by over 0.03 in the mean",
+      (whole - without).mean() > 0.03)
 claim("3,200 tickets, 15 of 100 from T as ever: no seed loses 0.05 of T",
       lost["joint, 3,200 tickets"][:, 3].max() < 0.05)
 claim("and over all they cost less than 0.01, in the mean",
       lost["joint, 3,200 tickets"][:, 0].mean() < 0.01)
 
 # %% [markdown]
-# **The suspicion is wrong.** Text-only loses as well, and there is no fast branch in it. With a third of the votes T is still at the mercy of chance: one seed loses much of it, another nothing. With 3,200 tickets and T's small vote nothing is lost: the same rule, the same shares. What stops the run too soon is the *number* of validation tickets. A hundred of them do not see a rise of one point, and two epochs without a visible rise come soon. It hits the slow branch hardest, since that is the one that still had to learn. The mend is more validation tickets.
+# **The suspicion is right, and half of the story.** Without a vote for T even thousands of tickets stop the run when R and I are done, and T is not yet. But a small vote is enough if there are tickets enough: with 3,200 of the mixture nothing is lost. And a hundred tickets cost text-only as well, which has no fast branch: of them some 15 are T, and a rise of a few points in T is less than one ticket. Two epochs without a visible rise come soon. So count the validation tickets of the *slowest* situation: some hundreds are enough here, 15 or none are not.
 #
 # ## 7. Starved, or opposed?
 #

@@ -115,7 +115,7 @@ for way, name in enumerate(("photo → text", "text → photo")):
 assert hook.mean() < 0.75
 
 # %% [markdown]
-# Hundreds of times better than guessing, and yet about two captions in five go to a wrong photo, where your own eyes made no mistake. Is it the loss, or what it is given? An average over cells says which toys and which colours are there, but hardly which colour was on which toy. Section 5 lets the towers look before they average, and checks that it is the looking that helps. Before that, the loss.
+# Hundreds of times better than guessing, and yet about two captions in five go to a wrong photo, where your own eyes made no mistake. Is it the loss, or what it is given? An average over cells keeps what all of them hold together, and no longer says which cell held it. Section 5 lets the towers look before they average, and checks that it is the looking that helps. Before that, the loss.
 #
 # ## 2. Classification whose classes are the other rows
 #
@@ -189,7 +189,7 @@ def contrast_and_gradient(cosines, temperature):
 #
 # $$L \;\ge\; \ln\!\big(1 + (B-1)\,e^{-(1 + \frac{1}{B-1})/\tau}\big).$$
 #
-# (Partners that are not equal do not help: the mean of $C_{ij} - C_{ii}$ over the wrong pairs is never below $-1-\frac{1}{B-1}$, and the loss is convex in these differences.) At $\tau = 1$ and $B = 128$ the floor is 3.86, with ln 128 = 4.85 at the start: **at a temperature of 1 the classifier is not allowed to be sure.** Could all wrong cosines be −1, it would still be 2.90. Worse, every wrong text pushes almost equally hard, since its $p_{ij}$ lies between narrow bounds; the one that is really confused with yours gets little more than all the harmless ones. A small $\tau$ turns the push on the hardest few: it mines hard negatives (lesson 10) by itself. Too small, and a single false negative decides.
+# (Partners that are not equal do not help: the mean of $C_{ij} - C_{ii}$ over the wrong pairs is never below $-1-\frac{1}{B-1}$, and the loss is convex in these differences.) At $\tau = 1$ and $B = 128$ the floor is 3.86, with ln 128 = 4.85 at the start: **at a temperature of 1 the classifier is not allowed to be sure.** Could all wrong cosines be −1, it would still be 2.90. Worse, no wrong text can push more than $e^2 \approx 7$ times as hard as another, whatever their cosines: the one that is really confused with yours drowns among hundreds of harmless ones. A small $\tau$ turns the push on the hardest few: it mines hard negatives (lesson 10) by itself. Too small, and a single false negative decides.
 #
 # So the scale $s = 1/\tau$ is learned with everything else (as its logarithm, and held at 100 or below, as CLIP does). Its gradient says when it grows:
 #
@@ -197,7 +197,7 @@ def contrast_and_gradient(cosines, temperature):
 #
 # As long as partners are more similar than what the softmax expects, the gradient is negative and the model becomes more sure of itself.
 #
-# Move the temperature. You see one photo of the test set, the cosines of its own and the eleven nearest texts from the model of section 1, and which share of the push each wrong text gets.
+# Move the temperature. You see one photo of the test set, and which share of the push each wrong text gets, the nearest first by the cosines of the model of section 1.
 
 # %%
 outputs = predict(means, of(0, test_means, TEST))
@@ -239,7 +239,7 @@ for ax, temperature in zip(axes, (1.0, 0.07, 0.005)):
 axes[0].legend(fontsize=8, loc="upper left")
 plots.show(fig, "Three panels of bars. At temperature 1 nearly all of the push "
                 "comes from the hundreds of texts that are not near; at 0.07 the "
-                "nearest eleven carry most, at 0.005 the nearest two or three.")
+                "nearest eleven carry most, at 0.005 the nearest one or two.")
 for temperature in (1.0, 0.07, 0.005):
     own, share = pushes(temperature)
     floor = math.log1p(127 * math.exp(-(1 + 1 / 127) / temperature))
@@ -361,7 +361,7 @@ plots.show(plots.pictures(test_pairs.images[shown], titles, columns=3, size=1.7)
            "best first: the runners-up show toys of the same kinds or colours.")
 
 # %% [markdown]
-# The same pairs, the same loss, the same optimiser. What changed is, among other things (an MLP, the learning rate, the passes), that the towers choose where to look before they average. The photos that come second and third tell what the space has learned: they share a toy, a colour or both with what was asked.
+# The same pairs, the same loss, the same optimiser. What changed is, among other things (an MLP, the learning rate, the passes), that the towers choose where to look before they average. Look at the photos that come second and third: which of them show a toy that was asked for, and which only its words, the kind here and the colour there?
 #
 # That was one model. For claims take seeds with training and test rows of their own, and ask what each part is worth. Fewer are trained here than a claim needs; all five of each are in a log, which `benchmarks/contrast.py` wrote by running these cells.
 #
@@ -497,11 +497,12 @@ def zero_shot(image, prompts, scale):
 # ```
 
 # %% [markdown]
-# The test: photos of a single toy, 8 kinds and 6 colours. Beside it, chance, and a **linear probe**: least squares from the mean of the frozen cells to the classes, with 16 and with 200 labels. (Confession, as in lesson 06: the mini ResNet was itself trained *with* labels of kind and colour, so its probe is an upper line, not a fair rival.)
+# The test: photos of a single toy, 8 kinds and 6 colours. Beside it, chance, and a **linear probe**: least squares from the mean of the frozen cells to the classes, with 16 and with 200 labels (or with all that a seed has, 178 at the least). (Confession, as in lesson 06: the mini ResNet was itself trained *with* labels of kind and colour, so its probe is an upper line, not a fair rival.)
 #
 # **Predict before you run:** how much of the probe's accuracy do you get without a label? And which helps *one frame* more: three further frames ("there is a duck ."), or the six colours ("this is a green duck .")?
 
 # %%
+from itertools import pairwise
 from torch.nn.functional import one_hot
 from cmlib.tasks.contrast import prompt_logits
 from cmlib.worlds.words import SYNONYMS, article
@@ -535,9 +536,13 @@ for what, texts in prompts.items():
 print("prompts of a duck:", prompts["kind", "1 frame"][5], "and",
       len(prompts["kind", "4 frames × 6 colours"][5]), "more, such as\n   ",
       prompts["kind", "4 frames × 6 colours"][5][9:11])
-colored = {word for color in COLORS for word in SYNONYMS[color]}
-share = sum(not colored.isdisjoint(text.split()) for text in train_pairs.texts)
-print(f"training captions that name a colour: {share} of {len(train_pairs)}")
+colored, things = ({word for name in names for word in SYNONYMS[name]}
+                   for names in (COLORS, KINDS))
+bare = [before for text in train_pairs.texts
+        for before, word in pairwise(text.split())
+        if word in things and before not in colored]
+print(f"training captions that name a kind without a colour: {len(bare)}, all after no "
+      f"or any: {set(bare) == {'no', 'any'}}")
 ducks = [sum("duck" in text.split() for text in of(seed, train_pairs.texts, PER))
          for seed in SEEDS]
 print(f"that say duck: {min(ducks)} to {max(ducks)} of each seed's {PER}")
@@ -617,9 +622,9 @@ show_seeds(accuracies, "accuracy, one dot a seed; dashed: chance",
 # %% [markdown]
 # Without one label, from sentences alone, the right one of eight kinds or six colours comes out far more often than chance. Three things to take from the table.
 #
-# - **The sentence is part of the classifier, and what helped is to say it as the captions say it.** A bare word is nothing that the tower has ever read. One frame is better. Three further frames add nothing to it; the six colours do, in the mean. The captions name no toy without its colour, so a duck without one is a strange sentence in every frame. CLIP's authors report gains from prompts and from averages, together as much as four times the computation; which of the two helps depends on your captions, so measure them apart.
-# - **A probe needs labels, and then wins.** With 200 it is perfect here (remember its upper-line encoder). With 16 it is far ahead of the sentences for kinds, and behind them for colours. Zero-shot is what you do *before* you have labels, not instead of them.
-# - **"Zero-shot" means no labelled row, not an unseen concept.** The word *duck* stood in more than a hundred of a seed's training captions, beside photos of ducks. After shuffled pairs the same sentences are at chance: the classes were learned from the pairing.
+# - **The sentence is part of the classifier, and what helped is to say it as the captions say it.** A bare word is nothing that the tower has ever read. One frame is better. Three further frames add nothing to it; the six colours do, in the mean. In the captions every toy that is there has its colour, and a kind without one is a denial (*there is no duck .*). So a duck without a colour is a strange sentence in every frame. CLIP's authors report gains from prompts and from averages, together as much as four times the computation; which of the two helps depends on your captions, so measure them apart.
+# - **A probe needs labels, and then wins.** With 200 it is perfect here (remember its upper-line encoder). With 16 it is, in the mean, far ahead of the sentences for kinds, and behind them for colours. Zero-shot is what you do *before* you have labels, not instead of them.
+# - **"Zero-shot" means no labelled row, not an unseen concept.** The word *duck* stood in more than a hundred of a seed's training captions, mostly beside photos of ducks. After shuffled pairs the same sentences are at chance: the classes were learned from the pairing.
 #
 # ## 7. A large batch in small parts
 #
@@ -721,7 +726,7 @@ print(f"the vectors to be kept, 768 numbers each: {kept:.2f} GiB")
 # %% [markdown]
 # ## 8. Two clouds, and a shorter way
 #
-# Look at the space itself. Each dot is a photo or a caption of the test set, projected to the two directions in which the dots differ most; a thin line joins partners. Left before training, right after it.
+# Look at the space itself. Each dot is a photo or a caption of the test set, projected to the two directions in which the dots differ most; a thin line joins forty of the partners. Left before training, right after it.
 #
 # A plane shows little of so many directions. So ask also a straight cut: least squares on every second dot, photo +1 and caption −1. How many of the *other* dots does its sign name rightly? One half is guessing.
 #
@@ -784,7 +789,7 @@ assert gap(*spaces["before"]) > 0.5
 assert not encoders.pretrained or gap(x, t) < 0.5
 
 # %% [markdown]
-# Before training photos and captions are two cones: fresh towers send captions into nearly one direction and photos into a wider cone (unit vectors whose mean has a length near 1 all point the same way), and the two directions differ. Training has brought the two *means* together. **The clouds have not mixed**: in the plane they lie over each other, and yet a straight cut through all the directions still tells most photos from captions. Does the loss ask for more? Only weakly. Add one vector $c$ to *all* captions (leave the lengths aside): every logit of row $i$ grows by $x_i^\top c/\tau$, the same for all captions, and a softmax does not see a constant. **The photos' half of the loss is blind to where the cloud of captions lies as a whole**, and the captions' half is blind to the cloud of photos. What is left is weak, and in published CLIP models the gap of the first day is still there at the end (Liang and others 2022). So rank across modalities, where a common shift does little harm, and do not compare a cosine of photo and text with one of text and text.
+# Before training photos and captions are two cones: fresh towers send captions into nearly one direction and photos into a wider cone (unit vectors whose mean has a length near 1 all point the same way), and the two directions differ. Training has brought the two *means* together. **The clouds have not mixed**: in the plane they lie over each other, and yet a straight cut through all the directions still tells most photos from captions. Does the loss ask for more? Half of it cannot. Add one vector $c$ to *all* captions (leave the lengths aside): every logit of row $i$ grows by $x_i^\top c/\tau$, the same for all captions, and a softmax does not see a constant. **The photos' half of the loss is blind to where the cloud of captions lies as a whole**, and the captions' half is blind to the cloud of photos. The two halves together were enough to close the gap of the means here; in published CLIP models the gap of the first day is still there at the end (Liang and others 2022). So rank across modalities, where a common shift does little harm, and do not compare a cosine of photo and text with one of text and text.
 #
 # **A shorter way: map one space into the other.** Why train two towers at all? Take the photo's mean as it is and predict it from the caption's mean, by least squares: one closed formula, $W = (T^\top T + \lambda I)^{-1}T^\top X$, no epochs. Or the other way round. Both ways are linear, as the two maps of section 1 are, and see the same numbers. What is different is only what they are asked: *be close to your partner* instead of *be closer to your partner than the others are*.
 
@@ -799,7 +804,8 @@ middle, width = said_plainly[0].mean(0), said_plainly[0].std(0) + 1e-6
 with_plain = [States(data.states | {"plain text": ((values - middle) / width)[:, None]})
               for data, values in zip((pool_means, test_means), said_plainly)]
 
-directions = {("text", "image"): [], ("image", "text"): [], ("image", "plain text"): []}
+directions = {("text", "image"): [], ("image", "text"): [],
+              ("image", "plain text"): [], ("plain text", "image"): []}
 for (source, target), scores in directions.items():
     for seed in SEEDS:
         train, rows = (of(seed, data, size).states
@@ -814,8 +820,8 @@ for (source, target), scores in directions.items():
     found, foretold = torch.tensor(scores).T
     print(f"  least squares, {source} into the space of {target}: {spread(found)}, "
           f"foretold {spread(foretold)}")
-into_photo, into_text, into_plain = (torch.tensor(some)[:, 0]
-                                     for some in directions.values())
+into_photo, into_text = (torch.tensor(directions[way])[:, 0]
+                         for way in (("text", "image"), ("image", "text")))
 print("into the photo's space beats into the text's, in every seed:",
       bool((into_photo > into_text).all()))
 print("log, two linear maps, contrastive:", over_seeds(recalls["means, linear"]))
@@ -826,7 +832,7 @@ print(f"queries less the better direction, seed by seed: {lead.mean():.2f} in th
 assert not encoders.pretrained or (into_photo > into_text + 0.1).all()
 
 # %% [markdown]
-# Into the photo's space works, and the other way hardly does, with the same pairs and the same formula. The second column says why. What a photo's mean holds is mostly said in the caption. What a caption's mean holds is also *how* it was said, in which frame, with which synonym and which small talk, and none of that can be seen. The third row is the test: the same photos with captions that say all toys plainly, and the direction that failed works. Least squares must foretell everything, every column counts alike, and in the cosine the noise outweighs the toys. So if you map, **map into the space that holds less that the other side cannot know.** The contrastive loss is spared the choice: it need not foretell anything, only tell partners from others, so both towers may drop what does not help.
+# Into the photo's space works, and the other way hardly does, with the same pairs and the same formula. The second column says why. What a photo's mean holds is mostly said in the caption. What a caption's mean holds is also *how* it was said, in which frame, with which synonym and which small talk, and none of that can be seen. The third row is the test: the same photos with captions that say all toys plainly, and the direction that failed works. (The fourth says that the photo's average had it nearly all along: what costs is how a thing is said.) Least squares must foretell everything, every column counts alike, and in the cosine the noise outweighs the toys. So if you map, **map into the space that holds less that the other side cannot know.** The contrastive loss is spared the choice: it need not foretell anything, only tell partners from others, so both towers may drop what does not help.
 #
 # (Its two linear maps on the same means are behind the good direction of the formula here. So the fair rival of the queries is the formula: they are ahead of it in the mean, and in one seed hardly at all, 800 pairs being few for so many weights. That is what looking is worth in section 5, not the distance to the weaker rivals.)
 #
@@ -921,8 +927,8 @@ print(f"scale: {cfg.name}; encoders {cfg.image_encoder}, {cfg.text_encoder}")
 # - not a captioner: no decoder (this section);
 # - not free of supervision: the pairing *is* the label; shuffle it and nothing is left (section 5);
 # - not a reader of order or of who does what to whom, unless something in the batch asks for it (section 9);
-# - not calibrated: its softmax is over the classes that *you* wrote; one prompt more changes all probabilities, and a photo of something else still gets a class (section 6);
-# - not one cloud: the loss hardly asks photos and texts to mix. Here their means meet and a straight cut still tells them apart; in published models even the means stay apart (section 8).
+# - not a judge of what it does not know: its softmax is over the classes that *you* wrote; one prompt more changes all probabilities, and a photo of something else still gets a class (the formula of section 6);
+# - not one cloud: each half of the loss is blind to where the other cloud lies. Here their means meet and a straight cut still tells them apart; in published models even the means stay apart (section 8).
 #
 # ## 11. A stretch: what equal captions cost
 #
@@ -1022,6 +1028,6 @@ def limits(text):
 # - L. Gao, Y. Zhang, J. Han, J. Callan, *Scaling deep contrastive learning batch size under memory limited setup*, 2021: GradCache.
 # - W. Liang and others, *Mind the gap: understanding the modality gap in multi-modal contrastive representation learning*, NeurIPS 2022: two cones from the start.
 # - M. Yuksekgonul and others, *When and why vision-language models behave like bags-of-words, and what to do about it?*, ICLR 2023: order tests, and negatives that mend.
-# - Y. Shigeto and others, *Ridge regression, hubness, and zero-shot learning*, 2015: why the direction of a map between spaces matters.
+# - Y. Shigeto and others, *Ridge regression, hubness, and zero-shot learning*, 2015: another reason why the direction of a map between spaces matters, hubs.
 
 # %% [progress]

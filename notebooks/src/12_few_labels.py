@@ -36,7 +36,7 @@ cfg = cmlib.setup("12", full="the encoders of sections 4 to 8")
 #
 # Somebody has labelled forty of four thousand chest films: what is the main finding, the large one? (They are drawings, not patients, as in lesson 03.) The other films have no label. But each came with a *report*, as films do.
 #
-# A small ResNet that starts from random weights learns from the forty labels and, for comparison, from all four thousand. The figures of this section and of section 5 come from a log: five seeds, each with films, reports and test films of its own (`benchmarks/few_labels.py`, some minutes on a CPU).
+# A small ResNet that starts from random weights learns from the forty labels and, for comparison, from all four thousand. The figures of this section and of section 5 come from a log: five seeds, each with films, reports and test films of its own (`benchmarks/few_labels.py`, 25 minutes on a CPU).
 #
 # **Predict before you run.** Guessing gives 1 in 7. What do forty labels give?
 
@@ -356,14 +356,14 @@ plots.show(fig, "Accuracy against the number of labels for four starts, probed a
 
 # %% [markdown]
 # - **Hidden words** know the finding: with forty labels the probe reads twice as much from them as from any other start. The pairing did it: with the reports of other films nothing is left.
-# - **Two views** and **film against report** gain nine points for the probe with forty labels, one to three with 400, and once all weights are trained nothing that five seeds could show. They ask *which film* this is. Exposure, ribs and places tell films and reports apart; what kind of shadow it is need not be known. **The pretext decides what is learned.**
+# - **Two views** and **film against report** gain nine points for the probe with forty labels, one to three with 400, and once all weights are trained nothing that five seeds could show. They ask *which film* this is. A likely reason: much else tells films apart, and what kind of shadow it is need not be known. **The pretext decides what is learned.**
 # - **Matching** (does this report belong to this film?) ends at $\ln 2$: a coin, after as many steps as the others. That is a loss you can name, as in lesson 13: this run, at its one learning rate, never started. As a start it is worse than random weights.
 # - **The side** is read from every start, and nearly as well from *random weights*: a random network keeps places apart. Without that first line one would have praised the pretexts for it. (And the flip did it no harm. All these films hang the right way round, so the flip's ceiling is 1, and crops of at least half a film never lose the whole heart: section 2.)
 # - With forty labels the **probe** beats fine-tuning where the features already hold the answer, from hidden words. From the other starts drawn here, all weights learn as much from forty labels as one layer or more. With four thousand labels (only random weights and hidden words were fine-tuned on all) fine-tuning wins, and the pretext still helps.
 #
 # ## 6. Labels that the model gives itself
 #
-# From here on the network of section 4 stays as it is: `extract` once, then everything is a matter of one linear layer on 128 numbers a film, and takes milliseconds.
+# From here on the network of section 4 stays as it is: `extract` once, then what is trained on this page is one linear layer on 128 numbers a film, in milliseconds.
 #
 # Four thousand films have no label. A model with forty could label them itself and learn from that. **FixMatch** does it with two views: what the model says of a *weak* view (hardly changed), if it says it with probability $\ge \tau$, is the label that the *strong* view (changed a lot) has to learn:
 #
@@ -460,7 +460,7 @@ print("FixMatch minus alone, seed by seed:",
 assert (fixed < alone).all()
 
 # %% [markdown]
-# Here it *hurts* (a hundred steps from section 4's kind of start, forty labels, the other films four to one in each batch): a start that is right on half of the films labels many of them wrongly, and a wrong label that is given surely is learned like a right one. This is one setting, and the log does not hold how many labels were wrong. On photographs of objects, with thousands of steps, FixMatch gained much (its paper stands at the end). What to keep is the habit: the same start and the same number of steps *without* the free labels stands beside every such number.
+# Here it *hurts* (a hundred steps from section 4's kind of start, forty labels, the other films four to one in each batch): a start that is right on half of the films labels many of them wrongly, and a wrong label that is given surely is learned like a right one. This is one setting, and the log does not hold how many labels were wrong. On photographs of objects, with very many more steps, FixMatch gained much (its paper stands at the end). What to keep is the habit: the same start and the same number of steps *without* the free labels stands beside every such number.
 #
 # ## 7. Which forty?
 #
@@ -531,7 +531,7 @@ def farthest_rows(features, labelled, k):
 # ```
 
 # %% [markdown]
-# Two pools. One is **balanced**, as the world is: every finding as often as every other. One is **rare**, as hospitals are: most films are normal, and the rarest finding is the main one in one film of forty. Fourteen films are drawn by lot, then sixteen are chosen three times. The score is *balanced* accuracy, the mean over the classes, five draws, each rule from the same fourteen films.
+# Two pools. One is **balanced**, as the world is: every finding as often as every other. One is **rare**, as hospitals are: most films are normal, and the rarest finding is the main one in one film of forty. Fourteen films are drawn by lot, then sixteen are chosen three times: sixty-two labels in the end. The score is *balanced* accuracy, the mean over the classes, five draws, each rule from the same fourteen films.
 #
 # **Predict before you run:** where does doubt beat the lot, and where does it lose?
 
@@ -686,7 +686,7 @@ print(f"\nlog: read at the word {by_word.mean():.3f} of 4,000 reports, by the me
       f"{film.mean():.3f}")
 
 # %% [markdown]
-# In the mean, *large* and *mass* stand somewhere among thirty words; at the word, BERT has brought them together. And saying it again helped in the draws above. So the film network that learned from what was *read* has seen forty labels in all, like those of section 5, and beats them all; no label of a film was ever given. Hospitals do this: labels of large public sets of chest films were read from their reports by a program. (Their errors are then learned too: the reader's accuracy bounds what the films can be taught.)
+# In the mean, *large* and *mass* stand somewhere among thirty words; at the word, BERT has brought them together. And saying it again helped in the draws above. So the film network that learned from what was *read* has seen forty labels in all, like those of section 5, and beats them all; no label of a film was ever given. Hospitals do this: labels of large public sets of chest films were read from their reports by a program. (Their errors are learned too, where they follow from what the film shows; those that are random average out.)
 #
 # ### A reader from another house
 #
@@ -800,7 +800,7 @@ def invariant_ceiling(table, moves):
 # - Whether fine-tuning gives more :: Another question.
 # ? An active learner beats drawing by lot on a pool whose rarest class is one row in forty. Will it on yours?
 # - Yes, doubt is always informative :: On the balanced pool the same rules lost to the lot.
-# + Only if your pool is as unbalanced, and it has to be tried against the lot on the same first films :: The gain came from finding rare classes; pair the comparison.
+# + Perhaps, if your pool is as unbalanced; it has to be tried against the lot on the same first films :: The gain came from finding rare classes; pair the comparison.
 # - No, active learning never works :: On the rare pool margin and cover were ahead in the mean.
 # - Only with a deep network :: The rule and the pool decided here.
 

@@ -107,6 +107,7 @@ titles = [f'{"RITS"[k]}: {sets["train"].texts[i]}\n'
 extras = sets["train"].extras
 toys = [f'{KINDS[extras["kind"][i]]} in {COLORS[extras["color"][i]]}, '
         f'{"" if extras["cracked"][i] else "not "}cracked' for i in shown]
+toys[2] = "a sealed parcel"                            # in T nobody sees what is in it
 plots.show(plots.pictures(sets["train"].images[shown], titles, columns=4, size=1.6),
            "Four tickets, one of each situation. " + "; ".join(
                f"{title.replace(chr(10), ' ')}; in the photo: {toy}"
@@ -399,7 +400,7 @@ print(f"{steps} steps, in {alone} of them only the head learns; expected for the
 #
 # ## 2. The step
 #
-# The batch is set, the minutes are known. Before the long run, look at one step, for it will be done hundreds of times. Three things make it smaller or faster. The first two change what is learned by no more than rounding; the third too, as long as no layer looks across rows:
+# The batch is set, the minutes are known. Before the long run, look at one step, for it will be done again and again. Three things make it smaller or faster. The first two change what is learned by no more than rounding; the third too, as long as no layer looks across rows:
 #
 # - **Short formats** (*autocast*): products and activations in 16 bits, weights, gradients and moments in 32.
 # - **Layers computed again**: keep only the input of each layer or stage, and repeat its forward pass when backward arrives. A third more work for a fraction of the activations.
@@ -461,7 +462,7 @@ claim("in training mode 4 parts are another step", off["ResNet"] > 0.1)
 claim("with BatchNorm at rest they are the same one", max(still.values()) < 1e-3)
 
 # %% [markdown]
-# Parts save most of the three. Memory is arithmetic, and nearly the same everywhere (section 1 named two exceptions: attention without tables, and masks of one byte). Time belongs to the machine, and on a busy one even the fastest of four steps is off by some tenths: layers computed again have a third more to do, parts make many small products of few large ones, and short formats help where there are units for them. A GPU has units for 16-bit products, some CPUs have, and on the others short formats are *slower*. Parts of a small batch leave a large GPU idle. So choose by what is short: memory, then parts and layers computed again; time, then short formats. (`fit` takes all of them by name: `precision="auto"`, `accumulate=4`, `compile=True`. The compiler joins small kernels into large ones, and takes a minute or more to do so: it pays in a run of many minutes, and not in one of two.)
+# Parts save most of the three. Memory is arithmetic, and nearly the same everywhere (section 1 named two exceptions: attention without tables, and masks of one byte). Time belongs to the machine, and on a busy one even the fastest of four steps is off by some tenths: layers computed again have a third more to do, parts make many small products of few large ones, and short formats help where there are units for them. A GPU has units for 16-bit products, some CPUs have, and on the others short formats are *slower*. Parts of a small batch leave a large GPU idle. So choose by what is short: memory, then parts and layers computed again; time, then short formats. (`fit` takes `precision="auto"`, `accumulate=4` and `compile=True`; layers computed again are a call of their own, `checkpoint_gradients(model)`. The compiler joins small kernels into large ones, and takes a minute or more to do so: it pays in a run of many minutes, and not in one of two.)
 #
 # ### Which sixteen bits?
 #
@@ -856,9 +857,11 @@ print(f"the whole plan: {sum(whole) / 5:.3f}, "
 decided = []
 for place, name in enumerate(names):
     part = log["without"][name]
-    each = torch.tensor(whole) - torch.tensor(part["accuracy"])        # (5,) seeds
+    sign = -1 if name.startswith("(") else 1     # the log has the plan minus the other
+    each = sign * (torch.tensor(whole) - torch.tensor(part["accuracy"]))   # (5,) seeds
     reach = 2.776 * each.std().item() / math.sqrt(5)                   # t, 4 degrees
-    mean, (low, high) = each.mean().item(), part["worth"]["interval"]
+    low, high = sorted(sign * end for end in part["worth"]["interval"])
+    mean = each.mean().item()
     decided += [name] * (abs(mean) > reach)
     color = plots.BOTH if abs(mean) > reach else plots.GREY
     ax.plot([mean - reach, mean + reach], [place, place], color=color, lw=2.5)
@@ -867,18 +870,18 @@ for place, name in enumerate(names):
     print(f"{name:28s} {mean:+.3f}  ({mean - reach:+.3f} to {mean + reach:+.3f})  "
           f"({low:+.3f} to {high:+.3f})  {part['worth']['p_value']:.2g}")
 ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.3, -0.6),
-       xlabel="test accuracy with the plan minus without this part",
-       title="Worth of each part: five runs (|), their mean, its interval")
+       xlabel="test accuracy with this part minus without it",
+       title="Worth of each part: five runs (|), mean, interval")
 ax.axvline(0, color="black", lw=1)
 plots.show(fig, "Five differences for each part of the recipe, with the interval of "
                 "their mean; nearly all intervals contain zero, that of the text rate "
-                "which is ten times as high does not.")
+                "which is ten times as high lies far below it.")
 print("decided by five runs:", ", ".join(decided))
 stopped = log["without"]["(added) early stopping"]["epochs"]
 print(f"early stopping: {sum(stopped)} of {5 * log['plan']['epochs']} epochs were run")
 
 # %% [markdown]
-# Read the grey lines first. Every one of these parts stands in published recipes, and at this size not one of them is worth so much that five runs could show it. One line decides: the rate of one branch. Note that there are two intervals, and that they answer two questions. The narrow one pools 2,000 tickets: were *these ten models* different on new tickets? The wide one is over runs: would the part be worth it in *your next* run? (And a p-value of .05 is no finding among twelve lines: at that level nearly half of such tables have one by chance.) So look for the rates first, and treat the rest as insurance: cheap, inherited, unmeasured *here*. That is no law. These runs are short and this BERT has two layers; section 5 shows a larger run in which training the head first does matter. Know which of your settings you have measured, and on what.
+# Read the grey lines first. (What the plan does not have is marked *added* or *instead*: its worth is the run with it minus the plan.) Every one of these parts stands in published recipes, and at this size not one of them is worth so much that five runs could show it. One line decides: the rate of one branch. Note that there are two intervals, and that they answer two questions. The narrow one pools 2,000 tickets: were *these ten models* different on new tickets? The wide one is over runs: would the part be worth it in *your next* run? (And a p-value of .05 is no finding among twelve lines: at that level nearly half of such tables have one by chance.) So look for the rates first, and treat the rest as insurance: cheap, inherited, unmeasured *here*. That is no law. These runs are short and this BERT has two layers; section 5 shows a larger run in which training the head first does matter. Know which of your settings you have measured, and on what.
 #
 # Early stopping on the joint metric (here the accuracy of the fused answers on the validation rows, patience of one epoch) saved one epoch in twenty, and cost nothing that five runs could show: this schedule is over before anybody loses patience. It pays where the length of a run is a guess. And a run that is stopped in the middle of its cosine has never had its small steps.
 #
@@ -990,9 +993,9 @@ plots.show(fig, "Loss and share of the peak rates of both runs lie exactly on ea
                 "moments, leaves the others after its first step.")
 
 # %% [markdown]
-# The small table first. The step's memory was planned from four rows, and the plan lies a little above the peak, because the activations are never all there together with all gradients. (On a CPU that peak is the one of section 1's figure, weighed with hooks of the same kind as the plan's; only a GPU keeps an account of its own.) The time was planned from eight steps, and on a machine that others use as well a third more or less is noise: hence the factor of 3.
+# The small table first. The step's memory was planned from four rows, and the plan lies a little above the peak, because the activations are never all there together with all gradients. (On a CPU that peak is the one of section 1's figure, weighed with hooks of the same kind as the plan's; only a GPU keeps an account of its own.) The time was planned from eight steps without clipping, average and checkpoints, and on a machine that others use as well half as much again is noise: hence the factor of 3.
 #
-# The second call is the first one, word for word: `fit` finds the newest checkpoint in the folder and goes on. To be the *same* run it has to hold more than weights: AdamW's two moments of every weight, the step (the schedule hangs on it), which rows of the epoch are done, the state of every random number generator, the loss scale, the averaged weights, the best epoch so far. What is left out need not show. Without the moments the first loss is the same and all others are not (the last lines above, and the short dotted curve): but nothing in that curve alone says so. Without the average or the best epoch the curve is the very same and the *result* is not. So compare final weights. (On a GPU some kernels add in an order that changes from call to call. There the lines above may say False of a run that lost nothing; `torch.use_deterministic_algorithms(True)` asks for other kernels, and they are slower.) A checkpoint is written under another name and renamed when it is whole: a machine that dies while it writes leaves the one before. And the folder must lie where the machine's end does not reach: on Colab not in a temporary folder as here, but on a mounted drive (`/content/drive/MyDrive/run`). On a GPU, add the price of checkpoints from section 1 to what was expected.
+# The second call is the first one, word for word: `fit` finds the newest checkpoint in the folder and goes on. To be the *same* run it has to hold more than weights: AdamW's two moments of every weight, the step (the schedule hangs on it), which rows of the epoch are done, the state of every random number generator, the loss scale, the averaged weights, the best epoch so far. What is left out need not show. Without the moments the first loss is the same and all others are not (the last lines above, and the short dotted curve): but nothing in that curve alone says so. Without the average the training curve is the very same, and what is validated and kept is not. So compare final weights. (On a GPU some kernels add in an order that changes from call to call. There the lines above may say False of a run that lost nothing; `torch.use_deterministic_algorithms(True)` asks for other kernels, and they are slower.) A checkpoint is written under another name and renamed when it is whole: a machine that dies while it writes leaves the one before. And the folder must lie where the machine's end does not reach: on Colab not in a temporary folder as here, but on a mounted drive (`/content/drive/MyDrive/run`). On a GPU, add the price of checkpoints from section 1 to what was expected.
 #
 # The two curves are one line: what is computed twice gives the same numbers twice. (Here an exception plays the machine, in a process that lives on. What went on was built anew with other weights and other random numbers, so that only the folder can have carried the run over.) (`curves.read` reads what `tensorboard --logdir` shows you live, in a browser beside the run.) Note the share: it rises and falls twice, once for the head alone and once for everything. (In the first part the encoders have a rate, too, and stand still.)
 #
@@ -1032,9 +1035,10 @@ plots.show(fig, "Four panels with training loss, validation loss and learning ra
                 "step; the table above has their numbers. Log 1: the training loss "
                 "falls to 0 and jumps beyond the panel, again and again. Log 2: both "
                 "losses fall, the validation loss to a level near half of ln 2. Log 3: "
-                "both fall in the first half; in the second the grey area is gone and "
-                "the validation loss is flat. Log 4: the training loss lies at 0 from "
-                "a fifth of the run on, and the validation loss climbs to twice ln 2.")
+                "the training loss falls in the first half; in the second the grey "
+                "area is gone, and the validation loss is flat. Log 4: the training "
+                "loss lies at 0 from a fifth of the run on, and the validation loss "
+                "climbs to twice ln 2.")
 
 # %% [exercise] 13.5
 # Give for each log, 1 to 4, the letter of its cause, as one text of four letters such as `"eeee"`:

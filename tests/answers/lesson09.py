@@ -57,6 +57,19 @@ def weights_broken_off(strengths, time):
     return m / total * strengths
 
 
+def weights_half_halved(strengths, time):
+    """A bisection broken off."""
+    total = float((strengths**2).sum())
+    low, high = 0.0, math.log(1 + total * time)
+    for _ in range(20):
+        middle = 0.5 * (low + high)
+        if middle + math.exp(middle) - 1 - total * time < 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2 * strengths / total
+
+
 def weights_by_p(strengths, time):
     """The residual p, so that m − e^(−m) = S t − 1."""
     def root(total, time):
@@ -95,6 +108,12 @@ def _own(joint=1.0, image=None, text=None, mix=torch.add):
 def own_unstable(image, text, labels, weight):
     def cost(z):
         return -(z.exp() / z.exp().sum(1, keepdim=True))[range(len(labels)), labels].log().mean()
+    return cost(image + text) + weight * (cost(image) + cost(text))
+
+
+def own_with_a_small_number(image, text, labels, weight):
+    def cost(z):
+        return -torch.log(z.softmax(1)[range(len(labels)), labels] + 1e-8).mean()
     return cost(image + text) + weight * (cost(image) + cost(text))
 
 
@@ -145,6 +164,34 @@ def brake_to_zero(image, text, labels, alpha):
     return torch.where(factors < 1, factors, torch.zeros_like(factors))
 
 
+def _chances(image, text, labels):
+    return (z.softmax(1).gather(1, labels[:, None]).squeeze(1) for z in (image, text))
+
+
+def brake_of_a_share(image, text, labels, alpha):
+    p, q = (x.sum() for x in _chances(image, text, labels))
+    share = torch.stack([p, q]) / (p + q)
+    return torch.where(share > 0.5, 1 - torch.tanh(alpha * share), 1.0)
+
+
+def brake_of_a_difference(image, text, labels, alpha):
+    p, q = (x.mean() for x in _chances(image, text, labels))
+    lead = torch.stack([p - q, q - p])
+    return torch.where(lead > 0, 1 - torch.tanh(alpha * lead), 1.0)
+
+
+def brake_of_each_row(image, text, labels, alpha):
+    p, q = _chances(image, text, labels)
+    rho = torch.stack([p / q, q / p])
+    return torch.where(rho > 1, 1 - torch.tanh(alpha * rho), 1.0).mean(1)
+
+
+def brake_of_the_image(image, text, labels, alpha):
+    p, q = (x.sum() for x in _chances(image, text, labels))
+    one = torch.ones_like(p)
+    return torch.stack([1 - torch.tanh(alpha * p / q) if p > q else one, one])
+
+
 # 09.4 the angle
 
 
@@ -192,6 +239,35 @@ def angle_mean_ratio(joint, alone):
     both = [(x, y) for x, y in zip(joint, alone, strict=True) if x is not None and y is not None]
     ratios = [x.norm() / y.norm() for x, y in both]
     return torch.stack([angle_by_hand(joint, alone)[0], sum(ratios) / len(ratios)])
+
+
+def angle_by_size(joint, alone):
+    both = [(x, y) for x, y in zip(joint, alone, strict=True) if x is not None and y is not None]
+    dots = [F.cosine_similarity(x.flatten(), y.flatten(), dim=0) * x.numel() for x, y in both]
+    return torch.stack([sum(dots) / sum(x.numel() for x, _ in both), angle_by_hand(joint, alone)[1]])
+
+
+def angle_until_none(joint, alone):
+    reached = []
+    for x, y in zip(joint, alone, strict=True):
+        if x is None or y is None:
+            break
+        reached.append((x, y))
+    return angle_by_hand([x for x, _ in reached], [y for _, y in reached])
+
+
+def _angle_where(side):
+    """Leaves a parameter out of both where this side is None."""
+    def angle(joint, alone):
+        kept = [pair for pair in zip(joint, alone, strict=True) if pair[side] is not None]
+        return angle_by_hand([x for x, _ in kept], [y for _, y in kept])
+    return angle
+
+
+def angle_of_means(joint, alone):
+    n, m = (torch.cat([x.flatten() for x in side if x is not None]).pow(2).mean().sqrt()
+            for side in (joint, alone))
+    return torch.stack([angle_by_hand(joint, alone)[0], n / m])
 
 
 # 09.5 the law of starvation
@@ -252,7 +328,12 @@ WRONG = {
         (_weights(share=lambda s: 1 / s / len(s)), "evenly"),
         (_weights(share=lambda s: torch.ones_like(s) / s.sum()), "strengths themselves"),
         (weights_in_steps, "small steps are not nine digits"),
-        (weights_broken_off, "Newton broken off is not nine digits"),
+        (weights_broken_off, "Newton broken off after two steps is not nine digits"),
+        (weights_half_halved, "20 halvings are not nine digits"),
+        (lambda s, t: s * t, "residual out"),
+        (_weights(share=lambda s: torch.ones_like(s) / (s**2).sum()), "All weights are equal"),
+        (_weights(total=lambda s: float(s.norm()), share=lambda s: s / s.norm()), "not its root"),
+        (_weights(share=lambda s: 1 / s), "strengths alone"),
         (weights_by_p, "upside down"),
     ],
     "09.2": [
@@ -267,6 +348,14 @@ WRONG = {
         (lambda i, t, y, w: own_by_nll(i, t, y, w / 2), "average the two"),
         (lambda i, t, y, w: -own_by_nll(i, t, y, w), "sign"),
         (lambda i, t, y, w: w * own_by_nll(i, t, y, 1.0), "weight the joint loss as well"),
+        (lambda i, t, y, w: own_by_nll(i, t, y, w) + w * F.cross_entropy(i + t, y), "1 + λ times"),
+        (lambda i, t, y, w: F.cross_entropy(t + i, y) + w * max(F.cross_entropy(i, y), F.cross_entropy(t, y)),
+         "larger of the branches'"),
+        (_own(text=lambda w: 1.0), "parentheses are missing"),
+        (_own(image=lambda w: 1.0), "before the text's loss only"),
+        (lambda i, t, y, w: own_by_nll(i, t, y, w) / (1 + 2 * w), "sum of the weights"),
+        (lambda i, t, y, w: own_by_nll(i, t, y, w * len(y)), "in the branches' own losses"),
+        (own_with_a_small_number, "small number"),
         (own_unstable, "large"),
         (lambda i, t, y, w: own_by_nll(i.detach(), t, y, w), "image"),
     ],
@@ -282,6 +371,16 @@ WRONG = {
         (_braked(sure=lambda z, y: z[range(len(y)), y].sum()), "raw logits"),
         (_braked(formula=lambda a, r: r, which=lambda r: r < 9e9), "two ratios"),
         (_braked(which=lambda r: r >= 1), "nobody is ahead"),
+        (_braked(sure=lambda z, y: z.sigmoid()[range(len(y)), y].sum()), "sigmoid of each logit"),
+        (_braked(sure=lambda z, y: z.exp()[range(len(y)), y].sum()), "e to the logits"),
+        (_braked(formula=lambda a, r: 1 - math.tanh(a) * r), "outside the tanh"),
+        (_braked(sure=lambda z, y: z.log_softmax(1)[range(len(y)), y].mean().exp()), "average logarithms"),
+        (_braked(formula=lambda a, r: torch.exp(-a * r)), "e^(−α ρ)"),
+        (_braked(sure=lambda z, y: 1 / (1 - z.softmax(1)[range(len(y)), y]).sum()), "wrong classes"),
+        (brake_of_a_share, "is a share"),
+        (brake_of_a_difference, "difference of the mean"),
+        (brake_of_each_row, "factor for each row"),
+        (brake_of_the_image, "ever braked"),
         (brake_to_zero, "gets 0 from you"),
         (_braked(sure=lambda z, y: (z.argmax(1) == y).double().sum()), "count right answers"),
         (_braked(sure=lambda z, y: 1 / F.cross_entropy(z, y)), "compare the losses"),
@@ -297,6 +396,25 @@ WRONG = {
         (lambda j, a: angle_by_hand(j[:1], a[:1]), "first parameter"),
         (_seen(lambda a, b: torch.stack([a @ b / a.norm() / b.norm(), a @ a / (b @ b)])), "its root is"),
         (_seen(lambda a, b: torch.stack([a @ b / (b @ b), a.norm() / b.norm()])), "squared length"),
+        (_seen(lambda a, b: torch.stack([torch.acos(a @ b / a.norm() / b.norm()), a.norm() / b.norm()])),
+         "angle itself"),
+        (_seen(lambda a, b: torch.stack([(1 - (a @ b / a.norm() / b.norm()) ** 2).sqrt(),
+                                         a.norm() / b.norm()])), "sine"),
+        (_seen(lambda a, b: torch.stack([a @ b / a.norm() / b.norm(), a.abs().max() / b.abs().max()])),
+         "largest entries"),
+        (_seen(lambda a, b: torch.stack([a @ b / a.norm() / b.norm(), a.norm() / (a.norm() + b.norm())])),
+         "sum of both"),
+        (_seen(lambda a, b: torch.stack([a @ b / a.norm() / b.norm(), (a - b).norm() / b.norm()])),
+         "length of the difference"),
+        (lambda j, a: torch.stack([1 - angle_by_hand(j, a)[0], angle_by_hand(j, a)[1]]), "a distance"),
+        (lambda j, a: torch.stack([angle_by_hand(j, a)[0], angle_by_hand(j, a)[1].log()]), "logarithm"),
+        (lambda j, a: torch.stack([angle_of_the_common(j, a)[0], angle_by_hand(j, a)[1]]), "In the cosine's"),
+        (lambda j, a: torch.stack([angle_by_hand(j, a)[0], angle_of_the_common(j, a)[1]]), "In the ratio of"),
+        (angle_by_size, "by their sizes"),
+        (angle_until_none, "first None"),
+        (_angle_where(0), "Where the joint gradient is None"),
+        (_angle_where(1), "Where the other gradient is None"),
+        (angle_of_means, "average the squares"),
         (angle_l1, "add up |g|"),
         (angle_mean_ratio, "parameters' ratios"),
     ],
@@ -313,6 +431,8 @@ WRONG = {
         (lambda g, s, r, d: starved_by_cases(g, s, r ** (1 / d), d), "root of the ratio"),
         (lambda g, s, r, d: r * starved_by_cases(g, s, r, d) ** d, "share of the logit"),
         (lambda g, s, r, d: starved_by_cases(g, s, r / d, d), "factor L too many"),
+        (lambda g, s, r, d: (s**d + r * (g**d - s**d)) ** (1 / d), "not L: "),
+        (lambda g, s, r, d: starved_by_cases(g, s, r, d) / s, "growth u_i / u_0"),
         (starved_not_added, "is not added"),
         (starved_turned, "turned round"),
         (starved_outer, "not 1/L"),

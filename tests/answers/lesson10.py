@@ -78,6 +78,24 @@ def _exact(k, above, tied, mates):
     return 1 - comb(tied - mates, _left(k, above, tied)) / comb(tied, _left(k, above, tied))
 
 
+def best_of_all(similarity, relevant, k):
+    found = []
+    for scores, wanted in zip(similarity, relevant, strict=True):
+        ties = scores == scores.max()
+        tied, mates = int(ties.sum()), int((ties & wanted).sum())
+        found.append(_exact(k, 0, tied, mates))
+    return torch.tensor(found).double().mean()
+
+
+def recall_of_pairs(similarity, relevant, k):
+    found = []
+    for scores, wanted in zip(similarity, relevant, strict=True):
+        for own in scores[wanted]:
+            above, tied = int((scores > own).sum()), int((scores == own).sum())
+            found.append(min(max(k - above, 0), tied) / tied)
+    return torch.tensor(found).double().mean()
+
+
 # 10.2 distances
 
 
@@ -93,6 +111,12 @@ def distances_by_cdist(a, b):
 
 def distances_by_norm(a, b):
     return torch.linalg.vector_norm(a.unsqueeze(1) - b.unsqueeze(0), dim=-1)
+
+
+def distances_but_near(a, b, least):
+    square = (a[:, None] - b).pow(2).sum(-1)
+    far = square > least
+    return torch.where(far, square, 1).sqrt() * far
 
 
 # 10.3 batch-hard
@@ -129,6 +153,11 @@ def furthest_other(square, labels):
     return torch.where(mates.any(1), square.masked_fill(~mates, -9e9).amax(1), square.diag())
 
 
+def mean_of_mates(square, labels):
+    same = labels[:, None] == labels
+    return (square * same).sum(1) / same.sum(1)
+
+
 def hard_all(square, labels, margin):
     same = labels[:, None] == labels
     found = [F.relu(square[a, p] - square[a, n] + margin) for a in range(len(labels))
@@ -150,6 +179,13 @@ def semi_by_loop(square, labels, margin):
 def semi_by_loss(square, labels, margin):
     gap = square - square.diag().unsqueeze(1)
     return (gap > 0) & (gap < margin) & ~torch.eq(labels[:, None], labels)
+
+
+def _semi_from(positive):
+    def semi_hard(square, labels, margin):
+        own = positive(square, labels)[:, None]
+        return (labels[:, None] != labels) & (square > own) & (square < own + margin)
+    return semi_hard
 
 
 # 10.5 collapse
@@ -198,6 +234,13 @@ WRONG = {
         (_recall(lambda k, a, t, m: _exact(k, 0, t, m)), "All k places"),
         (recall_share, "share of the relevant rows"),
         (lambda s, r, k: 1 - recall_by_places(s, r, k), "probability of a miss"),
+        (_recall(lambda k, a, t, m: _left(k, a, t) and m * comb(t - m, _left(k, a, t) - 1)
+                 / comb(t, _left(k, a, t))), "exactly one"),
+        (_recall(lambda k, a, t, m: min(max(k - a, 0), t - m + 1) / (t - m + 1)), "counts all rows that tie"),
+        (_recall(lambda k, a, t, m: m / t if a < k else 0), "draw once"),
+        (best_of_all, "best score of all"),
+        (recall_of_pairs, "average over all relevant rows"),
+        (lambda s, r, k: recall_by_places(s.T[r.any(0)], r.T[r.any(0)], k), "queries are the columns"),
     ],
     "10.2": [
         (lambda a, b: (a[:, None] - b).pow(2).sum(-1).sqrt(), "not finite"),
@@ -214,6 +257,11 @@ WRONG = {
         (lambda a, b: torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist"), "subtract before you square"),
         (lambda a, b: torch.where((a[:, None] != b).any(2), distances_by_norm(a, b), 1), "come out at 1"),
         (lambda a, b: 1 - F.cosine_similarity(a[:, None], b[None], dim=2), "cosine distance"),
+        (lambda a, b: F.pairwise_distance(a.unsqueeze(1), b), "pairwise_distance adds"),
+        (lambda a, b: (2 - 2 * a @ b.T).relu().sqrt(), "length 1 alone"),
+        (lambda a, b: ((a[:, None] - b).pow(2).sum(-1) + 1e-8).sqrt() - 1e-4, "taken away again"),
+        (lambda a, b: distances_but_near(a, b, 1e-6), "not equal"),
+        (lambda a, b: distances_but_near(a, b, 1e-9), "not equal"),
     ],
     "10.3": [
         (_hard(_plain, own=lambda s, y: s.masked_fill(y[:, None] != y, 9e9).min(1).values), "furthest"),
@@ -232,6 +280,12 @@ WRONG = {
          "nearest are exchanged"),
         (lambda s, y, m: hard_by_masks((s + 1e-12).sqrt(), y, m), "You take roots"),
         (_hard(lambda own, other, m: F.softplus(own - other + m).mean()), "softplus"),
+        (_hard(_plain, other=lambda s, y: (s * (y[:, None] != y)).sum(1) / (y[:, None] != y).sum(1)),
+         "mean of the negatives"),
+        (_hard(_plain, own=mean_of_mates), "mean of the positives"),
+        (_hard(lambda own, other, m: (own - other + m).abs().mean()), "absolute value"),
+        (lambda s, y, m: (hard_by_masks(s, y, m) + hard_by_masks(s.T, y, m)) / 2, "both directions"),
+        (_hard(_plain, own=lambda s, y: s.masked_fill(y[:, None] != y, torch.inf).amax(1)), "has to lose"),
         (_hard(_plain, own=furthest_other), "own pair is missing"),
         (_hard(_plain, own=lambda s, y: s.masked_fill(
             (y[:, None] != y) | torch.eye(len(s)).bool(), -9e9).amax(1)), "no other positive costs you 0"),
@@ -253,8 +307,21 @@ WRONG = {
         (lambda s, y, m: (y[:, None] != y) & (s > s.diag()[:, None]) & (s <= s.diag()[:, None] + m),
          "upper bound"),
         (lambda s, y, m: semi_by_loss(s.sqrt(), y, m), "compare roots"),
+        (_semi_from(lambda s, y: s.min(1).values), "nearest row is your positive"),
+        (_semi_from(mean_of_mates), "The mean over"),
+        (lambda s, y, m: sum(_semi_from(lambda s, y, p=p: torch.where(y == y[p], s[:, p], torch.inf))(s, y, m)
+                             for p in range(len(y))).bool(), "Any row with the anchor's label"),
+        (lambda s, y, m: (y[:, None] != y) & (s > s.diag()[:, None]) & (s < (1 + m) * s.diag()[:, None]),
+         "not multiplied"),
+        (lambda s, y, m: (y[:, None] != y) & ((s - s.diag()[:, None]).abs() < m), "without its sign"),
+        (lambda s, y, m: (y[:, None] != y) & ((s > s.diag()[:, None]) | (s < s.diag()[:, None] + m)),
+         "joined by"),
+        (lambda s, y, m: semi_by_loss(s, y, m) & (y != y.clone()), "Not one row"),
     ],
     "10.5": [
+        (_collapse(lambda m, p, n: m * n / p), "negatives over positives"),
+        (lambda m, p, n: (n * m / (p + n), (n * m / (p + n)) ** 2), "squared in your cost"),
+        (lambda m, p, n: (n * m / (p + n), (p * m / (p + n)) ** 2), "squared in your cost"),
         (_collapse(lambda m, p, n: m * p / (p + n)), "shares are exchanged"),
         (_collapse(lambda m, p, n: m / 2), "both kinds weigh the same"),
         (_collapse(lambda m, p, n: 0 * m), "At a distance of 0"),

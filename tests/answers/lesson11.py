@@ -70,6 +70,21 @@ def info_clamped(cosines, temperature):
     return -(rows.diagonal() + columns.diagonal()).mean() / 2, error / (2 * len(z) * temperature)
 
 
+def info_without_own(cosines, temperature):
+    z, eye = cosines / temperature, torch.eye(len(cosines)).to(cosines)
+    e = z.exp() * (1 - eye)
+    loss = (e.sum(1).log() + e.sum(0).log()).mean() / 2 - z.diagonal().mean()
+    error = e / e.sum(1, keepdim=True) + e / e.sum(0) - 2 * eye
+    return loss, error / (2 * len(z) * temperature)
+
+
+def info_of_probabilities(cosines, temperature):
+    leaf, own = cosines.clone().requires_grad_(), torch.arange(len(cosines))
+    p, q = (leaf / temperature).softmax(1), (leaf.T / temperature).softmax(1)
+    loss = (F.cross_entropy(p, own) + F.cross_entropy(q, own)) / 2
+    return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+
+
 # 11.2 the sigmoid loss
 
 def sigmoid_by_bce(cosines, scale, bias):
@@ -102,6 +117,11 @@ def sigmoid_clamped(cosines, scale, bias):
 def sigmoid_by_bce_of_signs(cosines, scale, bias):
     sign = 2 * torch.eye(len(cosines)).to(cosines) - 1
     return F.binary_cross_entropy_with_logits(scale * cosines + bias, sign, reduction="sum") / len(sign)
+
+
+def sigmoid_by_hinge(cosines, scale, bias):
+    sign = 2 * torch.eye(len(cosines)).to(cosines) - 1
+    return F.relu(1 - sign * (scale * cosines + bias)).sum() / len(cosines)
 
 
 def _balanced(cost):
@@ -231,6 +251,49 @@ def parts_by_their_number(image_parts, text_parts, W_image, W_text, scale):
     return tuple(gradient * rows / len(image_parts) for gradient in found)
 
 
+def _vectors(image_parts, text_parts, W_image, W_text, scale):
+    x, y = torch.cat(image_parts), torch.cat(text_parts)
+    f, t = x @ W_image.T, y @ W_text.T
+    return x, y, f, t, scale * f @ t.T, torch.eye(len(x)).to(x)
+
+
+def parts_weighed(image_parts, text_parts, W_image, W_text, scale):
+    x, y, f, t, z, eye = _vectors(image_parts, text_parts, W_image, W_text, scale)
+    e = (z.softmax(1) + z.softmax(0) - 2 * eye) * scale / 2 / len(z)
+    sizes = [len(part) for part in image_parts]
+    weights = torch.cat([torch.full((n, 1), n / len(x)).to(x) for n in sizes])
+    return (weights * (e @ t)).T @ x, (weights * (e.T @ f)).T @ y
+
+
+def parts_up_to_the_vectors(image_parts, text_parts, W_image, W_text, scale):
+    _, _, f, t, z, eye = _vectors(image_parts, text_parts, W_image, W_text, scale)
+    e = (z.softmax(1) + z.softmax(0) - 2 * eye) * scale / 2 / len(z)
+    return e @ t, e.T @ f
+
+
+def parts_of_own_columns(image_parts, text_parts, W_image, W_text, scale):
+    x, y, f, t, z, eye = _vectors(image_parts, text_parts, W_image, W_text, scale)
+    q = torch.cat([part.softmax(0) for part in z.split([len(part) for part in image_parts])])
+    e = (z.softmax(1) + q - 2 * eye) * scale / 2 / len(z)
+    return (e @ t).T @ x, (e.T @ f).T @ y
+
+
+def parts_asking_alone(image_parts, text_parts, W_image, W_text, scale):
+    """Each part with a graph, the others as numbers; its own rows ask, and nobody else."""
+    _, _, f, t, _, _ = _vectors(image_parts, text_parts, W_image, W_text, scale)
+    W, V = W_image.clone().requires_grad_(), W_text.clone().requires_grad_()
+    at, loss = 0, 0
+    for x, y in zip(image_parts, text_parts, strict=True):
+        mine = slice(at, at + len(x))
+        images, texts, at = x @ W.T, y @ V.T, at + len(x)
+        own = torch.arange(len(f))[mine]
+        every_t = torch.cat([t[:mine.start], texts, t[mine.stop:]])
+        every_f = torch.cat([f[:mine.start], images, f[mine.stop:]])
+        loss = loss + F.cross_entropy(scale * images @ every_t.T, own, reduction="sum")
+        loss = loss + F.cross_entropy(scale * texts @ every_f.T, own, reduction="sum")
+    return torch.autograd.grad(loss / 2 / len(f), (W, V))
+
+
 # 11.5 equal captions
 
 def limits_by_counts(text):
@@ -259,6 +322,11 @@ def limits_of_neighbours(text):
     return m.log().mean(), (1 / m).mean()
 
 
+def limits_of_later_rows(text):
+    m = torch.stack([(text[i:] == one).sum() for i, one in enumerate(text)]).double()
+    return m.log().mean(), (1 / m).mean()
+
+
 RIGHT = {
     "11.1": [info_by_autograd, info_by_loops],
     "11.2": [sigmoid_by_bce, sigmoid_by_loops],
@@ -284,6 +352,17 @@ WRONG = {
         (info_without_keepdim, "lack `keepdim=True`"),
         (info_over_all_entries, "mean over all entries"),
         (info_clamped, "Logits that are clamped"),
+        (_info(change=lambda g, c, t: g / t), "temperature twice"),
+        (_info(change=lambda g, c, t: g / 2), "halved twice"),
+        (_info(change=lambda g, c, t: 2 * g), "lacks the ½"),
+        (_info(change_loss=lambda loss, c, t: -sum((c / t).softmax(k).trace() for k in (0, 1)) / 2 / len(c)),
+         "logarithm is missing"),
+        (info_without_own, "own pair is left out"),
+        (lambda c, t: (info_without_own(c, t)[0], info_by_autograd(c, t)[1]), "own pair is left out"),
+        (info_of_probabilities, "taken of a softmax"),
+        (lambda c, t: (info_of_probabilities(c, t)[0], info_by_autograd(c, t)[1]), "taken of a softmax"),
+        (_info(change_loss=lambda loss, c, t: -((c / t).softmax(1).diag() + 1e-9).log().mean() / 2
+               - ((c / t).softmax(0).diag() + 1e-9).log().mean() / 2), "bounds its logarithm"),
     ],
     "11.2": [
         (_pairs(end=lambda cost: cost.mean()), "mean over all pairs"),
@@ -301,6 +380,13 @@ WRONG = {
         (sigmoid_by_bce_of_signs, "targets of 0 and 1"),
         (_pairs(end=_balanced), "averaged apart"),
         (_pairs(end=lambda cost: _balanced(cost) / 2), "averaged apart"),
+        (_pairs(logits=lambda c, s, b: torch.tensor(s).double().exp() * c + b), "taken for a logarithm"),
+        (_pairs(logits=lambda c, s, b: min(s, 100) * c + b), "held at 100"),
+        (_pairs(logits=lambda c, s, b: s * c + b - b * torch.eye(len(c)).to(c)), "wrong pairs alone"),
+        (_pairs(logits=lambda c, s, b: s * c + b * torch.eye(len(c)).to(c)), "right pairs alone"),
+        (_pairs(end=lambda cost: (1 - (-cost).exp()).sum() / len(cost)), "logarithm is missing"),
+        (sigmoid_by_hinge, "hinge"),
+        (_pairs(logits=lambda c, s, b: (s * c + b).clamp(-30, 30)), "Logits that are clamped"),
     ],
     "11.3": [
         (_zero(again=lambda p: p), "not brought back to length 1"),
@@ -318,6 +404,17 @@ WRONG = {
          "average the probabilities"),
         (_zero(look=lambda x: one((x - x.mean(0)) / x.std(0, correction=0))), "standardised over the batch"),
         (_zero(look=lambda x: one(x - x.mean(1, keepdim=True))), "mean over its numbers"),
+        (_zero(join=lambda p: p.sum(1), again=lambda p: p), "templates are added up"),
+        (_zero(*[lambda x: F.normalize(x, p=1, dim=-1)] * 2, again=lambda x: F.normalize(x, p=1, dim=-1)),
+         "absolute values"),
+        (_zero(end=lambda z: z.sigmoid()), "with a sigmoid"),
+        (_zero(end=lambda z: F.one_hot(z.argmax(-1), z.shape[-1]).double()), "choice alone"),
+        (_zero(end=lambda z: z / z.sum(-1, keepdim=True)), "exponentials first"),
+        (_zero(join=lambda p: p.view(p.shape[1], p.shape[0], -1).mean(0)), "mixed up"),
+        (lambda i, p, s: _zero()(i, p, math.exp(s)), "taken for a logarithm"),
+        (lambda i, p, s: (-s * torch.cdist(one(i), one(one(p).mean(1)))).softmax(1), "minus the distance"),
+        (lambda i, p, s: (s * one(i) @ one(p).flatten(0, 1).T).softmax(1).unflatten(1, p.shape[:2]).sum(2),
+         "over all sentences"),
     ],
     "11.4": [
         (_own_parts(lambda n, total, parts: n / total), "weighed by their rows"),
@@ -341,6 +438,12 @@ WRONG = {
         (parts_exchanged, "are exchanged"),
         (parts_of_own_questions, "its own question alone"),
         (parts_by_their_number, "over the number of parts"),
+        (lambda A, B, W, V, s: tuple(g * sum(map(len, A)) / len(A[0]) for g in parts_at_once(A, B, W, V, s)),
+         "that of the first part"),
+        (parts_weighed, "share of the rows"),
+        (parts_up_to_the_vectors, "by the vectors"),
+        (parts_of_own_columns, "photos of one part"),
+        (parts_asking_alone, "own questions alone"),
     ],
     "11.5": [
         (_limits(lambda m, g: (g.log().mean(), (1 / m).mean())), "loss is averaged over the different"),
@@ -357,5 +460,12 @@ WRONG = {
         (_limits(lambda m, g: (m.log().mean() / 2, (1 / m).mean())), "loss of the columns is left out"),
         (_limits(lambda m, g: ((g * g.log()).mean(), (1 / g).mean())), "divide by that of the rows"),
         (limits_of_neighbours, "side by side"),
+        (_limits(lambda m, g: ((m.log() / m).mean(), (1 / m).mean())), "divided by its m"),
+        (_limits(lambda m, g: (m.log().mean(), ((1 + 1 / m) / 2).mean())), "counts as perfect"),
+        (_limits(lambda m, g: (m.log().mean(), (g / len(m)).pow(2).sum())), "chance that two rows"),
+        (_limits(lambda m, g: (-(1 / m).mean().log(), (1 / m).mean())), "logarithm of the mean of 1/m"),
+        (_limits(lambda m, g: (m.log().mean(), torch.exp(-m.log().mean()))), "geometric"),
+        (_limits(lambda m, g: (m.log().mean(), torch.ones(()).double())), "count as found"),
+        (limits_of_later_rows, "counted once"),
     ],
 }

@@ -53,6 +53,25 @@ def views_in_turns(first, second, temperature):
     return F.cross_entropy(sim, torch.arange(len(z)).roll(len(first)))
 
 
+def views_with(of, unit=lambda z: F.normalize(z, dim=1)):
+    """of(logits with −∞ on the diagonal, place of each view's partner, vectors, temperature)."""
+    def two_views_loss(first, second, temperature):
+        z = unit(torch.cat([first, second]))
+        sim = (z @ z.T / temperature).masked_fill(torch.eye(len(z)).bool(), -torch.inf)
+        return of(sim, torch.arange(len(z)).roll(len(first)), z, temperature)
+    return two_views_loss
+
+
+def _own(sim, partner):
+    return sim[torch.arange(len(sim)), partner]
+
+
+def views_by_distance(first, second, temperature):
+    z = F.normalize(torch.cat([first, second]), dim=1)
+    sim = (-torch.cdist(z, z) / temperature).masked_fill(torch.eye(len(z)).bool(), -torch.inf)
+    return F.cross_entropy(sim, torch.arange(len(z)).roll(len(first)))
+
+
 # 12.2 fixmatch
 
 
@@ -90,6 +109,28 @@ def fixmatch_sees_logits(strong_logits, weak_logits, threshold):
 def fixmatch_strict(strong_logits, weak_logits, threshold):
     sure, label = weak_logits.detach().softmax(1).max(1)
     return ((sure > threshold) * F.cross_entropy(strong_logits, label, reduction="none")).mean()
+
+
+def fixmatch_every_class(strong_logits, weak_logits, threshold):
+    sure = (weak_logits.detach().softmax(1) >= threshold).double()
+    return -(sure * strong_logits.log_softmax(1)).sum(1).mean()
+
+
+def fixmatch_zeroed(strong_logits, weak_logits, threshold):
+    top, label = weak_logits.detach().softmax(1).max(1)
+    return F.cross_entropy(torch.where((top >= threshold)[:, None], strong_logits, 0.0), label)
+
+
+def fixmatch_of_margins(strong_logits, weak_logits, threshold):
+    best = weak_logits.detach().softmax(1).topk(2, dim=1)
+    each = F.cross_entropy(strong_logits, best.indices[:, 0], reduction="none")
+    return (each * (best.values[:, 0] - best.values[:, 1] >= threshold)).mean()
+
+
+def fixmatch_both_sure(strong_logits, weak_logits, threshold):
+    top, label = weak_logits.detach().softmax(1).max(1)
+    sure = (top >= threshold) & (strong_logits.detach().softmax(1).amax(1) >= threshold)
+    return (F.cross_entropy(strong_logits, label, reduction="none") * sure).mean()
 
 
 # 12.3 margins
@@ -269,6 +310,37 @@ def ceiling_one_step(table, moves):
     return (table @ F.one_hot(orbit).double()).amax(0).sum()
 
 
+def ceiling_of_one_move(table, moves):
+    end = torch.arange(table.shape[1])
+    for move in moves:
+        end = move[end]
+    return ceiling_by_union(table, end[None])
+
+
+def ceiling_turned_round_at_the_end(table, moves):
+    n = table.shape[1]
+    step = torch.eye(n, dtype=torch.float64)
+    for move in moves:
+        step[torch.arange(n), move] = 1
+    reached = torch.linalg.matrix_power(step, n) > 0
+    return _ceiling_of(table, (reached | reached.T).double().argmax(1))
+
+
+def ceiling_two_steps(table, moves):
+    n = table.shape[1]
+    step = torch.eye(n, dtype=torch.float64)
+    for move in moves:
+        step[torch.arange(n), move] = step[move, torch.arange(n)] = 1
+    return _ceiling_of(table, (step @ step > 0).double().argmax(1))
+
+
+def ceiling_of_equal_targets(table, moves):
+    found = {}
+    for x, column in enumerate(moves.T.tolist()):
+        found[tuple(column)] = found.get(tuple(column), 0) + table[:, x]
+    return sum(one.max() for one in found.values())
+
+
 RIGHT = {
     "12.1": [views_by_loops, views_by_cross_entropy],
     "12.2": [fixmatch_by_loop, fixmatch_by_where],
@@ -291,6 +363,14 @@ WRONG = {
         (lambda a, b, t: views_by_cross_entropy(a, b, 1.0), "temperature is missing"),
         (_views(reduction="sum"), "mean is wanted"),
         (lambda a, b, t: 2 * views_by_loops(a, b, t), "divide"),
+        (views_with(lambda sim, p, z, t: F.cross_entropy(sim.softmax(1), p)), "a second time"),
+        (views_with(lambda sim, p, z, t: (sim.exp().sum(1) - _own(sim, p)).mean()), "logarithm is missing"),
+        (views_with(lambda sim, p, z, t: (sim.exp().mean(1).log() - _own(sim, p)).mean()), "take their mean"),
+        (views_with(lambda sim, p, z, t: 1 - _own(sim.softmax(1), p).mean()), "1 − the share"),
+        (views_with(lambda sim, p, z, t: (sim.logsumexp(1) - (z * z[p]).sum(1)).mean()), "partner's and all"),
+        (views_with(lambda sim, p, z, t: F.cross_entropy(sim, torch.arange(len(p)))), "loss is infinite"),
+        (lambda a, b, t: _views(unit=False)(F.normalize(a, dim=1), b, t), "one of the two blocks"),
+        (views_by_distance, "These are distances"),
         (lambda a, b, t: (-views_by_loops(a, b, t)), "sign"),
         (lambda a, b, t: views_by_cross_entropy(a.detach(), b, t), "first"),
     ],
@@ -303,6 +383,11 @@ WRONG = {
         (_fix(target=lambda s, p: p), "hard label"),
         (fixmatch_sees_logits, "softmax first"),
         (fixmatch_strict, "exactly the threshold"),
+        (fixmatch_every_class, "Every class at or above"),
+        (fixmatch_zeroed, "the log of the number of classes"),
+        (fixmatch_both_sure, "the strong view as well"),
+        (fixmatch_of_margins, "its distance to the second"),
+        (_fix(over=lambda each, sure: (sure * (1 - (-each).exp())).mean()), "1 − the probability"),
         (_fix(over=lambda each, sure: each.sum()), "mean over all rows"),
         (lambda s, w, t: fixmatch_by_loop(s.detach(), w, t), "gradient"),
     ],
@@ -315,6 +400,12 @@ WRONG = {
         (lambda p, k: (p.amax(1) - p.amin(1)).argsort()[:k], "least likely"),
         (lambda p, k: (p[:, 0] - p[:, 1]).abs().argsort()[:k], "class 0 with class 1"),
         (lambda p, k: doubtful_by_topk(p, k).sort().values, "sorted by their number"),
+        (lambda p, k: p.sort(1).values[:, :2].diff(dim=1)[:, 0].argsort()[:k], "two *least* likely"),
+        (lambda p, k: doubtful_by_topk(p, len(p))[1 : k + 1], "is left out"),
+        (lambda p, k: p.square().sum(1).argsort()[:k], "sum of squares"),
+        (lambda p, k: (p.amax(1) - 0.5).abs().argsort()[:k], "from one half"),
+        (lambda p, k: p.topk(2, 1).indices.diff(dim=1)[:, 0].abs().argsort()[:k], "*numbers* of the two"),
+        (lambda p, k: p.argmax(1)[doubtful_by_topk(p, k)], "likeliest classes of those rows"),
         (lambda p, k: doubtful_by_topk(p, k).flip(0), "wrong order"),
     ],
     "12.4": [
@@ -331,6 +422,10 @@ WRONG = {
          "minimum runs over the rows"),
         (lambda f, known, k: centre_by_cdist(F.normalize(f, dim=1), known, k), "cosines"),
         (lambda f, known, k: centre_by_loops(f, known, k).sort().values, "sorted by their number"),
+        (lambda f, known, k: centre_by_cdist((f - f.mean(0)) / f.std(0), known, k), "mean 0 and spread 1"),
+        (lambda f, known, k: centre_by_cdist(f, known[-1:], k), "one of the labelled rows"),
+        (lambda f, known, k: centre_by_cdist(f, known, k + 1)[1:], "chosen first is left out"),
+        (lambda f, known, k: centre_by_cdist(f, known, max(1, k - len(known))), "counts the new rows"),
     ],
     "12.5": [
         (lambda t, m: t.max(0).values.sum(), "picture by picture"),
@@ -341,6 +436,13 @@ WRONG = {
         (ceiling_in_rounds(3), "too few rounds"),
         (ceiling_in_rounds(6), "two long chains"),
         (ceiling_one_target, "handed on along chains"),
+        (ceiling_of_one_move, "all moves into one"),
+        (ceiling_turned_round_at_the_end, "turned round"),
+        (ceiling_two_steps, "after two steps"),
+        (ceiling_of_equal_targets, "to the same places"),
+        (lambda t, m: sum(ceiling_by_union(t, one[None]) for one in m) / len(m), "average their ceilings"),
+        (lambda t, m: _orbit_sums(t, m).argmax(0).sum().double(), "numbers of the best labels"),
+        (lambda t, m: (_orbit_sums(t, m).amax(0) / _orbit_sums(t, m).sum(0)).sum(), "in the table already"),
         (ceiling_carried, "to its target"),
         (ceiling_largest_entry, "largest single entry"),
         (lambda t, m: _orbit_sums(t, m).amax(0).mean(), "average over the orbits"),

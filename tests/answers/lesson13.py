@@ -76,6 +76,18 @@ def plan_with(**changed):
     return with_changes
 
 
+def plan_frozen_at_the_end(layers, rows, frozen):
+    numbers, learning, kept = 0, 0, {}
+    for place, (kind, n_in, n_out) in enumerate(layers):
+        own = n_in * n_out + n_out if kind == "linear" else 2 * n_in if kind == "norm" else 0
+        numbers += own
+        learning += own if place < len(layers) - frozen else 0
+        if learning:
+            kept[place + (kind == "relu")] = n_out if kind == "relu" else n_in
+    return {"weights": 4 * numbers, "gradients": 4 * learning, "moments": 8 * learning,
+            "activations": 4 * rows * sum(kept.values())}
+
+
 def plan_in_floats(*given):
     return {name: float(number) for name, number in plan(*given).items()}
 
@@ -289,6 +301,15 @@ def groups_by_present(parameters, rates, layer_decay, weight_decay):
             for n, (b, d, _) in parameters.items() if b in rates}, decay
 
 
+def groups_by_parameter(parameters, rates, layer_decay, weight_decay):
+    rate, decay = groups_by_dicts(parameters, rates, layer_decay, weight_decay)
+    for branch in rates:
+        mine = [name for name in rate if parameters[name][0] == branch]
+        for place, name in enumerate(sorted(mine, key=lambda name: parameters[name][1], reverse=True)):
+            rate[name] = rates[branch] * layer_decay**place
+    return rate, decay
+
+
 def groups_with(given, decays):
     rate, decay = groups_by_dicts(*given)
     return rate, decays(rate, decay)
@@ -312,7 +333,8 @@ def group(rate=None, decay=None, frozen=True):
 RIGHT = {"13.6": [plan, plan_by_measuring, plan_in_floats],
          "13.2": [step_by_autograd, step_by_formula],
          "13.8": [share_by_if, share_by_square], "13.7": [groups_by_dicts, groups_by_loop],
-         "13.5": ["cadb", " CADB "]}
+         "13.5": ["cadb", " CADB ", "c a d b", "c;a;d;b", "1c 2a 3d 4b",
+                  "log 1: c, log 2: a, log 3: d, log 4: b", ["c", "a", "d", "b"]]}
 WRONG = {
     "13.6": [
         (but(unique=False), "it lies in memory once"),
@@ -341,6 +363,7 @@ WRONG = {
         (lambda s, r, f: plan(s, r, f + 1), "you freeze one more"),
         (lambda s, r, f: plan(s, r, max(0, f - 1)), "you freeze one fewer"),
         (lambda s, r, f: plan(s, r, len(s) - f), "from the other end"),
+        (plan_frozen_at_the_end, "freeze the last ones"),
         (lambda s, r, f: plan(s, 1, f), "one row"),
         (lambda s, r, f: sum(plan(s, r, f).values()), "Return a dict"),
         (but(keeps=ALL | {"gelu": "both"}), "GELU keeps its input alone"),
@@ -381,6 +404,8 @@ WRONG = {
     ],
     "13.8": [
         (share_trusted, "count step + 1"),
+        (lambda t, n, w: share_by_if(t, n, 0 if w >= n else w), "you leave it out"),
+        (lambda t, n, w: share_by_if(t, n, w) if w < n else 0.0, "you return 0 there"),
         (lambda t, n, w: 0.0 if t >= n else t / w if t < w else cosine((t - w) / (n - w)), "count step + 1"),
         (lambda t, n, w: (t + 1) / w if t < w else cosine((t - w) / max(1, n - w)), "rises again"),
         (lambda t, n, w: share_by_if(t, n, min(w, n - 1)), "You shorten a warm-up"),
@@ -422,6 +447,7 @@ WRONG = {
         (lambda p, r, f, w: groups_by_dicts(p, {b: r.get(b, r["head"]) for b, _, _ in p.values()}, f, w),
          "a rate of another branch"),
         (groups_under_learning, "top of all that learn"),
+        (groups_by_parameter, "Layers are counted, not parameters"),
         (groups_by_present, "count only layers that are there"),
         (group(rate=lambda r, f, d, top, b: r * (f * (top[b] - d) if top[b] > d else 1)), "not a multiple"),
         (lambda *given: groups_with(given, lambda rate, decay: {n: d * rate[n] for n, d in decay.items()}),
@@ -452,10 +478,10 @@ WRONG = {
         ("cafb", "Log 3: the rate rises once"),
         ("cade", "Log 4: the training loss goes to 0"),
         ("aaaa", "Log 1: a dead branch"),
+        ("c, b, d, b", "Log 2: what is learned by heart"),
         ("cab", "Give four letters"),
-        ("c a d b", "without anything between"),
-        ("c;a;d;b", "without anything between"),
-        ("1c 2a 3d 4b", "four letters alone"),
+        ("xadb", "from a to f"),
+        (3.0, "Give a text"),
         ("dcba", "Log 1: the rate is above 0"),
         ("cacb", "Log 3: nothing in it"),
     ],
