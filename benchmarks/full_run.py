@@ -365,7 +365,8 @@ def machine(device):
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    return f"{model}, {os.cpu_count()} cores, {os.environ.get('OMP_NUM_THREADS', 'all')} thread"
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    return f"{model}, {os.cpu_count()} cores, {threads} thread{'' if threads == '1' else 's'}"
 
 
 def surroundings(device, started, cpu) -> dict:
