@@ -1220,8 +1220,8 @@ for name, color in zip((name for name in WANTED if "+" in name),
     ahead = [" ".join(f"{v:+.3f}" for v in (tuned_alone["fused"] - other).tolist())
              for other in (probes["fused"], tuned_alone[single])]
     drawn.append(f"{name} ends at {height[-1]:.2f}")
-    print(f"{name}: {log['parameters'] / 1e6:.1f} M weights, {log['precision']}, {log['date']},\n"
-          f"  {log['machine']}\n"
+    print(f"{name}: {log['parameters'] / 1e6:.1f} M weights, {log['precision']}, "
+          f"{log['date']},\n  {log['machine']}\n"
           f"  majority {log['majority']:.3f}; means, seeds: {n_seeds}; "
           f"frozen probe, fused {probes['fused'].mean():.3f};\n"
           f"  fine-tuned: image {mean_of['image only']:.3f}, text "
