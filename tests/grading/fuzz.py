@@ -388,11 +388,16 @@ class Forger:
         return ["tensor", len(tensors) - 1]
 
 
+def _array(tensor) -> np.ndarray:
+    """NumPy knows no bfloat16."""
+    return (tensor.detach().float() if tensor.dtype is torch.bfloat16 else tensor.detach()).numpy()
+
+
 def same(got, want) -> bool:
     """The obvious comparison."""
     if isinstance(want, torch.Tensor):
         return isinstance(got, torch.Tensor) and got.dtype == want.dtype and got.shape == want.shape and bool(
-            np.allclose(got.detach().numpy(), want.detach().numpy(), rtol=1e-5, atol=1e-8, equal_nan=True))
+            np.allclose(_array(got), _array(want), rtol=1e-5, atol=1e-8, equal_nan=True))
     if isinstance(want, (list, tuple)):
         return isinstance(got, (list, tuple)) and len(got) == len(want) and all(map(same, got, want))
     if isinstance(want, dict):
@@ -428,6 +433,8 @@ def attack(exercise, seed: int) -> tuple[int, list[str], list[str]]:
         for name, sentence in properties(exercise, answer, seed):
             if sentence is None:
                 got, args = seen[-1]
+                if exercise.kind in ("number", "choice"):  # in any form that the exercise reads
+                    got = call(lambda: answer)
                 fresh = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
                 if name.startswith("the gradient for ") or not same(got, call(exercise.reference, *fresh)):
                     passes.append(f"{exercise.id}, seed {seed}, {name}: {got!r:.200}")
