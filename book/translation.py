@@ -97,7 +97,7 @@ def updated(catalog: Catalog, today: Catalog) -> Catalog:
         if message.fuzzy and message.previous_id:
             says = _renumbered(message.previous_id[0], message.id, message.string)
         if link and not (message.string and not message.fuzzy) and link[1] in titles:
-            says = f"[{titles[link[1]]}]({link[2]})"
+            says = f"[{titles[link[1]]}]{message.id[link.end(1) + 1:]}"
         if says:
             message.string, message.previous_id = says, []
             message.flags.discard("fuzzy")

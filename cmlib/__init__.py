@@ -32,6 +32,7 @@ _PARTS = {
     "course": "cmlib.course",
     "data": "cmlib.data",
     "datasets": "cmlib.datasets",
+    "delivery": "cmlib.delivery",
     "encoders": "cmlib.encoders",
     "evaluation": "cmlib.evaluation",
     "fusion": "cmlib.fusion",

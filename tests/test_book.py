@@ -236,10 +236,12 @@ def test_lesson_00_is_translated_as_it_is_today():
 def test_a_translation_goes_on_only_where_its_meaning_is_the_same():
     old, new = Catalog("zh_CN"), Catalog()
     for english, says in {"It takes 7 s and 2 GB.": "需要 2 GB 和 7 s。", "14 Less is more": "14 少即是多",
-                          "Two of 3 and 3.": "3 和 3 中的两个。", "The same words.": "同样的话。",
+                          "15 Beyond": "15 之外", "Two of 3 and 3.": "3 和 3 中的两个。",
+                          "The same words.": "同样的话。",
                           "The head is very small.": "头部很小。"}.items():
         old.add(english, says)
     for english in ("It takes 9 s and 1.5 GB.", "Two of 3 and 4.", "[14 Less is more](14_less.ipynb)",
+                    "[15 Beyond](notebooks/15_beyond.ipynb)",
                     "The same words.", "The head is very large."):
         new.add(english)
     catalog = translation.updated(old, new)
@@ -247,6 +249,7 @@ def test_a_translation_goes_on_only_where_its_meaning_is_the_same():
     assert kept["It takes 9 s and 1.5 GB."] == "需要 1.5 GB 和 9 s。"
     assert kept["The same words."] == "同样的话。"
     assert kept["[14 Less is more](14_less.ipynb)"] == "[14 少即是多](14_less.ipynb)"
+    assert kept["[15 Beyond](notebooks/15_beyond.ipynb)"] == "[15 之外](notebooks/15_beyond.ipynb)"
     assert translation.waiting(catalog) == ["Two of 3 and 4.", "The head is very large."]
 
 
