@@ -340,9 +340,7 @@ def minilm_log(path: Path | None, seeds: int, epochs: int | None):
 
 def write(path: Path | None, log: dict) -> None:
     if path:
-        lines = ",\n  ".join(json.dumps(row) for row in log["rows"])
-        rest = json.dumps({name: value for name, value in log.items() if name != "rows"}, indent=1)
-        path.write_text(f'{rest[:-2]},\n "rows": [\n  {lines}\n ]\n}}\n', "utf-8")
+        path.write_text(json.dumps(log) + "\n", "utf-8")
 
 
 def main():

@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn.functional import gelu
 
 from cmlib.layers import multi_head
-from cmlib.models.lora import replace
 
 
 class Adapter(nn.Module):
@@ -58,7 +57,7 @@ def add_adapters(model: nn.Module, size: int) -> nn.Module:
     for name, part in list(model.named_modules()):
         if name.endswith("output.dense"):
             adapter = Adapter(part.out_features, size).to(part.weight.device)
-            replace(model, name, nn.Sequential(part, adapter))
+            model.set_submodule(name, nn.Sequential(part, adapter))
     return model
 
 
@@ -67,7 +66,7 @@ def add_prefix(model: nn.Module, length: int) -> nn.Module:
     model.requires_grad_(False)
     for name, part in list(model.named_modules()):
         if name.endswith("attention.self"):
-            replace(model, name, Prefix(part, length))
+            model.set_submodule(name, Prefix(part, length))
     return model
 
 

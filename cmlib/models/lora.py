@@ -67,7 +67,7 @@ def add_lora(model: nn.Module, rank: int, alpha: float | None = None,
             raise ValueError(f"No linear layer is called {end!r}; the names end in {there}.")
     for name, part in linear.items():
         if any(f".{name}".endswith(f".{end}") for end in where):
-            replace(model, name, LoRA(part, rank, alpha, dropout))
+            model.set_submodule(name, LoRA(part, rank, alpha, dropout))
     return model
 
 
@@ -79,11 +79,5 @@ def merge_lora(model: nn.Module) -> nn.Module:
     if not found:
         raise ValueError("There is no LoRA layer to merge: add_lora(model, rank) makes some.")
     for name, part in found.items():
-        replace(model, name, part.merged())
+        model.set_submodule(name, part.merged())
     return model
-
-
-def replace(model: nn.Module, name: str, part: nn.Module) -> None:
-    """Put ``part`` where the part with this dotted name is."""
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, part)

@@ -134,7 +134,7 @@ def fit(
             if checkpoint is not None and run.resume(checkpoint, team):
                 bar.update(run.epoch)
             if not run.step:
-                _check_scores(step, valid, monitor)
+                _check_scores(step, valid_rows, monitor)
                 step.first = partial(_check_rows, task, rows, valid_rows)
             while run.epoch < epochs and not run.stopped:
                 loop.epoch()
@@ -169,13 +169,13 @@ def _check_rows(task: Task, rows, valid_rows, outputs) -> None:
         task.check("valid", valid_rows, outputs)
 
 
-def _check_scores(step: Step, valid, monitor: str) -> None:
+def _check_scores(step: Step, rows: Features | States | Rows | None, monitor: str) -> None:
     """Is ``monitor`` a score of the task? Asked of four rows, so that nobody waits an epoch for the
     answer.
     """
-    if monitor == "valid_loss" or not isinstance(valid, Pairs | Features | States | Rows):
+    if monitor == "valid_loss" or rows is None:
         return
-    few = valid.first(4) if isinstance(valid, Rows) else prepare(step.model, valid[:4], step.task.targets)
+    few = rows.first(4) if isinstance(rows, Rows) else rows[:4]
     try:
         scores = step.task.score(keep_all(step.model, step.task, step.quiet, few), few)
     except Exception:  # a score that four rows do not have: the first validation will tell
