@@ -34,6 +34,14 @@ def test_rows_are_no_longer_than_their_longest(model):
     torch.testing.assert_close(few.states["text"], words[[2, 0], :longest])
 
 
+@pytest.mark.parametrize("encode", [extract, extract_states, predict])
+def test_encoding_leaves_every_module_in_the_mode_that_it_was_in(encode):
+    eye, reader = image_encoder("mini").eval(), text_encoder("mini").train()
+    outer = FusionModel(eye, reader, n_classes=2)
+    encode(outer, RefundDesk().sample(4))
+    assert outer.training and reader.training and not any(part.training for part in eye.modules())
+
+
 def test_a_head_on_states_trains_and_predicts_as_on_features():
     torch.manual_seed(0)
     states = States(

@@ -32,6 +32,19 @@ def _stay_in_eval(part: nn.Module, _inputs) -> None:
 
 
 @contextmanager
+def modes_kept(model: nn.Module):
+    """After the block every module trains, or does not, as it did before: one encoder may be in eval mode and
+    the model around it not.
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
 def head_alone(model: nn.Module):
     """Within the block only the head learns: what is in a branch has no gradients, and is in eval mode."""
     branch = branches_of(model)[1]

@@ -14,6 +14,7 @@ from torch import nn
 
 from cmlib.data.batch import ImageBatch
 from cmlib.data.tree import map_tensors
+from cmlib.training.freeze import modes_kept
 
 # CUDA's allocator, CUDA itself, MPS and numpy; the CPU allocator of torch; cuBLAS, when its workspace finds
 # no room.
@@ -91,23 +92,16 @@ def saved_bytes(model: nn.Module, batch) -> int:
         # its storage lives on as long as the graph; the tensor itself would be held by a graph that it holds
         return tensor.detach()
 
-    modes = {module: module.training for module in model.modules()}
     buffers = {buffer: buffer.clone() for buffer in model.buffers()}
     devices = [tensor.device for tensor in model.parameters() if tensor.is_cuda][:1]
     try:
-        model.train()
-        with (
-            torch.random.fork_rng(devices),
-            torch.enable_grad(),
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
-        ):
-            # alive until the count is read, or a freed address would be counted once for two
-            # tensors
-            graph = model(batch)
-            del graph
+        with modes_kept(model), torch.random.fork_rng(devices):
+            model.train()
+            with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+                # alive until the count is read, or a freed address would be counted once for two tensors
+                graph = model(batch)
+                del graph
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         with torch.no_grad():
             for buffer, value in buffers.items():
                 buffer.copy_(value)

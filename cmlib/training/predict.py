@@ -17,6 +17,7 @@ from cmlib.data.states import States
 from cmlib.data.tree import cat, map_tensors
 from cmlib.datasets.one import as_pairs
 from cmlib.tasks.base import Task
+from cmlib.training.freeze import modes_kept
 from cmlib.training.memory import out_of_memory_says
 
 
@@ -155,13 +156,9 @@ def keep_all(
 
 @torch.no_grad()
 def _in_eval(model, call, rows, batch_size, index=None):
-    device, was_training = device_of(model), model.training
-    model.eval()
-    try:
-        with out_of_memory_says(device, batch_size):
-            index = torch.arange(len(rows)) if index is None else index
-            return [
-                map_tensors(torch.Tensor.cpu, call(rows[part].to(device))) for part in index.split(batch_size)
-            ]
-    finally:
-        model.train(was_training)
+    device = device_of(model)
+    with modes_kept(model), out_of_memory_says(device, batch_size):
+        model.eval()
+        index = torch.arange(len(rows)) if index is None else index
+        batches = (rows[part].to(device) for part in index.split(batch_size))
+        return [map_tensors(torch.Tensor.cpu, call(batch)) for batch in batches]
