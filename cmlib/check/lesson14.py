@@ -37,7 +37,7 @@ def _(draw):
 
     yield telling(moved, lambda: one(7, 4, "7 rows with 4 numbers each"))
     yield telling(moved, lambda: one(3, 5, "fewer rows than numbers in each"))
-    yield telling(moved, lambda: one(5, 5, "5 rows with 5 numbers each"))
+    yield telling(moved, lambda: one(5, 5, "5 rows with 5 numbers each"), ("numbers in a row",))
     still = draw.normal(6, 3)
     yield case(still, still + draw.normal(3), about="rows that all moved the same way (the rest is 0)")
     yield case(still, still.clone(), about="rows that did not move")
@@ -54,6 +54,34 @@ def _way(before, after):
 def _(before, after):
     _, shared, rest, spread, _ = _way(before, after)
     return shared.norm() / spread, rest / spread
+
+
+@moved.mistake("The root is of the number of rows n, which all go the shared way; yours is of how many "
+               "numbers in a row there are.")
+def _(before, after):
+    _, shared, rest, spread, _ = _way(before, after)
+    return math.sqrt(before.shape[1]) * shared.norm() / spread, rest / spread
+
+
+@moved.mistake("The yardstick is the spread before; you divide by the length of the whole way.")
+def _(before, after):
+    way, shared, rest, _, root = _way(before, after)
+    return root * shared.norm() / way.norm(), rest / way.norm()
+
+
+@moved.mistake("The mean way is a vector, and the shift is made from its length; you take the mean of the "
+               "lengths of all ways.")
+def _(before, after):
+    way, _, rest, spread, root = _way(before, after)
+    return root * way.norm(dim=1).mean() / spread, rest / spread
+
+
+@moved.mistake("These are variances and one mean way: each of the n rows goes the shared way, and the "
+               "sums are not divided by anything.")
+def _(before, after):
+    way, shared, _, _, _ = _way(before, after)
+    spread = before.var(0).sum().sqrt()
+    return shared.norm() / spread, (way - shared).var(0).sum().sqrt() / spread
 
 
 @moved.mistake("n times the length of the shared way: squares add up, so that it is √n times.")
@@ -171,7 +199,7 @@ def _(draw):
         return case(draw.normal(*rows, inputs), draw.normal(outputs, inputs), draw.normal(outputs),
                     draw.normal(rank, inputs), draw.normal(outputs, rank), alpha, about=about)
 
-    yield telling(lora, lambda: one((5,), 4, 3, 2, 7.0, "5 rows, rank 2, alpha 7"))
+    yield telling(lora, lambda: one((5,), 6, 3, 2, 7.0, "5 rows, rank 2, alpha 7"))
     yield telling(lora, lambda: one((2, 3), 5, 7, 3, 1.5, "two texts of three tokens, rank 3, alpha 1.5"))
     yield telling(lora, lambda: one((4,), 4, 4, 4, 6.0, "a square weight of full rank"),
                   ("number of inputs", "number of outputs"))
@@ -196,6 +224,16 @@ def _(x, weight, bias, down, up, alpha):
 @lora.mistake("You divide by the rank alone: the factor is alpha divided by the rank.")
 def _(x, weight, bias, down, up, alpha):
     return x @ weight.T + bias + _added(x, down, up) / len(down)
+
+
+@lora.mistake("You divide by the rank twice: the factor is alpha / rank.")
+def _(x, weight, bias, down, up, alpha):
+    return x @ weight.T + bias + alpha / len(down) ** 2 * _added(x, down, up)
+
+
+@lora.mistake("The bias belongs to the frozen layer alone; on the narrow way you add it once more.")
+def _(x, weight, bias, down, up, alpha):
+    return x @ weight.T + bias + alpha / len(down) * (_added(x, down, up) + bias)
 
 
 @lora.mistake("The factor is alpha / rank itself, and not its root.")
@@ -309,25 +347,27 @@ def _(draw):
                        f"{layer}.output.dense.bias": (hidden,)}
         return case(shapes, rank, where, about=about)
 
-    never = ("A norm has no matrix", "with no dot before it")
+    never = ("A norm has no matrix", "with no dot before it", "counts once")
     names, dots = ("with the dot before it", "anywhere in its name"), "the last part of a name alone"
-    yield case({"query.weight": (6, 4), "query.bias": (6,), "norm.weight": (4,)}, 2, ("query",),
-               about="a single layer")
+    yield case({"words.weight": (9, 4), "query.weight": (7, 4), "query.bias": (7,), "norm.weight": (4,)}, 2,
+               ("query",), about="a single layer")
     yield telling(cost, lambda: bert(("query", "value"), 3, "a BERT, query and value"), (*never, dots))
     yield telling(cost, lambda: bert(("attention.output.dense",), 2, "an end with dots in it"),
-                  (*never, *names))
+                  (*never, *names, "first end of `where` alone"))
     yield telling(cost, lambda: bert(("value", "output.dense"), 4, "ends of several layers"),
                   (*never, names[0]))
+    yield case({"a.output.dense.weight": (5, 3), "a.dense.weight": (4, 6), "a.dense.bias": (4,)}, 2,
+               ("dense", "output.dense"), about="a matrix that fits two ends")
     yield case({"a.query.weight": (5, 3), "a.query.bias": (5,)}, 1, ("key",), about="nothing that fits")
     yield case({"query.weight": (7,), "layer.query.weight": (7, 9)}, 1, ("query",),
                about="a norm whose name fits")
 
 
 def _cost(shapes, rank, where, each=lambda o, i, r: r * (i + o), fits=None, whole=True, size=4,
-          matrices=True):
+          matrices=True, count=any):
     fits = fits or (lambda name, end: f".{name}".endswith(f".{end}.weight"))
-    chosen = [shape for name, shape in shapes.items() if any(fits(name, end) for end in where)
-              and (len(shape) == 2 or not matrices)]
+    chosen = [shape for name, shape in shapes.items() if len(shape) == 2 or not matrices
+              for _ in range(count(fits(name, end) for end in where))]
     numbers = sum(each(shape[0], shape[-1], rank) for shape in chosen)
     frozen = sum(math.prod(shape) for shape in shapes.values())
     return {"numbers": numbers, "share": numbers / (frozen + numbers * whole), "bytes": size * numbers}
@@ -350,6 +390,9 @@ for _sentence, _how in (
      {"each": lambda o, i, r: r * (i + o) + r}),
     ("LoRA has no biases of its own: two matrices, and nothing else.",
      {"each": lambda o, i, r: r * (i + o) + r + o}),
+    ("A matrix that fits two ends of `where` has one LoRA, and counts once.", {"count": sum}),
+    ("Nothing fits: a name goes on with `.weight` after the end that stands in `where`.",
+     {"fits": lambda name, end: f".{name}".endswith(f".{end}")}),
     ("A name may be the end itself: `query.weight` fits `query`, with no dot before it.",
      {"fits": lambda name, end: name.endswith(f".{end}.weight")}),
     ("An end may have dots of its own, `attention.output.dense`; you compare the last part of a name alone.",
@@ -363,6 +406,8 @@ for _sentence, _how in (
      {"whole": False}),
     ("A number in float32 takes 4 bytes, not 8.", {"size": 8}),
     ("A number in float32 takes 4 bytes, not 2.", {"size": 2}),
+    ("A number in float32 takes 32 bits, and those are 4 bytes.", {"size": 32}),
+    ("`bytes` is in bytes, not in kilobytes.", {"size": 4 / 1024}),
     ("`bytes` is the count of numbers; in float32 each takes 4.", {"size": 1}),
     ("Ask for the *end* of a name, with the dot before it: `subquery` has another name than `query`.",
      {"fits": lambda name, end: name.endswith(f"{end}.weight")}),
@@ -389,6 +434,32 @@ def _(shapes, rank, where):
 def _(shapes, rank, where):
     found, chosen = _cost(shapes, rank, where), _cost(shapes, rank, where, each=lambda o, i, r: o * i)
     return found | {"share": found["numbers"] / max(1, chosen["numbers"] + found["numbers"])}
+
+
+@cost.mistake("The share is of *all* numbers of the model; you leave out biases and norms.")
+def _(shapes, rank, where):
+    found = _cost(shapes, rank, where)
+    frozen = sum(math.prod(shape) for shape in shapes.values() if len(shape) == 2)
+    return found | {"share": found["numbers"] / (frozen + found["numbers"])}
+
+
+@cost.mistake("The frozen weights stay beside the LoRA, those of the chosen layers too: the share is of all "
+              "numbers, frozen and new.")
+def _(shapes, rank, where):
+    found, chosen = _cost(shapes, rank, where), _cost(shapes, rank, where, each=lambda o, i, r: o * i)
+    whole = sum(math.prod(shape) for shape in shapes.values()) - chosen["numbers"] + found["numbers"]
+    return found | {"share": found["numbers"] / whole}
+
+
+@cost.mistake("Saved is what learns: the bytes are of the two narrow matrices, without the frozen model.")
+def _(shapes, rank, where):
+    found = _cost(shapes, rank, where)
+    return found | {"bytes": 4 * (found["numbers"] + sum(math.prod(shape) for shape in shapes.values()))}
+
+
+@cost.mistake("You look for the first end of `where` alone; a matrix gets a LoRA if any of them fits.")
+def _(shapes, rank, where):
+    return _cost(shapes, rank, where[:1])
 
 
 # 14.4 Merging -----------------------------------------------------------------------------------------------
@@ -426,7 +497,8 @@ def _(draw):
         return draw_one
 
     yield telling(merged, one(5, 4, 2, 6.0, 1.0, torch.float64, "a weight in float64"),
-                  ("number of entries", "one of the two is missing"))
+                  ("number of entries", "one of the two is missing", "from the size",
+                   "nearly those"))
     # subtracted or added, rounded or not: a small change hardly shows
     yield telling(merged, one(12, 9, 2, 5.0, 0.002, torch.bfloat16, "a small change of a weight in bfloat16"),
                   ("subtracted",))
@@ -448,6 +520,16 @@ for _sentence, _how in (
     ("The factor is alpha / rank; you have rank / alpha.", lambda down, alpha: {"scale": len(down) / alpha}),
     ("You divide by the rank alone: the factor is alpha divided by the rank.",
      lambda down, alpha: {"scale": 1 / len(down)}),
+    ("The factor is alpha / rank; you divide by the root of the rank.",
+     lambda down, alpha: {"scale": alpha / math.sqrt(len(down))}),
+    ("You divide by the number of inputs, the second axis of `down`; the rank is its first.",
+     lambda down, alpha: {"scale": alpha / down.shape[1]}),
+    ("An entry counts as unchanged where it is exactly the old one; yours are nearly those of before.",
+     lambda down, alpha: {"share": lambda r, w, d: torch.isclose(
+         r.to(d.dtype), w.to(d.dtype), rtol=0.01).double().mean()}),
+    ("The share counts the entries that came out as the old ones; you guess it from the size of each change.",
+     lambda down, alpha: {"share": lambda r, w, d: (
+         d.abs() < torch.finfo(w.dtype).eps * w.to(d.dtype).abs()).double().mean()}),
     ("The change is subtracted: that is how a merged LoRA is taken out again.",
      lambda down, alpha: {"sign": -1}),
     ("The share is of the entries that *changed*; wanted is the share that stayed as it was.",
@@ -461,6 +543,11 @@ for _sentence, _how in (
 ):
     merged.mistake(_sentence)(
         lambda weight, down, up, alpha, how=_how: _merged(weight, down, up, alpha, **how(down, alpha)))
+
+
+@merged.mistake("You divide by the number of outputs, the first axis of `up`; the rank is its second.")
+def _(weight, down, up, alpha):
+    return _merged(weight, down, up, alpha, scale=alpha / len(up))
 
 
 @merged.mistake("This is the change alone; it is added to the weight.")
@@ -538,6 +625,25 @@ def _(gradient, down, up, alpha, learning_rate):
 @change_of_one_step.mistake("You step uphill: a step goes against the gradient.")
 def _(gradient, down, up, alpha, learning_rate):
     return _step(gradient, down, up, alpha, -learning_rate)
+
+
+@change_of_one_step.mistake("You divide by the number of inputs, the second axis of `down`; the rank is its "
+                            "first.")
+def _(gradient, down, up, alpha, learning_rate):
+    return _step(gradient, down, up, alpha * len(down) / down.shape[1], learning_rate)
+
+
+@change_of_one_step.mistake("Each gradient has the factor alpha / rank once, and the change of the weight "
+                            "once more; your gradients have it twice.")
+def _(gradient, down, up, alpha, learning_rate):
+    twice = (alpha / len(down)) ** 2
+    return _step(gradient, down, up, alpha, learning_rate, s_up=twice, s_down=twice)
+
+
+@change_of_one_step.mistake("The change is what is there after the step minus what was before; yours is the "
+                            "other way round.")
+def _(gradient, down, up, alpha, learning_rate):
+    return -_step(gradient, down, up, alpha, learning_rate)
 
 
 @change_of_one_step.mistake("This is the product after the step, the whole of what is added to the weight; "

@@ -599,7 +599,7 @@ for (form, pool), color in zip(losses, FIVE):
                     color=color, alpha=0.15, lw=0)
 ax.axhline(torch.tensor(2.0).log(), color="black", lw=1, ls="--", label="ln 2")
 ax.set(xlabel="step", ylabel="training loss (mean of 10 steps)", ylim=(0, 0.85),
-       title="First nothing, then everything")
+       title="Five heads, the same 200 steps")
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plots.show(fig, "Training losses of five heads. All start near ln 2 and stay there for "
                 "some dozens of steps; then multiplying after learned queries falls "

@@ -91,6 +91,7 @@ for x, title, colors in ((0.0, "Siamese: photo against photo", (IMAGE, IMAGE)),
         end = sketch.box("(B, 64)", (x + 3.05, y), (0.8, 0.42), color, filled=False)
         sketch.arrow(source, tower)
         sketch.arrow(tower, end)
+        sketch.arrow(end, (x + 3.05, 1.07 if y > 1 else 0.83))
     if colors[0] == IMAGE:
         sketch.text("the same\nweights", (x + 1.9, 0.95), fontsize=8)
     sketch.text("distances (B, B)", (x + 3.05, 0.95), fontsize=8)

@@ -64,6 +64,27 @@ def layer(factor=lambda a, down, up: a / len(down), with_bias=True, wide=1, sign
 # 14.3 cost
 
 
+def cost_end_by_end(shapes, rank, where):
+    numbers = sum(rank * sum(shape) for end in where for name, shape in shapes.items()
+                  if ("." + name).endswith(f".{end}.weight") and len(shape) == 2)
+    whole = numbers + sum(math.prod(shape) for shape in shapes.values())
+    return {"numbers": numbers, "share": numbers / whole, "bytes": 4 * numbers}
+
+
+def numbers_of(shapes):
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def cost_and(change):
+    """The right cost, changed by change(cost, shapes, the shapes with a LoRA)."""
+    def cost(shapes, rank, where):
+        found = cost_by_elements(shapes, rank, where)
+        chosen = [s for n, s in shapes.items() if len(s) == 2
+                  and any(("." + n).endswith(f".{end}.weight") for end in where)]
+        return found | change(found["numbers"], shapes.values(), chosen)
+    return cost
+
+
 def cost_by_elements(shapes, rank, where):
     numbers = whole = 0
     for name, shape in shapes.items():
@@ -133,6 +154,13 @@ def step_by_formula(gradient, down, up, alpha, learning_rate):
             + eta**2 * s**3 * g @ down.T @ up.T @ g)
 
 
+def step_scaled_twice(gradient, down, up, alpha, learning_rate):
+    s = alpha / len(down)
+    new_up = up - learning_rate * s * s * gradient @ down.T
+    new_down = down - learning_rate * s * s * up.T @ gradient
+    return s * (new_up @ new_down - up @ down)
+
+
 def step(first="both", inner=True, outer=True, sign=1, before=True, cross=True, factor=None):
     def change_of_one_step(gradient, down, up, alpha, learning_rate):
         s = alpha / len(down) if factor is None else factor(alpha, len(down))
@@ -171,6 +199,13 @@ WRONG = {
         (lambda b, a: (len(b) ** 0.5 * (a - b).mean(0) / (b - b.mean(0)).norm(), moved_by_means(b, a)[1]),
          "The shift is a length"),
         (lambda b, a: moved_by_means(a, b), "You divide by the spread *after*"),
+        (lambda b, a: (b.shape[1] ** 0.5 * (a - b).mean(0).norm() / (b - b.mean(0)).norm(),
+                       moved_by_means(b, a)[1]), "how many numbers in a row"),
+        (lambda b, a: (len(b) ** 0.5 * (a - b).norm(dim=1).mean() / (b - b.mean(0)).norm(),
+                       moved_by_means(b, a)[1]), "the mean of the lengths of all ways"),
+        (move(by=lambda b, a: (a - b).norm()), "by the length of the whole way"),
+        (lambda b, a: ((a - b).mean(0).norm() / b.var(0).sum().sqrt(),
+                       ((a - b).var(0).sum() / b.var(0).sum()).sqrt()), "These are variances"),
         (lambda b, a: sum(moved_by_means(b, a)), "Return 2 values as a tuple"),
     ],
     "14.2": [
@@ -184,6 +219,8 @@ WRONG = {
         (layer(factor=lambda a, d, u: (a / len(d)) ** 0.5), "and not its root"),
         (lambda x, w, b, d, u, a: x @ (w * (a / len(d)) * (u @ d)).T + b, "the change is added"),
         (lambda x, w, b, d, u, a: x @ w.T + b + a / len(d) * torch.relu(x @ d.T) @ u.T, "Nothing bends"),
+        (layer(factor=lambda a, d, u: a / len(d) ** 2), "divide by the rank twice"),
+        (lambda x, w, b, d, u, a: x @ w.T + b + a / len(d) * (x @ d.T @ u.T + b), "you add it once more"),
         (layer(with_bias=False), "The bias of the frozen layer is missing"),
         (layer(wide=0), "This is the narrow way alone"),
         (layer(sign=0), "This is the frozen layer alone"),
@@ -208,12 +245,29 @@ WRONG = {
         (costs(fits=lambda n, e: n.endswith(f".{e}.weight")), "with no dot before it"),
         (costs(fits=lambda n, e: n.split(".")[-2] == e), "last part of a name alone"),
         (costs(fits=lambda n, e: True), "Every matrix gets a LoRA"),
+        (cost_end_by_end, "counts once"),
+        (costs(fits=lambda n, e: n.endswith(e)), "Nothing fits"),
+        (costs(size=32), "those are 4 bytes"),
+        (costs(size=4 / 1024), "kilobytes"),
+        (lambda s, r, w: cost_by_elements(s, r, w[:1]), "first end of `where` alone"),
+        (cost_and(lambda n, all, own: {"share": n / (n + sum(math.prod(s) for s in all if len(s) == 2))}),
+         "biases and norms"),
+        (cost_and(lambda n, all, own: {"share": n / (n + numbers_of(all) - numbers_of(own))}),
+         "The frozen weights stay"),
+        (cost_and(lambda n, all, own: {"bytes": 4 * (n + numbers_of(all))}), "without the frozen model"),
         (costs(each=lambda o, i, r: r * (o + i) + r), "no bias of its own"),
     ],
     "14.4": [
         (merge(factor=lambda a, r: 1), "alpha / rank is missing"),
         (merge(factor=lambda a, r: a), "You multiply by alpha alone"),
         (merge(factor=lambda a, r: r / a), "you have rank / alpha"),
+        (merge(factor=lambda a, r: a / r**0.5), "root of the rank"),
+        (merge(share=lambda w, old, d: torch.isclose(w.double(), old.double(), rtol=0.01).double().mean()),
+         "nearly those"),
+        (merge(share=lambda w, old, d: (d.abs() < torch.finfo(old.dtype).eps * old.double().abs())
+               .double().mean()), "the size of each change"),
+        (lambda w, d, u, a: merge(factor=lambda a, r: a / d.shape[1])(w, d, u, a), "number of inputs"),
+        (lambda w, d, u, a: merge(factor=lambda a, r: a / len(u))(w, d, u, a), "number of outputs"),
         (merge(sign=-1), "taken out again"),
         (merge(share=lambda w, old, d: (w != old).double().mean()), "*changed*"),
         (merge(share=lambda w, old, d: (w == old).double().sum()), "their share is wanted"),
@@ -233,6 +287,10 @@ WRONG = {
         (step(outer=False), "The change of the weight lacks"),
         (step(inner=False, outer=False), "missing everywhere"),
         (step(sign=-1), "You step uphill"),
+        (lambda *args: -step_by_formula(*args), "the other way round"),
+        (lambda g, d, u, a, eta: step(factor=lambda a, r: a / d.shape[1])(g, d, u, a, eta),
+         "number of inputs"),
+        (step_scaled_twice, "have it twice"),
         (step(before=False), "without what was already there"),
         (step(factor=lambda a, r: a / r**0.5), "root of the rank"),
         (step(cross=False), "The product of both steps is missing"),
