@@ -77,6 +77,11 @@ def test_what_is_no_question_is_refused_in_one_sentence(words, liked, says):
     assert says in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_no_photos_cannot_be_asked_for():
+    with pytest.raises(ValueError, match="k=0 photos cannot be shown: 1 or more"):
+        searching()("red", k=0)
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_gallery_of_one_is_refused(rows):
     with pytest.raises(ValueError, match=f"In a gallery of {rows} every query finds the same photo"):

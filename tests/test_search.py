@@ -153,3 +153,7 @@ def test_codes_are_the_nearest_centres_and_scores_their_inner_products():
     torch.testing.assert_close(exact.scores(query), rows[:10] @ query)
     with pytest.raises(ValueError, match="Vectors of 12 numbers cannot be cut into 5 equal parts"):
         ProductCodes(rows, 5)
+    with pytest.raises(ValueError, match="n_centres=300: a code is one byte, and numbers 1 to 256 centres"):
+        ProductCodes(rows, 4, 300)
+    with pytest.raises(ValueError, match="probes=0 lists and k=10 rows: 1 or more of each"):
+        InvertedFile(rows, 3).search(query, probes=0)

@@ -98,6 +98,34 @@ for _sentence, _slip in {
     "The relevant row itself is not counted among those found at its rank: 1 + what was found before it.":
         lambda s, y: _by_groups(
             s, y, lambda i, n, r, ahead, found: r / n * (found + _mates(i, n, r)) / (ahead + i)),
+    "In place i of a tie i − 1 of its rows stand before, not i: the mates are (i − 1)(r − 1)/(n − 1).":
+        lambda s, y: _by_groups(s, y, lambda i, n, r, ahead, found: r / n * (
+            found + 1 + _mates(i + 1, n, r)) / (ahead + i)),
+    "Of the rows that tie with a relevant one n − 1 are others: the share of its mates is (r − 1)/(n − 1), "
+    "not (r − 1)/n.": lambda s, y: _by_groups(s, y, lambda i, n, r, ahead, found: r / n * (
+        found + 1 + (i - 1) * (r - 1) / n) / (ahead + i)),
+    "Of the rows that tie with a relevant one r − 1 are relevant, since it is no mate of itself: the share "
+    "of its mates is (r − 1)/(n − 1), not r/(n − 1).":
+        lambda s, y: _by_groups(s, y, lambda i, n, r, ahead, found: r / n * (
+            found + 1 + (i - 1) * r / max(n - 1, 1)) / (ahead + i)),
+    "Half of the mates are counted at every place of the tie; how many stand before it grows with the place.":
+        lambda s, y: _by_groups(s, y, lambda i, n, r, ahead, found: r / n * (
+            found + 1 + (r - 1) / 2) / (ahead + i)),
+    "A place among rows that tie holds a relevant row with the probability r/n, not 1/n: r of them are.":
+        lambda s, y: _by_groups(s, y, lambda i, n, r, ahead, found: (r > 0) / n * (
+            found + 1 + _mates(i, n, r)) / (ahead + i)),
+    "A place among rows of equal score holds a relevant row with the probability r/n, not 1/n, and never "
+    "where r is 0.": lambda s, y: _by_groups(s, y, lambda i, n, r, ahead, found: (
+        found + 1 + _mates(i, n, r)) / n / (ahead + i)),
+    "The rank is a place among all rows, ahead + i: you divide by the place among rows of equal score.":
+        lambda s, y: _by_groups(
+            s, y, lambda i, n, r, ahead, found: r / n * (found + 1 + _mates(i, n, r)) / i),
+    "The relevant rows of the better scores are left out: they are among the first rows, too.":
+        lambda s, y: _by_groups(
+            s, y, lambda i, n, r, ahead, found: r / n * (1 + _mates(i, n, r)) / (ahead + i)),
+    "This is halfway between the best and the worst order of rows that tie; the mean over all orders is "
+    "another number.": lambda s, y: (_of_hits(_ranked(s, y, -y.double()))
+                                     + _of_hits(_ranked(s, y, y.double()))) / 2,
     "Ranks begin at 1: the first row has one row to its rank, and no division by 0.":
         lambda s, y: _by_groups(
             s, y, lambda i, n, r, ahead, found:
@@ -176,6 +204,8 @@ for _sentence, _slip in {
     "first.": lambda c, k: (c[:, :, :, None] * k[:, :, None, :]).amax(1).sigmoid(),
     "The logits are added before the sigmoid, and the sum of a large and a small one is neither: multiply "
     "the two probabilities.": lambda c, k: (c[:, :, :, None] + k[:, :, None, :]).amax(1).sigmoid(),
+    "The logits are added, and there is no sigmoid: multiply the two probabilities.":
+        lambda c, k: (c[:, :, :, None] + k[:, :, None, :]).amax(1),
     "The two probabilities are added: both tags are wanted of the cell, so multiply them.":
         lambda c, k: (c.sigmoid()[:, :, :, None] + k.sigmoid()[:, :, None, :]).amax(1),
     "The smaller of the two probabilities is taken; here it is their product.":
@@ -186,6 +216,8 @@ for _sentence, _slip in {
         lambda c, k: (c.softmax(2)[:, :, :, None] * k.softmax(2)[:, :, None, :]).amax(1),
     "A softmax over the cells lets them compete; each cell says yes or no, so take the sigmoid.":
         lambda c, k: (c.softmax(1)[:, :, :, None] * k.softmax(1)[:, :, None, :]).amax(1),
+    "These are the numbers of the cells that are largest; what they say is wanted: amax, not argmax.":
+        lambda c, k: _pairs(c, k).argmax(1),
     "The chances of all cells are joined as if each were another toy, 1 − Π(1 − p); take the largest.":
         lambda c, k: 1 - (1 - _pairs(c, k)).prod(1),
     "The axes are exchanged: colours come first, kinds second.":
@@ -260,6 +292,12 @@ for _sentence, _slip in {
         lambda p, y, c, m, f: c[_costs(p, y, c, m, 0).argmin(1)],
     "Only false alarms are counted, so the highest threshold wins: misses cost too.":
         lambda p, y, c, m, f: c[_costs(p, y, c, 0, f).argmin(1)],
+    "Every tag that is set counts as a false alarm: only those that are not true are.":
+        lambda p, y, c, m, f: c[(_costs(p, y, c, m, 0)
+                                 + f * (p[:, :, None] >= c).sum(0)).argmin(1)],
+    "Every tag that is not set counts as a miss: only those that are true are.":
+        lambda p, y, c, m, f: c[(_costs(p, y, c, 0, f)
+                                 + m * (p[:, :, None] < c).sum(0)).argmin(1)],
     "This is the dearest candidate; the cheapest is wanted.":
         lambda p, y, c, m, f: c[_costs(p, y, c, m, f).argmax(1)],
     "Of candidates that cost the same you take the last; the first of them is wanted.":
@@ -315,10 +353,10 @@ def _(draw):
             made = one(24, 6, 2, 4, about)
         return made
 
-    yield telling(search_lists, two_lists)
+    yield telling(search_lists, two_lists, hides=("Fewer are given",))
     yield case(*one(9, 3, 3, 5, "").args, about="as many probes as lists: all 9 vectors are looked at")
-    near = torch.tensor([0.1, 2.0, 0.3], dtype=torch.float64)[:, None]
-    yield case(torch.ones(1, dtype=torch.float64), draw.normal(8, 1), near,
+    near = torch.tensor([[0.1, 0.5], [2.0, 0.3], [0.3, -0.4]], dtype=torch.float64)
+    yield case(torch.tensor([1.0, 0.0], dtype=torch.float64), draw.normal(8, 2), near,
                torch.tensor([0, 1, 2, 0, 1, 2, 0, 0]), 1, 5, about="a list that holds fewer than k rows")
 
 
@@ -327,6 +365,13 @@ def _in_lists(query, vectors, centres, lists, probes, k, near=None, scores=None,
     rows = torch.isin(lists, near).nonzero()[:, 0] if rows is None else rows
     scores = vectors[rows] @ query if scores is None else scores(rows)
     return rows[scores.argsort(descending=True)[:k]]
+
+
+def _hidden(query, vectors, centres, lists, probes, k, by, top=False):
+    """The k best of all rows, those outside the lists with the score ``by``; ties as argsort or topk does."""
+    near = (centres @ query).topk(probes).indices
+    scores = torch.where(torch.isin(lists, near), vectors @ query, by)
+    return scores.topk(k).indices if top else scores.argsort(descending=True)[:k]
 
 
 def _each_list(query, vectors, centres, lists, probes, k):
@@ -365,6 +410,22 @@ for _sentence, _slip in {
         lambda q, v, c, at, p, k: _in_lists(q, v, c, at, p, len(v)),
     "Each list gives its own k best, one after the other; the k best of all the lists together are wanted.":
         _each_list,
+    "Each list gives its own k best, one after the other, and the first k of these are kept: sort the rows "
+    "of all the lists together.": lambda q, v, c, at, p, k: _each_list(q, v, c, at, p, k)[:k],
+    "Rows outside the lists get the score 0, which is better than a negative one: leave them out.":
+        lambda q, v, c, at, p, k: _hidden(q, v, c, at, p, k, 0.0),
+    "Fewer are given where the lists hold fewer than k rows: the answer is filled up with rows outside them.":
+        lambda q, v, c, at, p, k: _hidden(q, v, c, at, p, k, -torch.inf),
+    "Lists are chosen and rows compared by their cosine; here it is the inner product.":
+        lambda q, v, c, at, p, k: _in_lists(
+            q, v, c, at, p, k, near=(normalize(c, dim=1) @ q).topk(p).indices,
+            scores=lambda rows: normalize(v[rows], dim=1) @ q),
+    "Lists are chosen and rows compared by their distance; here it is the inner product.":
+        lambda q, v, c, at, p, k: _in_lists(
+            q, v, c, at, p, k, near=(-(c - q).norm(dim=1)).topk(p).indices,
+            scores=lambda rows: -(v[rows] - q).norm(dim=1)),
+    "The rows are sorted into lists anew; which list a row stands in, `lists` says.":
+        lambda q, v, c, at, p, k: _in_lists(q, v, c, (v @ c.T).argmax(1), p, k),
     "These are inner products; the numbers of the rows are wanted.":
         lambda q, v, c, at, p, k: (v @ q)[_in_lists(q, v, c, at, p, k)],
     "The nearest row is left out: the query is no row of the gallery here.":
@@ -374,6 +435,8 @@ for _sentence, _slip in {
         lambda q, v, c, at, p, k: (c @ q).topk(p).indices,
 }.items():
     search_lists.mistake(_sentence)(_slip)
+    if "get the score 0" in _sentence:  # and with the other order of the many zeros
+        search_lists.mistake(_sentence)(lambda q, v, c, at, p, k: _hidden(q, v, c, at, p, k, 0.0, top=True))
 
 
 # 18.5 -------------------------------------------------------------------------------------------------------
@@ -396,9 +459,9 @@ def _(draw):
         return torch.where(draw.bits(queries).bool(), few, draw.integers(gallery, queries))
 
     yield telling(smaller_galleries, lambda: case(
-        some(7, 31), 31, [4, 9, 17], about="7 queries in a gallery of 31, brought down to 4, 9 and 17"))
+        some(7, 31), 31, [9, 4, 17], about="7 queries in a gallery of 31, brought down to 9, 4 and 17"))
     yield telling(smaller_galleries, lambda: case(
-        some(9, 23), 23, [6, 12], about="9 queries in a gallery of 23, brought down to 6 and 12"))
+        some(9, 23), 23, [12, 6], about="9 queries in a gallery of 23, brought down to 12 and 6"))
     yield case(some(5, 12), 12, [1, 12], about="a gallery of one, in which the own photo is alone, and the "
                                                "whole gallery")
 
@@ -429,6 +492,16 @@ for _sentence, _slip in {
         lambda a, big, n: _product(a, big - 1, min(n, big - 1)).mean(),
     "The others are drawn from N photos; the own one is there already, so from N − 1.":
         lambda a, big, n: _product(a, big, n - 1).mean(),
+    "What is left to draw from shrinks, too: after j harmless draws N − 1 − j photos are left, not N − 1.":
+        lambda a, big, n: ((big - 1 - a[:, None] - torch.arange(n - 1, dtype=torch.float64)).clamp(min=0)
+                           / (big - 1)).prod(1).mean(),
+    "At first N − 1 − a of the others are harmless, not N − a: the own photo is none of them.":
+        lambda a, big, n: ((big - a[:, None] - torch.arange(n - 1, dtype=torch.float64)).clamp(min=0)
+                           / (big - 1 - torch.arange(n - 1, dtype=torch.float64))).prod(1).mean(),
+    "Before the first draw nothing is drawn: j runs from 0 to n − 2, not from 1 to n − 1.":
+        lambda a, big, n: _product(a, big - 2, min(n, big - 1) - 1).mean(),
+    "The own photo is counted among those that beat it: of N − 1 others N − 1 − a are harmless.":
+        lambda a, big, n: _product(a + 1, big - 1, n - 1).mean(),
     "The mean number of better photos is put into the formula; the mean of the queries' chances is wanted.":
         lambda a, big, n: _product(a.mean()[None], big - 1, n - 1).mean(),
     "This is the chance of being beaten; the chance of coming first is 1 less it.":
@@ -450,3 +523,9 @@ for _sentence, _slip in {
 }.items():
     smaller_galleries.mistake(_sentence)(lambda beaten, gallery, sizes, slip=_slip: _chances(
         beaten, gallery, sizes, slip))
+
+
+@smaller_galleries.mistake("The answers stand in the order of the sorted sizes: give one for each size, in "
+                           "the order in which they are asked.")
+def _(beaten, gallery, sizes):
+    return smaller_galleries.reference(beaten, gallery, sorted(sizes))

@@ -13,6 +13,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -67,6 +68,8 @@ class PhotoSearch:
             raise ValueError(f"The query has {len(words)} letters, and {MOST} are read: say it shorter.")
         if not (liked or re.search(r"\w", words)):
             raise ValueError("The query is empty: write some words, or choose a photo that is like it.")
+        if k < 1:
+            raise ValueError(f"k={k} photos cannot be shown: 1 or more.")
         for row in liked:
             if not 0 <= row < n:
                 raise ValueError(f"There is no photo {row}: the gallery has photos 0 to {n - 1}.")
@@ -132,7 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        with suppress(ConnectionError):  # the browser has gone
+            self.wfile.write(content)
 
     def log_message(self, *_):
         """Nothing: a lesson's output is no access log."""

@@ -49,6 +49,8 @@ class InvertedFile:
 
     def search(self, query: Tensor, k: int = 10, probes: int = 1) -> Tensor:
         """The at most k rows with the largest inner product, best first; query (size,)."""
+        if probes < 1 or k < 1:
+            raise ValueError(f"probes={probes} lists and k={k} rows: 1 or more of each.")
         lists = (self.centres @ query).topk(min(probes, len(self.centres))).indices.tolist()
         parts = [slice(self.starts[one], self.starts[one + 1]) for one in lists]
         scores = torch.cat([self.vectors[part] @ query for part in parts])
@@ -66,6 +68,8 @@ class ProductCodes:
     def __init__(self, vectors: Tensor, parts: int, n_centres: int = 256, seed: int = 0, learn: int = 10_000):
         if vectors.shape[1] % parts:
             raise ValueError(f"Vectors of {vectors.shape[1]} numbers cannot be cut into {parts} equal parts.")
+        if not 1 <= n_centres <= 256:
+            raise ValueError(f"n_centres={n_centres}: a code is one byte, and numbers 1 to 256 centres.")
         draw = torch.Generator().manual_seed(seed)
         some = vectors[torch.randperm(len(vectors), generator=draw)[:learn]]
         pieces, learned = (every.chunk(parts, dim=1) for every in (vectors, some))

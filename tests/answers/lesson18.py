@@ -207,6 +207,25 @@ WRONG = {
          "expected number"),
         (_places(lambda i, n, r, ahead, found: r / n * (found + (r + 1) / 2) / (ahead + (n + 1) / 2)),
          "mean of their ranks"),
+        (_places(lambda i, n, r, ahead, found:
+                 r / n * (found + 1 + (i + 1) * (r - 1) / max(n - 1, 1) * (n > 1)) / (ahead + i + 1)),
+         "i − 1 of its rows stand before"),
+        (_places(lambda i, n, r, ahead, found:
+                 (r > 0) / n * (found + 1 + i * (r - 1) / max(n - 1, 1)) / (ahead + i + 1)), "not 1/n: r of"),
+        (_places(lambda i, n, r, ahead, found: r / n * (found + 1 + i * (r - 1) / n) / (ahead + i + 1)),
+         "not (r − 1)/n"),
+        (_places(lambda i, n, r, ahead, found:
+                 r / n * (found + 1 + i * r / max(n - 1, 1)) / (ahead + i + 1)), "not r/(n − 1)"),
+        (_places(lambda i, n, r, ahead, found: r / n * (found + (r + 1) / 2) / (ahead + i + 1)),
+         "Half of the mates"),
+        (_places(lambda i, n, r, ahead, found:
+                 1 / n * (found + 1 + i * (r - 1) / max(n - 1, 1)) / (ahead + i + 1)), "where r is 0"),
+        (_places(lambda i, n, r, ahead, found:
+                 r / n * (found + 1 + i * (r - 1) / max(n - 1, 1)) / (i + 1)), "a place among all rows"),
+        (_places(lambda i, n, r, ahead, found:
+                 r / n * (1 + i * (r - 1) / max(n - 1, 1)) / (ahead + i + 1)), "better scores are left out"),
+        (lambda s, y: (_stable(lambda y: -y.double())(s, y) + _stable(lambda y: y.double())(s, y)) / 2,
+         "halfway between"),
         (lambda s, y: (y[s.argsort(descending=True)].double().cumsum(0)
                        / torch.arange(1, len(s) + 1)).mean(), "over all ranks"),
         (lambda s, y: 1 / (y[s.argsort(descending=True)].double().argmax() + 1), "reciprocal rank"),
@@ -226,6 +245,8 @@ WRONG = {
         (lambda c, k: 1 - (1 - torch.einsum("pxc,pxk->pxck", c.sigmoid(), k.sigmoid())).prod(1),
          "as if each were another toy"),
         (lambda c, k: torch.einsum("pxc,pxk->pxck", c.sigmoid(), k.sigmoid()).amin(1), "smallest cell"),
+        (lambda c, k: torch.einsum("pxc,pxk->pxck", c.sigmoid(), k.sigmoid()).argmax(1), "not argmax"),
+        (lambda c, k: (c.unsqueeze(3) + k.unsqueeze(2)).amax(1), "there is no sigmoid"),
     ],
     "18.3": [
         (_cut(lambda fn, fp, y, m, f: f * fn + m * fp), "exchanged"),
@@ -241,6 +262,10 @@ WRONG = {
         (_cut(choose=lambda c, cost: cost.min(1)[0]), "what the best thresholds cost"),
         (_cut(choose=lambda c, cost: torch.stack([c[row == row.min()].min() for row in cost])),
          "the smallest"),
+        (lambda p, y, c, m, f: c[torch.stack([m * (y & (p < t)).sum(0) + f * (p >= t).sum(0)
+                                              for t in c]).argmin(0)], "set counts as a false alarm"),
+        (lambda p, y, c, m, f: c[torch.stack([m * (p < t).sum(0) + f * (~y & (p >= t)).sum(0)
+                                              for t in c]).argmin(0)], "not set counts as a miss"),
         (_cut(lambda fn, fp, y, m, f: m * fn / y.sum(0)[:, None].clamp(min=1)
               + f * fp / (1 - y).sum(0)[:, None].clamp(min=1)), "divided by the rows"),
     ],
@@ -258,6 +283,17 @@ WRONG = {
         (_lists(give=lambda rows, scores, best, k: rows[scores.argsort(descending=True)[1:k + 1]]),
          "nearest row is left out"),
         (_lists(give=lambda rows, scores, best, k: rows[scores.argsort(descending=True)]), "give the k best"),
+        (lambda q, v, c, at, p, k: torch.cat([lists_by_loops(q, v, c[[one]], (at != one).long(), 1, k)
+                                              for one in (c @ q).topk(p)[1].tolist()])[:k],
+         "the first k of these"),
+        (lambda q, v, c, at, p, k: ((v @ q) * torch.isin(at, (c @ q).topk(p)[1])).topk(k)[1], "the score 0"),
+        (lambda q, v, c, at, p, k: (v @ q).masked_fill(
+            ~torch.isin(at, (c @ q).topk(p)[1]), -torch.inf).argsort(descending=True)[:k], "filled up"),
+        (_lists(lambda c, q, p: (F.normalize(c, dim=1) @ q).topk(p)[1],
+                lambda v, q: F.normalize(v, dim=1) @ q), "compared by their cosine"),
+        (_lists(lambda c, q, p: torch.cdist(c, q[None])[:, 0].topk(p, largest=False)[1],
+                lambda v, q: -torch.cdist(v, q[None])[:, 0]), "compared by their distance"),
+        (lambda q, v, c, at, p, k: lists_by_hiding(q, v, c, (v @ c.T).argmax(1), p, k), "into lists anew"),
     ],
     "18.5": [
         (_galleries(lambda a, N, n: (1 - a / (N - 1)).pow(n - 1).mean()), "with putting back"),
@@ -270,5 +306,17 @@ WRONG = {
         (_galleries(lambda a, N, n: (a == 0).double().mean()), "whole gallery, for every size"),
         (_galleries(lambda a, N, n: (-a * (n - 1) / (N - 1)).exp().mean()), "approximation"),
         (_galleries(lambda a, N, n: (1 / (1 + a * (n - 1) / (N - 1))).mean()), "reciprocal"),
+        (lambda a, N, sizes: galleries_by_comb(a, N, sorted(sizes)), "in which they are asked"),
+        (_galleries(lambda a, N, n: torch.stack([(N - 1 - a - j).clamp(min=0) / (N - 1) for j in range(n - 1)]
+                                                + [torch.ones(len(a)).double()]).prod(0).mean()),
+         "shrinks, too"),
+        (_galleries(lambda a, N, n: torch.stack([(N - a - j).clamp(min=0) / (N - 1 - j) for j in range(n - 1)]
+                                                + [torch.ones(len(a)).double()]).prod(0).mean()),
+         "not N − a"),
+        (_galleries(lambda a, N, n: torch.stack([(N - 1 - a - j).clamp(min=0) / (N - 1 - j or 1)
+                                                 for j in range(1, n)] + [torch.ones(len(a)).double()]
+                                                ).prod(0).mean()), "from 1 to n − 1"),
+        (_galleries(lambda a, N, n: _comb((a + 1).clamp(max=N - 1), N - 1, n - 1).mean()),
+         "counted among those"),
     ],
 }
