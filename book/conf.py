@@ -6,6 +6,7 @@ from pathlib import Path
 from pygments.lexers.special import TextLexer
 from sphinx.util.fileutil import copy_asset
 
+from book.chinese_search import SearchByPairs
 from book.reference import as_rst
 from cmlib.authoring import address
 
@@ -69,5 +70,6 @@ def read_docstring(app, what, name, obj, options, lines):
 
 def setup(app):
     app.connect("autodoc-process-docstring", read_docstring)
+    app.add_search_language(SearchByPairs)
     app.add_lexer("csv", TextLexer)  # Pygments has none
     app.connect("build-finished", copy_shipped)

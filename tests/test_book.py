@@ -1,5 +1,6 @@
 """The book of two lessons, as `make book` builds it: no warning, no broken link, nothing from outside."""
 
+import contextlib
 import functools
 import html as entities
 import http.server
@@ -13,7 +14,7 @@ import threading
 import tomllib
 from collections import Counter
 from html.parser import HTMLParser
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from babel.messages import Catalog
@@ -320,19 +321,26 @@ def test_every_slider_of_a_lesson_has_frames():
             assert all(re.search(rf"\b{name}=[(\[\w]", text) for name in names), (source.stem, names)
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder):
+    """The address at which the files of a folder are read."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 def test_in_a_real_browser(html, chromium):
     """Three pages, light, dark and on a telephone: formulas are set, a slider moves, nothing from outside."""
     from playwright.sync_api import sync_playwright
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(html))
-    local = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    with local as server, sync_playwright() as playwright:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        here = f"http://127.0.0.1:{server.server_port}/"
+    with served(html) as here, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
         asked, errors = [], []
         looks = [("notebooks/02_joint_loss.html", 1280, "light", 50),
@@ -358,10 +366,30 @@ def test_in_a_real_browser(html, chromium):
                                        arg=picture.element_handle())
             page.close()
         browser.close()
-        server.shutdown()
     outside = [address for address in asked if not address.startswith((here, "data:", "blob:"))]
     assert not outside and not errors, (outside, errors)
     assert any("mathjax" in address for address in asked)
+
+
+def test_the_chinese_book_is_searched_in_chinese(tmp_path, chromium):
+    """A page is found by one character, by a word, by a part of a term, and by an English word."""
+    need_the_extra()
+    from playwright.sync_api import sync_playwright
+
+    out = tmp_path / "zh"
+    assert build.built(out, ("00",), language="zh") == 0
+    lesson = "notebooks/00_start_here.html"
+    with served(out) as here, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        page = browser.new_page()
+        asked = {"车": True, "玩具": True, "未拆封的包裹": True, "BERT": True, "包玩": False}
+        for words, found in asked.items():
+            page.goto(f"{here}search.html?q={quote(words)}")
+            page.wait_for_function("document.querySelector('#search-results h2')?.nextElementSibling")
+            page.wait_for_function("document.querySelector('.search-summary')?.innerText.length > 5")
+            links = page.locator("#search-results li a").evaluate_all("all => all.map(one => one.pathname)")
+            assert any(lesson in link for link in links) == found, (words, links)
+        browser.close()
 
 
 def test_a_deck_has_every_section_and_figure_and_asks_nothing_of_the_network(slides, tmp_path, capsys):
