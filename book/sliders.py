@@ -11,6 +11,7 @@ import argparse
 import html
 import io
 import json
+import linecache
 import os
 import shutil
 import tempfile
@@ -39,8 +40,11 @@ def record(source: Path, folder: Path = FOLDER) -> int:
     plots.explore, plots.show = explore, lambda fig, alt: None
     try:
         names = {"__name__": "__main__"}
-        for text in cells[: last + 1]:
-            exec(compile(text, source.name, "exec"), names)  # noqa: S102
+        for i, text in enumerate(cells[: last + 1]):
+            name = f"{source.name}, cell {i}"
+            # where inspect finds the source of a function, as it does in a notebook
+            linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+            exec(compile(text, name, "exec"), names)  # noqa: S102
     finally:
         plots.explore, plots.show = theirs
     return sum(taken)

@@ -130,8 +130,9 @@ WHOLE = sorted({part_of(file) for file in ROOT.rglob("*.py")} - {"check", "grade
     "what, parts, count, most",
     [
         ("The engine", ENGINE, lambda text: text.count("\n"), 5_500 + 300 * LATER),
-        # An evening's reading. (7,000 lines of every kind had been the plan at 120 columns.)
-        ("cmlib without check and grade", WHOLE, code_lines, 7_300 + 200 * LATER),
+        # An evening's reading. (7,000 lines of every kind had been the plan at 120 columns. Lessons 15 to 19
+        # brought worlds, readers and scores of their own: 240 lines each.)
+        ("cmlib without check and grade", WHOLE, code_lines, 7_300 + 230 * LATER),
     ],
 )
 def test_there_is_no_more_to_read_than_an_evening_holds(what, parts, count, most):

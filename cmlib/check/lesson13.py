@@ -62,7 +62,8 @@ def _(draw):
                about="linear, ReLU, linear")
     yield learns()
     hides = ("The biases", "The bias of", "no weights either", "A norm has two", "The ReLU at the end",
-             "GELU keeps its input alone", "one byte", "the chain puts out", "A norm keeps its input alone")
+             "GELU keeps its input alone", "one byte", "the chain puts out", "A norm keeps its input alone",
+             "The rows that go in")
     yield telling(memory_plan, mixed, hides)
     yield telling(memory_plan, mixed, hides)
     yield case([("linear", 30, 200), ("gelu", 200, 200), ("linear", 200, 20)], 70, 3, about="nothing learns")
@@ -149,17 +150,20 @@ _forgets("A linear layer keeps its input: the gradient of its weight is input ×
          list_of=lambda place, kind: set() if kind == "linear" else {place + (kind == "relu")})
 
 
-def _activations(layers, rows, frozen, of):
-    """The right plan, save that ``of(list of (place, kind, inputs, outputs) from the first layer that learns
-    on)`` counts the bytes that a row keeps.
-    """
+def _passed(layers, frozen):
+    """(place, kind, inputs, outputs) of the first layer that learns and of all above it."""
     weighty = [place for place, (kind, *_) in enumerate(layers)
                if kind in ("linear", "norm") and place >= frozen]
-    passed = [(place, *layers[place]) for place in range(*weighty[:1], len(layers))] if weighty else []
-    return _plan(layers, rows, frozen) | {"activations": rows * of(passed)}
+    return [(place, *layers[place]) for place in range(*weighty[:1], len(layers))] if weighty else []
+
+
+def _activations(layers, rows, frozen, of):
+    """The right plan, save that ``of(_passed(layers, frozen))`` counts the bytes that a row keeps."""
+    return _plan(layers, rows, frozen) | {"activations": rows * of(_passed(layers, frozen))}
 
 
 def _kept(passed):
+    """{number of a tensor that is kept: its width}"""
     return dict((place + 1, o) if kind == "relu" else (place, i) for place, kind, i, o in passed)
 
 
@@ -178,6 +182,8 @@ for _sentence, _of in (
      lambda passed: 4 * sum((_kept(passed) | {k + 1: o for k, _, _, o in passed[-1:]}).values())),
     ("Activations are float32 as well: 4 bytes for each number.",
      lambda passed: 2 * sum(_kept(passed).values())),
+    ("Activations are twice too many: each counts once, and its gradient is let go on the way.",
+     lambda passed: 8 * sum(_kept(passed).values())),
     ("A ReLU keeps its output, in float32, and no mask of one byte for each number.",
      lambda passed: sum(o if kind == "relu" else 4 * i for _, kind, i, o in passed)),
 ):
@@ -189,6 +195,13 @@ _forgets("A norm has weights as well, a gain and a bias for each input, and it l
 for _name in ("weights", "gradients", "moments", "activations"):
     memory_plan.mistake(f"The entry {_name!r} is in numbers, and in bytes each takes 4.")(
         lambda *given, name=_name: _entries(*given, **{name: lambda found: found[name] / 4}))
+memory_plan.mistake("All that is kept lies in memory at once: add it up; you take the widest layer.")(
+    lambda layers, rows, frozen: _plan(layers, rows, frozen) | {
+        "activations": 4 * rows * max(layers[0][1], *(outputs for *_, outputs in layers))})
+memory_plan.mistake("The rows that go in are kept by the first layer, and only if it learns; you count them "
+                    "always.")(
+    lambda layers, rows, frozen: _plan(layers, rows, frozen) | {
+        "activations": 4 * rows * sum((_kept(_passed(layers, frozen)) | {0: layers[0][1]}).values())})
 memory_plan.mistake("`gradients` are those of the weights; those of the activations are let go on the way.")(
     lambda *given: _entries(*given, gradients=lambda found: found["gradients"] + found["activations"]))
 memory_plan.mistake("AdamW has moments only for what learns: frozen layers have none.")(
@@ -307,6 +320,10 @@ _slip("The gradient is not clipped: where its norm exceeds the limit, scale it d
       whole=lambda g, clip: g)
 _slip("The share of a part divides already; you divide by the number of parts as well.",
       scale=lambda g, n, rows, parts: g * n / rows / parts)
+_slip("The mean is one over rows: divide the sum by their number, not by that of the parts.",
+      scale=lambda g, n, rows, parts: g * n / parts)
+_slip("The mean is one over rows: count those of `ys`; you count the inputs of `xs`.",
+      scale=lambda g, n, rows, parts: g * n / (parts * g.shape[0]))
 _slip("The mean is one over rows; you divide by the number of classes as well.",
       scale=lambda g, n, rows, parts: g * n / rows / g.shape[1])
 _slip("The norm is the root of the sum of squares; you add up absolute values.",
@@ -447,6 +464,10 @@ for _sentence, _loss in (
      lambda logits, y: (logits.softmax(1) - one_hot(y, logits.shape[1])).square().mean()),
     ("The loss is cross-entropy; you take squared errors.",
      lambda logits, y: (logits - one_hot(y, logits.shape[1])).square().mean()),
+    ("The loss is cross-entropy; you take squared errors.",
+     lambda logits, y: (logits.softmax(1) - one_hot(y, logits.shape[1])).square().sum(1).mean()),
+    ("The loss is cross-entropy; you take squared errors.",
+     lambda logits, y: (logits - one_hot(y, logits.shape[1])).square().sum(1).mean()),
     ("The classes exclude each other: one softmax over them, not a yes or no for each.",
      lambda logits, y: binary_cross_entropy_with_logits(logits, one_hot(y, logits.shape[1]).to(logits))),
 ):
@@ -457,6 +478,11 @@ for _sentence, _loss in (
 def _(weight, xs, ys, learning_rate, clip):
     gradient = weight - _step(weight, xs, ys, 1.0, math.inf)
     return weight - learning_rate * gradient * min(1.0, clip / float(weight.norm()))
+
+
+for _sign in (1, -1):
+    accumulated_step.mistake("This is the step alone; the weight after the step is wanted.")(
+        lambda weight, *given, sign=_sign: sign * (_step(weight, *given) - weight))
 
 
 @accumulated_step.mistake("This is the gradient; the weight after the step is wanted.")
@@ -566,6 +592,17 @@ share.mistake("A warm-up that is as long as the run, or longer, fills the run; y
     lambda step, steps, warmup: _share(step, steps, warmup) if warmup < steps else 0.0)
 _off("The fall is one step ahead: at step `warmup` the share is still 1.",
      fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * (t - w + 1) / max(1, n - w))))
+for _left in (0, 1):
+    _off("At step `warmup` the share is 1, and at step `steps` it would be 0: steps - warmup steps, and no 1 "
+         "to add.",
+         fall=lambda t, n, w, done, left=_left: 0.5 * (1 + math.cos(math.pi * (t - w + left) / (n - w + 1))))
+share.mistake("A warm-up that is as long as the run, or longer, fills the run; you begin at the peak.")(
+    lambda step, steps, warmup: _share(step, steps, warmup) if warmup < steps else float(step < steps))
+_off("A run that ends with its warm-up has no fall: ask whether it is over before all else.",
+     end=lambda t, n, w: False,
+     fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * min(1, done))))
+_off("After the warm-up the share falls; yours stays at 1.", end=lambda t, n, w: t >= max(n, w),
+     fall=lambda t, n, w, done: 1.0)
 _off("`math.cos` takes radians: half a wave is π, not 180.",
      fall=lambda t, n, w, done: 0.5 * (1 + math.cos(180 * done)))
 _off("The first step after the run is step `steps`: from there on the share is 0, hence step >= steps.",
@@ -627,9 +664,11 @@ _off("The warm-up is a part of the `steps`; you add it to them.", end=lambda t, 
      fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * (t - w) / n)))
 share.mistake("After the run the share is 0; you keep that of its last step.")(
     lambda step, steps, warmup: _share(min(step, steps - 1), steps, warmup))
-for _counted in (lambda steps, warmup: int(steps * warmup / 100), lambda steps, warmup: steps * warmup):
+for _counted in (lambda steps, warmup: int(steps * warmup / 100), lambda steps, warmup: steps * warmup / 100,
+                 lambda steps, warmup: steps * warmup):
     share.mistake("`warmup` is a number of steps, not a share of them.")(
-        lambda step, steps, warmup, counted=_counted: _share(step, steps, counted(steps, warmup)))
+        lambda step, steps, warmup, counted=_counted: _share(
+            step, steps, counted(steps, warmup), rise=lambda t, n, w: (t + 1) / w))
 _off("There is no warm-up: below it the share rises in a line.", rise=lambda t, n, w: 1.0)
 
 
@@ -677,6 +716,7 @@ def _(draw):
             "head.0.weight": ("head", 0, (2, h)),
             "head.0.bias": ("head", 0, (2,)),
             "head.2.weight": ("head", 1, (2, 2)),
+            "head.gate.weight": ("head", 0, (h, 1)),
             "head.1.bias": ("head", 0, (2,)),
         }
         peaks = {"text": number() * 1e-5, "image": number() * 1e-4, "head": number() * 1e-3}
@@ -830,6 +870,8 @@ _rated("The factor enters once for every layer; yours enters twice.",
        lambda peak, factor, below, branch, shape, top: peak * factor ** (2 * below))
 _rated("The factor is a power of `layer_decay`; yours falls in a line.",
        lambda peak, factor, below, branch, shape, top: peak * (1 - (1 - factor) * below))
+_rated("The factor is a power of `layer_decay`; yours is exponential.",
+       lambda peak, factor, below, branch, shape, top: peak * math.exp(-factor * below))
 _rated("The head is a branch as the others are: its lower layers have the factor, too.",
        lambda peak, factor, below, branch, shape, top: peak * factor ** (below * (branch != "head")))
 _rated("Gains and biases have the rate of their layer; you give them that of the branch.",
@@ -905,10 +947,30 @@ _mixed_up("Count dimensions, not entries: a bias has many entries and one dimens
           decays=lambda name, shape: math.prod(shape) > 1)
 
 
-@parameter_groups.mistake("A branch without a rate is frozen; you give it a rate of another branch.")
-def _(parameters, rates, layer_decay, weight_decay):
-    whole = {branch: rates.get(branch, rates["head"]) for branch, _, _ in parameters.values()}
-    return parameter_groups(parameters, whole, layer_decay, weight_decay)
+_mixed_up("A matrix of one column, or of one row, has two dimensions as well.",
+          decays=lambda name, shape: sum(n > 1 for n in shape) > 1)
+for _another in (lambda rates: rates["head"], lambda rates: min(rates.values()),
+                 lambda rates: max(rates.values())):
+    @parameter_groups.mistake("A branch without a rate is frozen; you give it a rate of another branch.")
+    def _(parameters, rates, layer_decay, weight_decay, another=_another):
+        whole = {branch: rates.get(branch, another(rates)) for branch, _, _ in parameters.values()}
+        return parameter_groups(parameters, whole, layer_decay, weight_decay)
+
+
+@parameter_groups.mistake("What is frozen is in neither dict; you give it None.")
+def _(parameters, *given):
+    return tuple({name: found.get(name) for name in parameters}
+                 for found in parameter_groups(parameters, *given))
+
+
+@parameter_groups.mistake("The head is a branch as the others are; you leave it out.")
+def _(parameters, *given):
+    return tuple({name: value for name, value in found.items() if parameters[name][0] != "head"}
+                 for found in parameter_groups(parameters, *given))
+
+
+parameter_groups.mistake("Two dicts by the names of the parameters are wanted; yours are lists.")(
+    lambda *given: tuple(list(found.values()) for found in parameter_groups(*given)))
 
 
 @parameter_groups.mistake("Give `weight_decay` as it is; the optimiser multiplies it by the rate itself.")

@@ -38,15 +38,18 @@ class Sprite:
 
 
 @cache
-def sprite(kind: str, size: int, pose: int = 0, crack: int = 0, shadow: float = 0.42) -> Sprite:
-    """The patch of a toy (or "parcel", "carton") ``size`` pixels wide; built once, then kept."""
+def sprite(kind, size: int, pose: int = 0, crack: int = 0, shadow: float = 0.42) -> Sprite:
+    """The patch of a toy (or "parcel", "carton", or a drawing of one's own) ``size`` pixels wide; built once,
+    then kept.
+    """
     x, y = grid(size * _SUPERSAMPLE)
+    draw = kind if callable(kind) else DRAWINGS[kind]
     gap = _gap(x, y, crack) if crack else None
     if crack:
         (dx, dy), side = _shift(crack), np.sign(gap)
         x, y = x - side * dx, y - side * dy
     x, y = rotate(x / _FILL, y / _FILL, (0, 0, 8, -8)[pose])
-    main, fixed, inside = _paint(DRAWINGS[kind](-x if pose % 2 else x, y), size)
+    main, fixed, inside = _paint(draw(-x if pose % 2 else x, y), size)
     if crack:
         main, fixed = _break(main, fixed, gap)
     main, fixed, alpha = (pool(a * inside, _SUPERSAMPLE) for a in (main, fixed, np.ones_like(main)))

@@ -46,7 +46,7 @@ cfg = cmlib.setup("13", full="every section: BERT-base and ResNet-50 are trained
 #
 # You have a GPU for fifteen minutes: the Tesla T4 of a free Colab, 16 GB. On it you are to fine-tune *all* weights of BERT-base, of a ResNet-50 and of a head on top: 133 million numbers that learn at once. The drawing below shows the way that every row takes, and who does the work.
 #
-# The data are refund tickets again, with all four situations in equal shares: both modalities tell (R), only the photo (I), only the message (T), only both *together* (S: is the toy in the photo of the colour that was ordered?). Whoever sees only the photo, or reads only the message, can know half of the answers and has to guess the rest.
+# The data are refund tickets again, each of the four situations as likely as any other: both modalities tell (R), only the photo (I), only the message (T), only both *together* (S: is the toy in the photo of the colour that was ordered?). Whoever sees only the photo, or reads only the message, can know half of the answers and has to guess the rest.
 #
 # `PLAN` is the plan, and there is one for each machine. What trains is called in the same way on both: `cfg` names the encoders, mini on a CPU, BERT-base and ResNet-50 on a GPU. (The rates for a GPU come from published recipes, 5e-5 for BERT from its appendix A.3, and have not been tried on these data; section 3 shows how three rates are tried. The prose speaks of the stored run, on a CPU; a GPU prints other numbers.)
 
@@ -202,8 +202,8 @@ ax.set(title="A step's memory over time: the peak is where the way back begins",
        ylabel="MB", ylim=(0, top * 1.2), xlim=(0, len(seen)))
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plots.show(fig, "Stacked areas: weights and moments are constant; activations rise "
-                "during the forward pass to a peak in the middle and fall during the "
-                "backward pass, while gradients grow.")
+                "during the forward pass to a peak where the backward pass begins, and "
+                "fall during it, while gradients grow.")
 print(f"16 tickets: activations {seen[:, 0].max():.1f} MB at the peak, "
       f"weights + gradients + moments {4 * weights:.1f} MB;\n"
       f"left at the end {abs(seen[-1, 0]):.1f} MB of activations")
@@ -321,7 +321,7 @@ for n in (8, 32, 64, 128, 256):
 #
 # A row's work is counted the same way, by a counter around a forward and a backward pass on `meta`. Then divide by what a card does. Two routes lead there, and they should meet:
 #
-# - **By arithmetic.** Nobody reaches the number on the data sheet. On one H100, `fit` with this model made 2,384 pairs of 57.8 GFLOP a second (messages of 64 tokens, batches of 256, bf16): 138 of the sheet's 989 TFLOP/s. That was measured once, with `benchmarks/throughput.py --scale full`, and no log of it was kept. Take the same share of any other sheet. (How long an H100 took for the cells of these lessons is in `data/runs/gpu_lessons.json`.)
+# - **By arithmetic.** Nobody reaches the number on the data sheet. On one H100, `fit` with this model made 2,384 pairs of 57.8 GFLOP a second (messages of 64 tokens, batches of 256, bf16): 138 of the sheet's 989 TFLOP/s. (Such a share is called *model FLOPs utilisation*; what is computed twice to save memory does not count in it.) That was measured once, with `benchmarks/throughput.py --scale full`, and no log of it was kept. Take the same share of any other sheet. (What an H100 took for the cells of these lessons is in `data/runs/gpu_lessons.json`. This one, with up to five others on the same card, was stopped there after 171 s, in section 4: far longer than the estimate below, which counts rows and nothing else.)
 # - **By bytes.** Take convolution, norm and ReLU: what the convolution and what the ReLU put out is kept, two numbers. Counted over reads and writes they move 7 times on the way forward (the norm reads twice, for its mean and for its output) and 12 times on the way back: some 10 for each number that is kept. The update moves some 58 bytes a weight and step: 12 to clip (the gradient read for its norm, read and written), 28 for AdamW (four tables read, three written), 12 for the average (two read, one written), 6 for a copy in 16 bits. Add the arithmetic at the sheet's full speed, as if nothing overlapped.
 #
 # **The T4 lines are estimates: nobody has run them.** And look at what is not a step. Half a gigabyte of weights is fetched, kernels are chosen at the first step of every shape, and a checkpoint has *20 bytes a weight* (weights, two moments, the average, the best epoch). How often can you afford one? A plan that counts only FLOPs would not have asked.
@@ -536,7 +536,7 @@ claim("a scale of 2^40 overflows: GradScaler would drop this step",
 #
 # **Step 1.** The mean over all rows is $L = \sum_k \frac{n_k}{n} L_k$, so $\nabla L = \sum_k \frac{n_k}{n}\nabla L_k$: exactly the gradient of the large batch, with the graph of one part in memory at a time.
 #
-# **Step 2.** Many programs write $\frac1K\sum_k\nabla L_k$, the mean of the means. With equal parts that is the same. With parts of 5, 2 and 1 rows the single row of the last part counts a third, and should count an eighth. In October 2024 this was found in widely used trainers (see the references), for losses that average over tokens: there parts are *never* equal.
+# **Step 2.** Many programs write $\frac1K\sum_k\nabla L_k$, the mean of the means. With equal parts that is the same. With parts of 5, 2 and 1 rows the single row of the last part counts a third, and should count an eighth. In October 2024 this was found in widely used trainers (see the references), for losses that average over tokens: there parts are hardly ever equal. Lesson 15 has the same sum over several GPUs.
 #
 # **Step 3.** Clipping asks for the norm of the *whole* gradient, $\nabla L \cdot \min(1,\ c/\lVert\nabla L\rVert)$: it can only be known after the last part, and with a loss scale only after the division by $s$.
 #
@@ -545,8 +545,7 @@ claim("a scale of 2^40 overflows: GradScaler would drop this step",
 # One thing no weighing repairs: BatchNorm in training mode sees its part alone, so that *our* model with its ResNet takes quite another step in four parts of 8 rows (the last lines of the cell with the five ways: most of the ResNet's gradient is another one, and what its features do to the head reaches BERT; with BatchNorm at rest four parts are one batch again, so it was BatchNorm; with BERT-base, dropout adds to it). With parts of 8 rows, freeze its statistics or do without. A loss that compares rows with each other needs all of them, too; `cmlib` then computes every part twice.
 
 # %% [exercise] 13.2
-# One step of a linear classifier with logits $xW$ and cross-entropy. Your function receives `weight`, float `(inputs, classes)`; two lists of equal length with the parts, `xs`, each float `(rows of the part, inputs)`, and `ys`, each int64 `(rows of the part,)`; and the numbers `learning_rate` and `clip`. Add up the gradient of the mean
-# loss over *all* rows, clip its norm at `clip`, and return the weight after one step of plain gradient descent, `(inputs, classes)`.
+# One step of a linear classifier with logits $xW$ and cross-entropy. Your function receives `weight`, float `(inputs, classes)`; two lists of equal length with the parts, `xs`, each float `(rows of the part, inputs)`, and `ys`, each int64 `(rows of the part,)`; and the numbers `learning_rate` and `clip`. Add up the gradient of the mean loss over *all* rows, clip its norm at `clip`, and return the weight after one step of plain gradient descent, `(inputs, classes)`.
 
 # %% [stub]
 def accumulated_step(weight, xs, ys, learning_rate, clip):
@@ -581,9 +580,9 @@ def accumulated_step(weight, xs, ys, learning_rate, clip):
 # %% [markdown]
 # ### Who waits for whom
 #
-# A step is a relay: the CPU gathers, pads and copies, the GPU computes. Done one after the other, a batch takes the *sum* of both times; with a batch prepared ahead it takes the *larger* one. (`fit` prepares ahead on a GPU only. On a CPU the same cores do both, so this page cannot show it.) So before you buy a faster GPU, measure both sides. Then let a profile say which operations the time goes into. `torch.profiler` does it for every kernel; twelve lines of our own do for a start.
+# A step is a relay: the CPU gathers, pads and copies, the GPU computes. Done one after the other, a batch takes the *sum* of both times; with a batch prepared ahead it takes the *larger* one. (`fit` prepares ahead on a GPU only. On a CPU the same cores do both, so this page cannot show it.) So before you buy a faster GPU, measure both sides. Then let a profile say which operations the time goes into. `torch.profiler` does it for every kernel; a dozen lines of our own do for a start.
 #
-# Read such a table from the top and ask of each line: *is this the work I planned?* Products of matrices and convolutions, forward and backward, are. Copies, `item`, `nonzero` near the top are not: each makes the CPU wait for the GPU. Very many calls with little time each mean that the GPU is starved by Python: a larger batch or `compile=True` helps, a faster card does not. In this step, on a CPU, the convolutions, backward and forward, lead the table and take nearly half of the time: work that was planned. The lines with 81 calls and more are the optimiser, once or twice for each of 81 tensors of weights, and short each time: on a CPU no matter, on a GPU the reason for one fused kernel.
+# Read such a table from the top and ask of each line: *is this the work I planned?* Products of matrices and convolutions, forward and backward, are. Copies, `item`, `nonzero` near the top are not: each makes the CPU wait for the GPU. Very many calls with little time each mean that the GPU is starved by Python: a larger batch or `compile=True` helps, a faster card does not. In this step, on a CPU, the convolutions, backward and forward, lead the table and take some two fifths of the time: work that was planned. The lines with 81 calls and more are the optimiser, once or twice for each of 81 tensors of weights, and short each time: on a GPU the reason for one fused kernel.
 #
 # What never has to be computed is fastest. Every message is padded to the longest of its batch; with `bucketed=True` messages of like length share a batch (rows are shuffled first, and then the batches), and most of the padding is gone. The price: a batch is no longer any rows. What that does to accuracy is a line of section 3's table (five runs do not decide it).
 #
@@ -595,7 +594,7 @@ timed = {"gather, pad and copy": clock(lambda: rows["train"][index].to(cfg.devic
          "forward": clock(look), "the whole step": clock(step)}
 for name, took in timed.items():
     print(f"{name:24s} {1000 * took:8.2f} ms")
-claim("the loader is faster than the step, so that no step has to wait for it",
+claim("the loader needs less than half of a step's time",
       timed["gather, pad and copy"] < timed["the whole step"] / 2)
 
 tokens, padded = rows["train"].lengths, []
@@ -703,7 +702,7 @@ print(f"transformers at step 140 of 100, say after a resume with more epochs: "
       f"{trusted(140):.3f}")
 
 # %% [markdown]
-# The popular schedule spends its first step at rate 0: one batch for nothing. And it *rises again* when a run is carried on beyond the number of steps that it was made for: the cosine swings back. Nothing complains. You see it in the curve of the learning rate, which is why that curve belongs into every log.
+# The popular schedule spends its first step at rate 0: one batch for nothing. And it *rises again* when a run is carried on beyond the number of steps that it was made for: the cosine swings back, and nothing complains. (So would `optim.rate`; `fit` never asks it beyond the end, and refuses to go on from a checkpoint with another number of epochs.) You see it in the curve of the learning rate, which is why that curve belongs into every log.
 #
 # ### Who learns how fast
 #
@@ -835,7 +834,7 @@ print(f"on average they used {moved.mean() / bound:.0%} of it, at most "
 del patients, one, living, dead, timid, start, end       # a card has to hold the next
 
 # %% [markdown]
-# At ten times the rate BERT gives the *same vector* to every message. Photo alone solves R and I; in T and S the model tosses a coin, and a coin costs $\ln 2$. With half of the tickets that is **at best** $\tfrac12\ln 2 \approx 0.347$ on new tickets; here the loss is higher, because the living branch is surer of itself than it should be. (The training loss may creep below, as that branch learns single photos by heart.) A level that you can name is the best clue that a log can give: **compute what the loss would be if one branch were dead, and look for that line.** Then three tests, always beside a model that lives: the spread of the branch's vectors, the answers with its mean in its place, the ceiling of the other modality. With other seeds we also met branches that were ill rather than dead: vectors that differ, and T between a coin and what it should be. There the second test shows a part, and the third the rest.
+# At ten times the rate BERT gives the *same vector* to every message. Photo alone solves R and I; in T and S the model tosses a coin, and a coin costs $\ln 2$. With half of the tickets that is **at best** $\tfrac12\ln 2 \approx 0.347$ on new tickets; here the loss is higher, because the living branch is surer of itself than it should be. (The training loss may creep below, as that branch learns single photos by heart.) A level that you can name is the best clue that a log can give: **compute what the loss would be if one branch were dead, and look for that line.** Then three tests, always beside a model that lives: the spread of the branch's vectors, the answers with its mean in its place, the ceiling of the other modality. A branch can also be ill rather than dead: vectors that differ, and T between a coin and what it should be. There the second test shows a part, and the third the rest.
 #
 # How does a rate kill? AdamW divides the mean gradient by the root of the mean square. In the usual case that ratio is at most about 1, so no weight moves much further in a run than the *sum of the rates of all steps* (weight decay comes on top, and is small). That is a bound, not a distance: the share that was used is printed above, for gradients change their sign. It says what is out of reach (rates of $2\cdot10^{-5}$ at the peak, over 100 steps of this schedule, cannot move a weight by much more than 0.001), and it warns of what is not. Eight times its own size: the hot run was *allowed* to overwrite all that BERT knew. The plan's own sum is nearly as large as a weight, and its model lives; the bound warns, it does not decide. How near the plan is to the edge is asked in section 5, with eight further seeds and half of the rate. What moves, what is forgotten and how little would have been enough is the subject of lesson 14.
 #
@@ -881,9 +880,9 @@ stopped = log["without"]["(added) early stopping"]["epochs"]
 print(f"early stopping: {sum(stopped)} of {5 * log['plan']['epochs']} epochs were run")
 
 # %% [markdown]
-# Read the grey lines first. (What the plan does not have is marked *added* or *instead*: its worth is the run with it minus the plan.) Every one of these parts stands in published recipes, and at this size not one of them is worth so much that five runs could show it. One line decides: the rate of one branch. Note that there are two intervals, and that they answer two questions. The narrow one pools 2,000 tickets: were *these ten models* different on new tickets? The wide one is over runs: would the part be worth it in *your next* run? (And a p-value of .05 is no finding among twelve lines: at that level nearly half of such tables have one by chance.) So look for the rates first, and treat the rest as insurance: cheap, inherited, unmeasured *here*. That is no law. These runs are short and this BERT has two layers; section 5 shows a larger run in which training the head first does matter. Know which of your settings you have measured, and on what.
+# Read the grey lines first. (What the plan does not have is marked *added* or *instead*: its worth is the run with it minus the plan. Without *rates of their own* all have the head's: here only the photo's becomes another one, twice as high.) Every one of these parts stands in published recipes, and at this size not one of them is worth so much that five runs could show it. One line decides: the rate of one branch. Note that there are two intervals, and that they answer two questions. The first is over five runs: would the part be worth it in *your next* run? The second pools 2,000 tickets: were *these ten models* different on new tickets? (From five runs the first is rough: in most lines it is the wider one, in some the narrower.) (And a p-value of .05 is no finding among twelve lines: at that level nearly half of such tables have one by chance.) So look for the rates first, and treat the rest as insurance: cheap, inherited, unmeasured *here*. That is no law. These runs are short and this BERT has two layers; section 5 shows a larger run in which training the head first does matter. Know which of your settings you have measured, and on what.
 #
-# Early stopping on the joint metric (here the accuracy of the fused answers on the validation rows, patience of one epoch) saved one epoch in twenty, and cost nothing that five runs could show: this schedule is over before anybody loses patience. It pays where the length of a run is a guess. And a run that is stopped in the middle of its cosine has never had its small steps.
+# Early stopping on the joint metric (here the accuracy of the fused answers on the validation rows, patience of one epoch; its run also keeps the epoch of the best accuracy, and not that of the lowest loss) saved one epoch in twenty, and cost nothing that five runs could show: this schedule is over before anybody loses patience. It pays where the length of a run is a guess. And a run that is stopped in the middle of its cosine has never had its small steps.
 #
 # ## 4. The run
 #
@@ -993,7 +992,7 @@ plots.show(fig, "Loss and share of the peak rates of both runs lie exactly on ea
                 "moments, leaves the others after its first step.")
 
 # %% [markdown]
-# The small table first. The step's memory was planned from four rows, and the plan lies a little above the peak, because the activations are never all there together with all gradients. (On a CPU that peak is the one of section 1's figure, weighed with hooks of the same kind as the plan's; only a GPU keeps an account of its own.) The time was planned from eight steps without clipping, average and checkpoints, and on a machine that others use as well half as much again is noise: hence the factor of 3.
+# The small table first. The step's memory was planned from four rows, and the plan lies a little above the peak, because the activations are never all there together with all gradients. (On a CPU that peak is the one of section 1's figure, weighed with hooks of the same kind as the plan's; only a GPU keeps an account of its own.) The time was planned from eight steps without clipping, average and checkpoints, and what a plan leaves out is paid all the same. (A machine that others use as well adds noise: hence the factor of 3.)
 #
 # The second call is the first one, word for word: `fit` finds the newest checkpoint in the folder and goes on. To be the *same* run it has to hold more than weights: AdamW's two moments of every weight, the step (the schedule hangs on it), which rows of the epoch are done, the state of every random number generator, the loss scale, the averaged weights, the best epoch so far. What is left out need not show. Without the moments the first loss is the same and all others are not (the last lines above, and the short dotted curve): but nothing in that curve alone says so. Without the average the training curve is the very same, and what is validated and kept is not. So compare final weights. (On a GPU some kernels add in an order that changes from call to call. There the lines above may say False of a run that lost nothing; `torch.use_deterministic_algorithms(True)` asks for other kernels, and they are slower.) A checkpoint is written under another name and renamed when it is whole: a machine that dies while it writes leaves the one before. And the folder must lie where the machine's end does not reach: on Colab not in a temporary folder as here, but on a mounted drive (`/content/drive/MyDrive/run`). On a GPU, add the price of checkpoints from section 1 to what was expected.
 #
@@ -1133,7 +1132,7 @@ plots.show(plots.pictures(sets["test"].images[some], titles, columns=4, size=1.6
            + "; ".join(title.replace("\n", ", ") for title in titles) + ".")
 
 # %% [markdown]
-# **Look at errors before you celebrate**: most of them are of situation S, where photo and message have to be *compared*. And look at what is easy: the desk has few sentences, so that many test messages were read in training, each with another photo. Column T says how well messages are *remembered* as well as understood.
+# **Look at errors before you celebrate**: most of them are of situation S, where photo and message have to be *compared*. And look at what is easy: the desk has few sentences, so that many test messages were read in training, each with another photo. Column T alone cannot tell what was *remembered* from what was understood.
 #
 # The two accuracies are not independent: both models answered the same 600 tickets, and what is hard is hard for both. **McNemar's test** looks only where they differ. If fusion changed nothing, each such ticket would be a coin: of $b + c$ coins, $b$ fell for the fused model. The chance that fair coins fall at least as unevenly, counted exactly, is the p-value. Worked example: $b = 9$, $c = 1$: $p = 2\,(1 + 10)/2^{10} = 0.021$.
 #
@@ -1219,7 +1218,7 @@ for name, color in zip((name for name in WANTED if "+" in name),
     mean_of = {view: v.mean().item() for view, v in tuned_alone.items()}
     ahead = [" ".join(f"{v:+.3f}" for v in (tuned_alone["fused"] - other).tolist())
              for other in (probes["fused"], tuned_alone[single])]
-    drawn.append(f"{name} ends at {height[-1]:.2f}")
+    drawn.append(f"{name} {height[0]:.2f}, {min(height[1:]):.2f}, {height[-1]:.2f}")
     print(f"{name}: {log['parameters'] / 1e6:.1f} M weights, {log['precision']}, "
           f"{log['date']},\n  {log['machine']}\n"
           f"  majority {log['majority']:.3f}; means, seeds: {n_seeds}; "
@@ -1236,11 +1235,12 @@ for name, color in zip((name for name in WANTED if "+" in name),
 ax.set(xlabel="epoch (dotted: the head alone)", ylabel="validation accuracy",
        ylim=(0, 1), title="The emoji, fused and fine-tuned")
 ax.legend(loc="lower right")
-plots.show(fig, "Validation accuracy by epoch for the emoji runs that were made; it "
-                f"climbs for some epochs and levels off: {', '.join(drawn)}.")
+plots.show(fig, "Validation accuracy by epoch for the emoji runs that were made, from "
+                f"the first epoch over the lowest later one to the last: "
+                f"{', '.join(drawn)}.")
 
 # %% [markdown]
-# **The small run.** Fused is ahead of each single modality in all five seeds, so the second encoder earned its place. Now look at the columns. The gain comes from I and T, where the model has to *choose* whom to believe. Where it has to *compare* (S), it tosses a coin, as it did on this page. And it reads worse than the model that only reads (column T): one branch learns at the cost of the other, which is the subject of lesson 09.
+# **The small run.** Fused is ahead of each single modality in all five seeds, so the second encoder earned its place. Now look at the columns. The gain comes from I and T, where the model has to *choose* whom to believe. Where it has to *compare* (S), it tosses a coin, as it did on this page. And it reads worse than the model that only reads (column T): does one branch learn at the cost of the other? That is the subject of lesson 09.
 #
 # **The large run.** With three times the tickets, and three times the steps for the encoders (189 against 60), S comes alive, but seed by seed: some runs find the comparison, others stay on the plateau of ½ to the last step. A mean alone would have hidden that. Training the head first gives the encoders half as many steps and is still better in every seed: a likely reason is that a head which leans on both halves already tells the encoders what to make comparable.
 #
@@ -1250,7 +1250,7 @@ plots.show(fig, "Validation accuracy by epoch for the emoji runs that were made;
 #
 # ## 6. The end
 #
-# A model that only lives in your notebook is not finished. Save it as others can load it: weights as `safetensors` (a pickle could run code when it is opened), everything else as text, with a checksum of each file. Beside them lies a **model card**, which the run fills in, so that it cannot tell of another one. Then the test that counts: a **fresh process**, which knows nothing of this page, loads the folder and answers a new picture and a new sentence.
+# A model that only lives in your notebook is not finished. Save it as others can load it: weights as `safetensors` (a pickle could run code when it is opened), everything else as text, with a checksum of each file. Beside them lies a **model card**, which the run fills in, so that it cannot tell of another one. Then the test that counts: a **fresh process**, which knows nothing of this page, loads the folder and answers a new ticket.
 
 # %% tags=["nbval-ignore-output"]
 from PIL import Image

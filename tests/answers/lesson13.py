@@ -208,6 +208,22 @@ def step_with(factor):
     return step
 
 
+def step_by_inputs(weight, xs, ys, learning_rate, clip):
+    w, n = weight.clone().requires_grad_(), sum(x.shape[1] for x in xs)
+    for x, y in zip(xs, ys, strict=True):
+        (cross_entropy(x @ w, y, reduction="sum") / n).backward()
+    nn.utils.clip_grad_norm_([w], clip)
+    return w.detach() - learning_rate * w.grad
+
+
+def step_of_squares(weight, xs, ys, learning_rate, clip):
+    w, n = weight.clone().requires_grad_(), sum(map(len, ys))
+    for x, y in zip(xs, ys, strict=True):
+        ((x @ w).softmax(1) - nn.functional.one_hot(y, w.shape[1])).square().sum().div(n).backward()
+    nn.utils.clip_grad_norm_([w], clip)
+    return w.detach() - learning_rate * w.grad
+
+
 # 13.8
 
 
@@ -375,6 +391,11 @@ WRONG = {
         (plan_with(gradients=lambda p: p["gradients"] + p["activations"]), "let go on the way"),
         (lambda s, r, f: {k: v * (1 if k == "activations" else r) for k, v in plan(s, r, f).items()},
          "Only activations grow"),
+        (plan_with(activations=lambda p: p["activations"] * 2), "twice too many"),
+        (lambda s, r, f: plan(s, r, f) | {"activations": 4 * r * max(s[0][1], *(b for _, _, b in s))},
+         "you take the widest layer"),
+        (lambda s, r, f: plan(s, r, f) | {"activations": plan(s, r, f)["activations"] + 4 * r * s[0][1] * (
+            f > 0 or s[0][0] in ("relu", "gelu"))}, "you count them always"),
     ],
     "13.2": [
         (step_of(lambda loss, n, parts: loss / parts), "average the parts' means"),
@@ -401,6 +422,11 @@ WRONG = {
         (lambda w, x, y, r, c: step_by_formula(w, x, y, r * len(x), c), "however many parts"),
         (lambda w, x, y, r, c: step_by_formula(w, x[:1], y[:1], r, c), "Only the first part"),
         (step_with(lambda g, c: c / g.norm() if g.norm() ** 2 > c else 1), "you compare its square"),
+        (step_of(lambda loss, n, parts: loss * n / parts), "not by that of the parts"),
+        (step_by_inputs, "you count the inputs"),
+        (lambda w, x, y, r, c: step_by_autograd(w, x, y, r, c) - w, "This is the step alone"),
+        (lambda w, x, y, r, c: w - step_by_autograd(w, x, y, r, c), "This is the step alone"),
+        (step_of_squares, "you take squared errors"),
     ],
     "13.8": [
         (share_trusted, "count step + 1"),
@@ -434,6 +460,12 @@ WRONG = {
         (lambda t, n, w: 0 if t >= n - 1 else share_by_if(t, n, w), "over is step >= steps"),
         (lambda t, n, w: (1 - t / w) if t < min(w, n) else share_by_if(t, n, w), "yours falls"),
         (lambda t, n, w: ((t + 1) / (w + 1)) if t < min(w, n) else share_by_if(t, n, w), "not by warmup + 1"),
+        (fall(lambda t, n, w: cosine((t - w + 1) / (n - w + 1))), "no 1 to add"),
+        (fall(lambda t, n, w: cosine((t - w) / (n - w + 1))), "no 1 to add"),
+        (lambda t, n, w: share_by_if(t, n, w) if w < n else float(t < n), "you begin at the peak"),
+        (lambda t, n, w: (t + 1) / w if t < w else cosine(min(1, (t - w) / max(1, n - w))), "has no fall"),
+        (lambda t, n, w: (t + 1) / w if t < w else float(t < n), "yours stays at 1"),
+        (lambda t, n, w: share_by_if(t, n, w / 100 * n), "is a number of steps"),
     ],
     "13.7": [
         (lambda *given: groups_by_dicts(*given)[::-1], "wrong order"),
@@ -471,6 +503,15 @@ WRONG = {
         (group(rate=lambda r, f, d, top, b: r * f ** (0 if b == "head" else top[b] - d)), "as the others"),
         (group(rate=lambda r, f, d, top, b: r * f ** max(0, top[b] - d - 1)), "one layer later"),
         (lambda p, r, f, w: (dict(r), dict.fromkeys(r, w)), "those of branches"),
+        (group(decay=lambda n, s: len(s) > 1 and s[-1] > 1), "one column"),
+        (group(rate=lambda r, f, d, top, b: r * math.exp(-f * (top[b] - d))), "yours is exponential"),
+        (lambda p, r, *two: groups_by_dicts(p, {b: r.get(b, min(r.values())) for b, *_ in p.values()}, *two),
+         "a rate of another branch"),
+        (lambda p, *given: tuple({n: found.get(n) for n in p} for found in groups_by_dicts(p, *given)),
+         "you give it None"),
+        (lambda p, *given: tuple({n: v for n, v in found.items() if p[n][0] != "head"}
+                                 for found in groups_by_dicts(p, *given)), "you leave it out"),
+        (lambda *given: tuple(list(found.values()) for found in groups_by_dicts(*given)), "yours are lists"),
     ],
     "13.5": [
         ("badb", "Log 1: what is learned by heart"),
