@@ -401,8 +401,8 @@ plots.show(fig, "The same photo once for each kind of toy in its caption, under 
 quarters = torch.arange(CELLS)
 quarters = (quarters // side >= side / 2) * 2 + (quarters % side >= side / 2)
 hits, tries = 0, 0
-rows = torch.tensor([place for place in range(TEST)
-                     if greedy[place] == test_texts[place]][:100])
+right = [place for place in range(TEST) if greedy[place] == test_texts[place]]
+rows = torch.tensor(right[:100] or [0])
 weights_of = looks(captioner, seen[rows], test_words[rows])
 order = (facts["y"] > 32) * 2 + (facts["x"] > 32).long()
 for row, look in zip(rows.tolist(), weights_of):
@@ -414,7 +414,7 @@ for row, look in zip(rows.tolist(), weights_of):
         hits += share.index(max(share)) == quarter
         tries += 1
 claim("saying a kind, it looks most at the quarter where the toy stands, in more than"
-      "\n  two thirds of the cases (by chance: a quarter)", hits / tries > 2 / 3)
+      "\n  two thirds of the cases (by chance: a quarter)", hits > tries * 2 / 3)
 
 # %% [markdown]
 # Nobody told the model where a toy stands. It learned to go through the quarters in the order of the captions.
