@@ -5,8 +5,8 @@
     sbatch deploy/train.sbatch                                           # two machines, Slurm
     kubectl apply -f deploy/train-job.yaml                               # two machines, Kubernetes
 
-Each process takes its own GPU where there are some, else the CPU. A run that was stopped goes on from the
-last checkpoint when the same command is given again.
+Each process takes its own GPU where there are some, else the CPU. With --checkpoint FOLDER a run that was
+stopped goes on from the last checkpoint when the same command is given again.
 """
 
 import argparse
