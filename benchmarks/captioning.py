@@ -8,10 +8,8 @@ Some 4 CPU-minutes a seed.
 
 from __future__ import annotations
 
-import json
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -30,7 +28,10 @@ from cmlib.training.predict import extract_states
 from cmlib.worlds import Toys
 from cmlib.worlds.reading_order import quarter_captions
 
-SEEDS, ROWS, TEST, LONGEST = 5, 5000, 500, 25
+sys.path.insert(0, str(Path(__file__).resolve().parent / "shared"))
+from seeds import write
+
+ROWS, TEST, LONGEST = 5000, 500, 25
 EPOCHS, REWARD_STEPS, SAMPLES = 6, 120, 48
 
 
@@ -280,12 +281,5 @@ def measured(seed: int) -> dict[str, float]:
     return found
 
 
-def main(processes: int = 1, seeds: int = SEEDS):
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        runs = list(pool.map(measured, range(seeds)))
-    found = {name: [round(run[name], 4) for run in runs] for name in runs[0]}
-    json.dump({"torch": torch.__version__, "found": found}, sys.stdout, indent=1, ensure_ascii=False)
-
-
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]))
+    write(measured, *map(int, sys.argv[1:3]))

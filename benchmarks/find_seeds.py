@@ -10,39 +10,18 @@ controls that a lesson has no time for, some 90 more.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sys
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
-import torch
-
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "gpu"))
-from play import ROOT, SOURCES, namespace, play
-
-SEEDS, LINE = 5, "SEED, ROWS, TEST = {}, 3000, 800"
+sys.path.insert(0, str(Path(__file__).resolve().parent / "shared"))
+from seeds import played, write
 
 
 def measured(seed: int) -> dict[str, float]:
-    torch.set_num_threads(1)
-    os.chdir(ROOT / "notebooks")
-    text = SOURCES["19"].read_text("utf-8")
-    if LINE.format(0) not in text:
-        raise RuntimeError(f"Lesson 19 has no line {LINE.format(0)!r} to change the seed in.")
-    space = namespace()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        source = Path(folder) / SOURCES["19"].name
-        source.write_text(text.replace(LINE.format(0), LINE.format(seed)), "utf-8")
-        for _, error in play(source, space):
-            space["logged"] = lambda name: torch.zeros(SEEDS)  # the log is what is being written
-            space["claim"] = lambda words, holds: print(f"{words}: {bool(holds)}")
-            if error is not None:
-                raise error
-    return space["found"] | controls(space)
+    space = played("19", "SEED, ROWS, TEST = {}, 3000, 800", seed)
+    with contextlib.redirect_stdout(sys.stderr):
+        return space["found"] | controls(space)
 
 
 def controls(space) -> dict[str, float]:
@@ -86,12 +65,5 @@ def controls(space) -> dict[str, float]:
     return found
 
 
-def main(processes: int = 1):
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        runs = list(pool.map(measured, range(SEEDS)))
-    found = {name: [round(run[name], 4) for run in runs] for name in runs[0]}
-    json.dump({"torch": torch.__version__, "found": found}, sys.stdout, indent=1, ensure_ascii=False)
-
-
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    write(measured, *map(int, sys.argv[1:2]))

@@ -10,37 +10,18 @@ reader without one of its parts, and a reader that was taught to say "cannot tel
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sys
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "gpu"))
-from play import ROOT, SOURCES, namespace, play
-
-SEEDS, LINE = 5, "SEED, SCENES = {}, 3000"
+sys.path.insert(0, str(Path(__file__).resolve().parent / "shared"))
+from seeds import played, write
 
 
 def measured(seed: int) -> dict[str, float]:
-    torch.set_num_threads(1)
-    os.chdir(ROOT / "notebooks")
-    text = SOURCES["17"].read_text("utf-8")
-    if LINE.format(0) not in text:
-        raise RuntimeError(f"Lesson 17 has no line {LINE.format(0)!r} to change the seed in.")
-    space = namespace()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        source = Path(folder) / SOURCES["17"].name
-        source.write_text(text.replace(LINE.format(0), LINE.format(seed)), "utf-8")
-        for line, error in play(source, space):
-            # the log is what is being written, and it holds what is found, whatever the lesson claims
-            space |= {"logged": lambda name: torch.zeros(SEEDS), "claim": lambda words, holds: None}
-            if error is not None:
-                raise RuntimeError(f"the cell at line {line}") from error
+    space = played("17", "SEED, SCENES = {}, 3000", seed)
+    with contextlib.redirect_stdout(sys.stderr):
         rivals(space, seed)
     return space["found"]
 
@@ -90,12 +71,5 @@ def rivals(space: dict, seed: int) -> None:
     found["pointing: captions of other photos"] = space["pointing"](space["align"](others))
 
 
-def main(processes: int = 1):
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        runs = list(pool.map(measured, range(SEEDS)))
-    found = {name: [round(run[name], 4) for run in runs] for name in runs[0]}
-    json.dump({"torch": torch.__version__, "found": found}, sys.stdout, indent=1, ensure_ascii=False)
-
-
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    write(measured, *map(int, sys.argv[1:2]))

@@ -359,8 +359,7 @@ for _sentence, _slip in {
     "The whole model is cut as one: each layer is cut by itself, and rounded up by itself.":
         lambda n, p: _kept(n, p, together=True),
     "What is whole for a moment is left out at stages 2 and 3: the largest layer's gradient, and at stage 3 "
-    "its "
-    "weights too.": lambda n, p: _kept(n, p, once=(0, 0, 0, 0)),
+    "its weights too.": lambda n, p: _kept(n, p, once=(0, 0, 0, 0)),
     "At stage 3 the largest layer's weights are whole for a moment, and its gradient too: you count one of "
     "them.":
         lambda n, p: _kept(n, p, once=(0, 0, 4, 4)),
