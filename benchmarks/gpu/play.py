@@ -98,9 +98,10 @@ def lacks_data(error: Exception) -> bool:
 
 def cut_training_short(epochs: int = 1, rows: int = 64) -> None:
     """From now on ``from cmlib import fit`` trains on few rows, and ``batches`` gives two of them: a lesson
-    runs to its end, and none of its numbers mean anything.
+    runs to its end, and none of its numbers mean anything, nor has any of its claims to hold.
     """
     import cmlib.data
+    from cmlib.course.setup import Scale
     from cmlib.data.batch import Features
     from cmlib.data.pairs import Pairs
     from cmlib.data.states import States
@@ -117,6 +118,7 @@ def cut_training_short(epochs: int = 1, rows: int = 64) -> None:
         # with a checkpoint after every step, for a lesson that goes on from one
         return fit(model, few(train), few(valid), **settings | {"epochs": epochs, "every": 1})
 
+    Scale.claim = lambda self, words, holds: print(f"{words}: not judged")
     cmlib.fit = short
     cmlib.data.batches = lambda *arguments, **settings: batches(*arguments, **settings)[:2]
 

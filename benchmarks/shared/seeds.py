@@ -36,7 +36,8 @@ def played(lesson: str, line: str, seed: int) -> dict:
         source.write_text(text.replace(line.format(0), line.format(seed)), "utf-8")
         for cell, error in play(source, space):
             # the log is what is being written, and it holds what is found, whatever the lesson claims
-            space |= {"logged": lambda name: torch.zeros(SEEDS), "claim": lambda words, holds: None}
+            space |= {"logged": lambda name: torch.zeros(SEEDS), "over_seeds": lambda name: "",
+                      "claim": lambda words, holds: None}
             if error is not None:
                 raise RuntimeError(f"the cell at line {cell}") from error
     return space

@@ -28,6 +28,13 @@ class Scale:
     text_encoder: str
     image_encoder: str
 
+    def claim(self, words: str, holds) -> None:
+        """Print a claim and whether it holds; AssertionError where it does not, at small scale: with encoders
+        that the lesson was not written with, a false claim is a finding.
+        """
+        print(f"{words}: {bool(holds)}")
+        assert holds or self.name == "full", words
+
     @property
     def dtype(self) -> str:
         """``precision`` under the name of version 0.1."""

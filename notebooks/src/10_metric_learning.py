@@ -32,10 +32,7 @@ from cmlib.worlds import COLORS, KINDS, RefundDesk, Toys
 from cmlib.worlds.words import SYNONYMS, article
 cfg = cmlib.setup("10", full="the encoders of every section")
 
-def claim(words, holds):
-    """Print a claim; with the course's own encoders it also has to hold."""
-    print(f"{words}: {bool(holds)}")
-    assert holds or cfg.name == "full"
+claim = cfg.claim
 
 # %% [markdown]
 # ## 1. Which photo belongs to this order?

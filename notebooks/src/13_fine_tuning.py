@@ -87,10 +87,7 @@ desk = RefundDesk(tricky=0)
 sizes = {"train": PLAN["rows"], "valid": 100, "test": 600}
 sets = {split: desk.sample(n, split=split) for split, n in sizes.items()}
 
-def claim(words, holds):
-    """Print a claim; with the course's own encoders it also has to hold."""
-    print(f"{words}: {bool(holds)}")
-    assert holds or cfg.name == "full"
+claim = cfg.claim
 
 def fresh(seed=0, use=("image", "text")):
     """The model that is fine-tuned: pretrained encoders, a new head."""

@@ -33,9 +33,7 @@ from cmlib.training.planning import Link, bytes_by_stage, pipeline
 cfg = cmlib.setup("15")
 crew = Crew(2)   # two more Python processes start now, and import torch while you read
 
-def claim(words, holds):
-    print(f"{words}: {bool(holds)}")
-    assert holds
+claim = cfg.claim
 
 # %% [markdown]
 # ## 1. Two machines, one batch

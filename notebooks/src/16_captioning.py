@@ -28,6 +28,7 @@ from PIL import Image
 from torch import nn
 from cmlib import FusionModel, fit, image_encoder, plots, predict, text_encoder
 from cmlib.course.schematic import Schematic
+from cmlib.course.seed_log import seed_log
 from cmlib.data import Pairs, States
 from cmlib.data.vocabulary import END, LikeLengths, Vocabulary
 from cmlib.datasets import folder
@@ -44,21 +45,10 @@ from cmlib.worlds import COLORS, Toys
 from cmlib.worlds.reading_order import quarter_captions
 cfg = cmlib.setup("16", full="the frozen encoder under the decoders, and GPT-2's size")
 
-LOG = json.loads((ROOT / "data" / "runs" / "captioning.json").read_text("utf-8"))
 
-def claim(words, holds):
-    """Print a claim; with the course's own encoders it also has to hold."""
-    print(f"{words}: {bool(holds)}")
-    assert holds or cfg.name == "full"
-
-def logged(name):
-    """What five seeds found, with rows of their own: benchmarks/captioning.py."""
-    return torch.tensor(LOG["found"][name], dtype=torch.float64)
-
-def over_seeds(name):
-    """Mean, lowest and highest, of a log: its decimals are everywhere the same."""
-    values = logged(name)
-    return f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
+claim = cfg.claim
+# five seeds with rows of their own, measured by benchmarks/captioning.py
+logged, over_seeds = seed_log("captioning")
 
 def mean(values):
     return sum(values) / len(values)

@@ -26,6 +26,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from cmlib import FusionModel, fit, image_encoder, plots, predict, text_encoder
 from cmlib.course.schematic import Schematic
+from cmlib.course.seed_log import seed_log
 from cmlib.data import Pairs, States
 from cmlib.data.device import follow, settle
 from cmlib.data.shared import SharedStates
@@ -45,20 +46,9 @@ cfg = cmlib.setup("17", full="the frozen encoders under aligner and reader")
 found = {}   # what this run measures, by name
 TYPES = ("count", "exists", "cracked", "color", "left of", "two steps", "word")
 
-def claim(words, holds):
-    """Print a claim; with the course's own encoders it also has to hold."""
-    print(f"{words}: {bool(holds)}")
-    assert holds or cfg.name == "full"
-
-def logged(name):
-    """The same of five seeds with rows of their own: benchmarks/question_seeds.py."""
-    path = ROOT / "data" / "runs" / "question_seeds.json"
-    return torch.tensor(json.loads(path.read_text("utf-8"))["found"][name]).double()
-
-def over_seeds(name):
-    """Mean, lowest and highest, of a log: its decimals are everywhere the same."""
-    values = logged(name)
-    return f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
+claim = cfg.claim
+# five seeds with rows of their own, measured by benchmarks/question_seeds.py
+logged, over_seeds = seed_log("question_seeds")
 
 # %% [markdown]
 # ## 1. A help desk that is right seven times out of ten

@@ -28,6 +28,7 @@ from torch import nn
 from torch.nn.functional import normalize
 from cmlib import FusionModel, fit, image_encoder, plots, predict, text_encoder
 from cmlib.course.schematic import Schematic
+from cmlib.course.seed_log import seed_log
 from cmlib.data import Pairs, States
 from cmlib.delivery.photo_search import PhotoSearch, SearchPage
 from cmlib.delivery.search_index import InvertedFile, ProductCodes
@@ -44,20 +45,9 @@ cfg = cmlib.setup("18", full="the frozen encoders under towers and tags")
 
 found = {}   # what this run measures, by name
 
-def claim(words, holds):
-    """Print a claim; with the course's own encoders it also has to hold."""
-    print(f"{words}: {bool(holds)}")
-    assert holds or cfg.name == "full"
-
-def logged(name):
-    """The same of five seeds with rows of their own: benchmarks/search_seeds.py."""
-    log = json.loads((ROOT / "data" / "runs" / "search_seeds.json").read_text("utf-8"))
-    return torch.tensor(log["found"][name], dtype=torch.float64)
-
-def over_seeds(name):
-    """Mean, lowest and highest, of a log: its decimals are everywhere the same."""
-    values = logged(name)
-    return f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
+claim = cfg.claim
+# five seeds with rows of their own, measured by benchmarks/search_seeds.py
+logged, over_seeds = seed_log("search_seeds")
 
 # %% [markdown]
 # ## 1. A number for the box

@@ -18,7 +18,6 @@
 
 # %% [setup]
 import copy
-import json
 import math
 import textwrap
 import torch
@@ -27,6 +26,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from torchvision.ops import box_iou, generalized_box_iou, sigmoid_focal_loss
 from cmlib import FusionModel, fit, image_encoder, plots, predict, text_encoder
 from cmlib.course.schematic import Schematic
+from cmlib.course.seed_log import seed_log
 from cmlib.data import Pairs, States
 from cmlib.data.device import follow, settle
 from cmlib.evaluation.detection import box_average_precision, detections
@@ -45,20 +45,9 @@ cfg = cmlib.setup("19", full="the frozen encoders under the finder")
 
 found = {}   # what this run measures, by name
 
-def claim(words, holds):
-    """Print a claim; with the course's own encoders it also has to hold."""
-    print(f"{words}: {bool(holds)}")
-    assert holds or cfg.name == "full"
-
-def logged(name):
-    """The same of five seeds with rows of their own: benchmarks/find_seeds.py."""
-    log = json.loads((ROOT / "data" / "runs" / "find_seeds.json").read_text("utf-8"))
-    return torch.tensor(log["found"][name], dtype=torch.float64)
-
-def over_seeds(name):
-    """Mean, lowest and highest, of a log: its decimals are everywhere the same."""
-    values = logged(name)
-    return f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
+claim = cfg.claim
+# five seeds with rows of their own, measured by benchmarks/find_seeds.py
+logged, over_seeds = seed_log("find_seeds")
 
 # %% [markdown]
 # ## 1. What is a word worth?

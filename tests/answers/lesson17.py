@@ -140,7 +140,7 @@ def accuracy_by_subsets(answer, given):
 def accuracy_in_closed_form(answer, given):
     agree = torch.stack([torch.eq(answer, one) for one in given.unbind(-1)]).to(torch.float64)
     share = torch.mean(agree, dim=0)
-    return torch.minimum(share * ((len(agree) - 1) / 3), torch.ones_like(share))  # below four: linear in the count
+    return torch.minimum(share * ((len(agree) - 1) / 3), torch.ones_like(share))  # linear below four
 
 
 def _marks(of, join=lambda marks: sum(marks) / len(marks)):
