@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         print(f"nothing to run: {platform.machine()} has neither AVX2 nor SSE")
         return 0
-    total = 0
+    wrong = []
     for name in options.sets:
         settings = SETS[name]
         used = instructions(settings)
@@ -89,12 +89,12 @@ def main(argv: list[str] | None = None) -> int:
                   f"{time.monotonic() - start:3.0f} s  {', '.join(failed)}".rstrip(), flush=True)
             if failed and options.verbose:
                 print(said, flush=True)
-            return len(failed)
+            wrong.extend(f"{notebook.stem} under {name}, {cell}" for cell in failed)
 
         with ThreadPoolExecutor(options.workers) as pool:
-            total += sum(pool.map(one, notebooks))
-    print("every cell passed" if not total else f"{total} failed")
-    return 1 if total else 0
+            list(pool.map(one, notebooks))
+    print(f"{len(wrong)} failed: {'; '.join(wrong)}" if wrong else "every cell passed")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -180,6 +180,7 @@ def test_make_portable_changes_the_instruction_set_and_names_the_cells_that_fail
     path.write_text(nbformat.writes(book), "utf-8")
     assert portable.main([str(path), "--sets", "sse"]) == 1
     line, last = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"sse +99_planted +2 cells, 1 failed, +\d+ s  Cell 1", line) and last == "1 failed"
+    assert re.fullmatch(r"sse +99_planted +2 cells, 1 failed, +\d+ s  Cell 1", line) \
+        and last == "1 failed: 99_planted under sse, Cell 1"
     with pytest.raises(SystemExit, match="98 is not a built lesson; notebooks/ has 00 01"):
         portable.main(["98"])
