@@ -86,7 +86,17 @@ def pytest_configure(config):
 def _patch_nbval():
     from nbval import kernel, plugin
 
-    exact = plugin.IPyNbCell.sanitize
+    exact, start_once = plugin.IPyNbCell.sanitize, kernel.start_new_kernel
+
+    def start_new_kernel(*arguments, **settings):
+        # A kernel's ports are chosen, let go and bound again: another process may take one in between.
+        for _ in range(2):
+            try:
+                return start_once(*arguments, **settings)
+            except RuntimeError as error:
+                if "died" not in str(error):
+                    raise
+        return start_once(*arguments, **settings)
 
     def sanitize(self, text):
         text = exact(self, text)
@@ -110,6 +120,7 @@ def _patch_nbval():
             if message["parent_header"].get("msg_id") == msg_id:
                 return
 
+    kernel.start_new_kernel = start_new_kernel
     plugin.IPyNbCell.sanitize = sanitize
     kernel.RunningKernel.execute_cell_input = execute_cell_input
     kernel.RunningKernel.await_reply = await_reply

@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("lessons", nargs="*", help="such as 05 13; without one, every built lesson")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--workers", type=int, default=1, help="notebooks side by side (default 1)")
-    parser.add_argument("--verbose", action="store_true", help="show what differs in a cell that fails")
+    parser.add_argument("--verbose", action="store_true", help="show all that differs, not just the first")
     options = parser.parse_args(argv)
     notebooks = built(options.lessons)
     if platform.machine().lower() not in ("x86_64", "amd64"):
@@ -87,8 +87,9 @@ def main(argv: list[str] | None = None) -> int:
             cells, failed, said = run(notebook, settings)
             print(f"{name:4s}  {notebook.stem:18s} {cells:3d} cells, {len(failed)} failed, "
                   f"{time.monotonic() - start:3.0f} s  {', '.join(failed)}".rstrip(), flush=True)
-            if failed and options.verbose:
-                print(said, flush=True)
+            if failed:
+                start_of_it = said.find("= FAILURES =")
+                print(said if options.verbose else said[start_of_it : start_of_it + 2000], flush=True)
             wrong.extend(f"{notebook.stem} under {name}, {cell}" for cell in failed)
 
         with ThreadPoolExecutor(options.workers) as pool:

@@ -169,6 +169,40 @@ def test_the_rule_by_itself(stored, new, same):
     assert (stored == new) is same and (stored != new) is not same
 
 
+def start_of(monkeypatch, errors):
+    """nbval's start of a kernel under the settings, where the first starts end with these errors."""
+    from nbval import kernel, plugin
+
+    def once(*arguments, **settings):
+        tried.append(settings)
+        if len(tried) <= len(errors):
+            raise RuntimeError(errors[len(tried) - 1])
+        return "a kernel"
+
+    tried = []
+    for home, name in ((plugin.IPyNbCell, "sanitize"), (plugin.IPyNbFile, "get_kernel_message"),
+                       (kernel.RunningKernel, "execute_cell_input"), (kernel.RunningKernel, "await_reply")):
+        monkeypatch.setattr(home, name, getattr(home, name))  # so that the settings' own end with this test
+    monkeypatch.setattr(kernel, "start_new_kernel", once)
+    SETTINGS["_patch_nbval"]()
+    return kernel.start_new_kernel, tried
+
+
+def test_a_kernel_whose_port_was_taken_is_started_again(monkeypatch):
+    died = "Kernel died before replying to kernel_info"
+    start, tried = start_of(monkeypatch, [died, died])
+    assert start(startup_timeout=3) == "a kernel" and tried == [{"startup_timeout": 3}] * 3
+
+
+@pytest.mark.parametrize(("error", "starts"), [
+    ("Kernel died before replying to kernel_info", 3), ("Kernel didn't respond in 120 seconds", 1)])
+def test_a_kernel_that_never_starts_is_an_error(monkeypatch, error, starts):
+    start, tried = start_of(monkeypatch, [error] * 5)
+    with pytest.raises(RuntimeError, match=error):
+        start()
+    assert len(tried) == starts
+
+
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="SSE is a part of x86-64")
 def test_make_portable_changes_the_instruction_set_and_names_the_cells_that_fail(tmp_path, capsys):
     ask = "import torch; print(torch.backends.cpu.get_cpu_capability())"
@@ -179,7 +213,8 @@ def test_make_portable_changes_the_instruction_set_and_names_the_cells_that_fail
     path = tmp_path / "notebooks" / "99_planted.ipynb"
     path.write_text(nbformat.writes(book), "utf-8")
     assert portable.main([str(path), "--sets", "sse"]) == 1
-    line, last = capsys.readouterr().out.splitlines()
+    line, *why, last = capsys.readouterr().out.splitlines()
+    assert "Cell 1" in "".join(why) and any("2" in said and "1" in said for said in why)
     assert re.fullmatch(r"sse +99_planted +2 cells, 1 failed, +\d+ s  Cell 1", line) \
         and last == "1 failed: 99_planted under sse, Cell 1"
     with pytest.raises(SystemExit, match="98 is not a built lesson; notebooks/ has 00 01"):
