@@ -634,7 +634,7 @@ for claim, holds in claims.items():
 assert cfg.name != "small" or all(holds.all() for holds in claims.values())
 
 # %% [markdown]
-# The head that ends far above a coin spends its first steps where the hopeless ones stay. It is tempting to blame the product: a photo's factor that is noise would tell the message's factor nothing, and the other way round. The rows above test that. The *linear probe* of section 7 multiplies nothing and sees no photo, and it waits about as long (here some 50 steps, as the head does). And the same head, given the probe's query, is off after a dozen. **What takes the steps is the query, to find the word; not the product.** A study of some 20 updates would have reported that multiplying does not work here.
+# The head that ends far above a coin spends its first steps where the hopeless ones stay. It is tempting to blame the product: a photo's factor that is noise would tell the message's factor nothing, and the other way round. The rows above test that. The *linear probe* of section 7 multiplies nothing and sees no photo, and it waits at least half as long as the head. And the same head, given the probe's query, is off in less than two thirds of its time. **What takes the steps is the query, to find the word; not the product.** A study that stopped before that would have reported that multiplying does not work here.
 #
 # Is a head still on its way, or at its end? Its loss does not say. The exact table can: there is no pooling, no noise and no shortage of rows. Here is `LowRank` with a **single** product on the table of six colours, once with weights by hand, as in step 2 of section 2, and then as training finds them.
 
