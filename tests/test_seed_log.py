@@ -1,9 +1,11 @@
 """A claim holds or stops the lesson; a shipped log answers by name, with its spread."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
+from conftest import ROOT
 
 from cmlib.course import seed_log
 from cmlib.course.setup import setup
@@ -43,3 +45,15 @@ def test_a_false_claim_stops_a_small_lesson_and_is_a_finding_at_full_scale(capsy
     replace(small, name="full").claim("one is more than two", False)
     assert capsys.readouterr().out.splitlines()[-3:] == [
         "two is more than one: True", "one is more than two: False", "one is more than two: False"]
+
+
+def test_every_shipped_log_says_who_writes_it_and_who_reads_it():
+    folder = ROOT / "data" / "runs"
+    rows = [line.split("|")[1:4] for line in (folder / "README.md").read_text("utf-8").splitlines()
+            if line.startswith("| `")]
+    told = [name for logs, _, _ in rows for name in re.findall(r"`(.+?)`", logs)]
+    assert sorted(told) == sorted(file.name for file in folder.glob("*.json"))
+    for _, commands, lesson in rows:
+        for script in re.findall(r"\w+\.py", commands):
+            assert (ROOT / "benchmarks" / script).is_file()
+        assert list((ROOT / "notebooks").glob(f"{lesson.strip()}_*.ipynb")) or "every" in lesson
