@@ -3,8 +3,9 @@ has training and test photos, questions and cards of its own.
 
     OMP_NUM_THREADS=1 python benchmarks/question_seeds.py [processes] > data/runs/question_seeds.json
 
-Plays the lesson's own cells and keeps what they put into "found"; then trains, on the same rows, FiLM, the
-reader without one of its parts, and a reader that was taught to say "cannot tell".
+Plays the lesson's own cells and keeps what they put into "found"; then trains, on the same rows, FiLM (also
+one that is told where each cell stands), the reader without one of its parts or with captions of other
+photos, a reader that was taught to say "cannot tell", and the net for words on whole photos.
 """
 
 from __future__ import annotations
@@ -42,11 +43,20 @@ def rivals(space: dict, seed: int) -> None:
         by_type(predict(model, rows).argmax(1), name)
         print(name, {k: v for k, v in found.items() if k.startswith(name)}, flush=True)
 
-    torch.manual_seed(seed)
-    film = Film({"image": space["IMAGE_SIZE"], "text": space["TEXT_SIZE"]}, len(space["ANSWERS"]))
-    fit(film, train, epochs=4, batch_size=256, learning_rate=3e-3, seed=seed, progress=False)
-    tried("FiLM", film)
-    tried("no captions", read())
+    def placed(rows):
+        cells = rows.states["image"]
+        where = (cells.std() * space["places"]).expand(len(cells), -1, -1)
+        return SharedStates(rows.states | {"image": torch.cat([cells, where], 2)}, rows.masks, rows.labels,
+                            rows=rows.rows)
+
+    for name, see, more in (("FiLM", lambda rows: rows, 0), ("FiLM with places", placed, 2)):
+        torch.manual_seed(seed)
+        film = Film({"image": space["IMAGE_SIZE"] + more, "text": space["TEXT_SIZE"]}, len(space["ANSWERS"]))
+        fit(film, see(train), epochs=4, batch_size=256, learning_rate=3e-3, seed=seed, progress=False)
+        tried(name, film, see(test))
+    unprepared = read()
+    tried("no captions", unprepared)
+    found["pointing: no captions"] = space["pointing"](unprepared.aligner)
     tried("no places", read(start=start, places=0 * space["places"]))
     tried("one look", read(start=start, steps=1))
 
@@ -68,7 +78,23 @@ def rivals(space: dict, seed: int) -> None:
 
     captions = space["captions"]
     others = States({"text": captions.states["text"].roll(1, 0)}, {"text": captions.masks["text"].roll(1, 0)})
-    found["pointing: captions of other photos"] = space["pointing"](space["align"](others))
+    misled = space["align"](others)
+    found["pointing: captions of other photos"] = space["pointing"](misled)
+    tried("swapped", read(start=misled))
+
+    torch.manual_seed(seed)
+    whole = space["WordNet"]()  # the net for words, with no look before it
+    whole.net[0] = torch.nn.Unflatten(2, (64, 64))
+
+    def pixels(pairs, rows):
+        grey = pairs.images[rows].float().mean(1) / 255
+        grey = grey - grey.mean((1, 2), keepdim=True)
+        return States({"image": grey.flatten(1)[:, None]}, labels=pairs.extras["word"][rows])
+
+    fit(whole, pixels(photos, space["with_word"]), epochs=8, batch_size=64, learning_rate=3e-3, seed=seed,
+        progress=False)
+    read_right = predict(whole, pixels(space["fresh"], space["fresh_word"])).argmax(1) == space["truth"]
+    found["the whole photo: word"] = float(read_right.double().mean())
 
 
 if __name__ == "__main__":

@@ -88,6 +88,18 @@ def test_an_unknown_type_is_named(scene):
         ask(scene, {"shape": 1})
 
 
+@pytest.mark.parametrize("each", [{"word": 1}, {"count": 0}, {}])
+def test_scenes_that_cannot_be_asked_say_so(each):
+    with pytest.raises(ValueError, match="None of these 2 scenes can be asked"):
+        ask(Toys().sample(2), each)
+
+
+@pytest.mark.parametrize("wrong", [{"share": 1.5}, {"words": ()}])
+def test_cards_want_a_share_and_a_word(wrong):
+    with pytest.raises(ValueError, match="a share from 0 to 1 and at least one word"):
+        with_cards(Toys().sample(2), **wrong)
+
+
 def test_a_card_changes_its_quarter_and_nothing_else():
     plain = Toys().sample(60)
     carded = with_cards(plain, 0.5, seed=4)

@@ -19,15 +19,20 @@ def blind(question, answer, asked):
     return torch.stack(found)
 
 
+_GIVEN = torch.tensor([  # six questions, and how often each of five answers was given to them
+    [0, 3, 0, 2, 0], [0, 3, 0, 2, 1], [2, 2, 0, 1, 0], [0, 0, 0, 5, 0], [3, 0, 2, 2, 4], [0, 0, 2, 1, 2]])
+
+
 @blind.cases
 def _(draw):
-    def one(rows, questions, answers, about):
-        question = 2 * draw.integers(questions, rows)  # the odd ones were never asked
-        answer = (draw.integers(answers, rows) + question) % answers
-        return case(question, answer, draw.integers(2 * questions, 25), about=about)
+    def one():
+        row, numbers, names, asked = (draw.uniform(n).argsort() for n in (int(_GIVEN.sum()), 12, 5, 12))
+        pair = torch.arange(_GIVEN.numel()).repeat_interleave(_GIVEN.flatten())[row]  # question and answer
+        return case(numbers[pair // 5], names[pair % 5], torch.cat([asked, asked[:2]]),
+                    about=f"{len(row)} training rows, and questions of which half were never asked before")
 
-    yield telling(blind, lambda: one(64, 9, 5, "64 training rows of 9 questions with 5 answers"))
-    yield telling(blind, lambda: one(41, 6, 4, "41 training rows of 6 questions with 4 answers"))
+    yield telling(blind, one)
+    yield telling(blind, one)
     yield case(torch.tensor([3, 3]), torch.tensor([6, 4]), torch.tensor([3, 8, 3, 0]),
                about="one question, asked twice with two answers, and others that nobody asked before")
 
@@ -35,18 +40,19 @@ def _(draw):
 def _each(of_rows, of_none=None):
     """``of_rows(answers of the question, all answers)`` for every question that is asked."""
     def slip(question, answer, asked):
-        overall = answer.bincount().argmax()
-        found = []
-        for one in asked.tolist():
-            mine = answer[question == one]
-            other = overall if of_none is None else torch.as_tensor(of_none(question, answer))
-            found.append(torch.as_tensor(of_rows(mine, answer)) if len(mine) else other)
-        return torch.stack(found)
+        other = torch.as_tensor((of_none or _most_of_all)(question, answer))
+        found = {one: torch.as_tensor(of_rows(answer[question == one], answer))
+                 for one in set(question.tolist())}
+        return torch.stack([found.get(one, other) for one in asked.tolist()])
     return slip
 
 
 def _most(answers):
     return answers.bincount().argmax()
+
+
+def _most_of_all(question, answer):
+    return _most(answer)
 
 
 def _last_most(counts):
@@ -91,6 +97,10 @@ for _sentence, _slip in {
               lambda q, a: a.bincount().max() / len(a)),
     "This is the second most frequent answer of the question; the most frequent one is wanted.": _each(
         lambda mine, every: mine.bincount(minlength=2).argsort(descending=True, stable=True)[1]),
+    "These are places among the answers that the question had (torch.unique puts them side by side); the "
+    "answers themselves are wanted.": _each(
+        lambda mine, every: mine.unique(return_counts=True)[1].argmax(),
+        lambda q, a: a.unique(return_counts=True)[1].argmax()),
     "These are numbers of rows; the answers are wanted.": lambda q, a, asked: torch.stack([
         (q == one).int().argmax() for one in asked]),
     "Answers are names and not amounts: this is their median, and the most frequent one is wanted.":
@@ -98,8 +108,8 @@ for _sentence, _slip in {
     "Answers are names and not amounts: this is their mean, and the most frequent one is wanted.":
         _each(lambda mine, every: mine.double().mean().round().long()),
     "A question that was never asked before gets the answer of the one whose number is nearest: take the "
-    "most frequent answer of all.": lambda q, a, asked: torch.stack([
-        _most(a[q == q[(q - one).abs().argmin()]]) for one in asked]),
+    "most frequent answer of all.":
+        lambda q, a, asked: blind.reference(q, a, q[(asked[:, None] - q).abs().argmin(1)]),
     "This is the first answer that the question got; count all of them.": _each(lambda mine, every: mine[0]),
     "This is the last answer that the question got, which is what a dict keeps that is filled row by row; "
     "count all of them.": _each(lambda mine, every: mine[-1]),
@@ -217,6 +227,12 @@ for _sentence, _slip in {
         _similar(c, w).amax(3)[t][:, m[t]].quantile(0.5, dim=1) for t in range(len(w))]),
     "For each cell you take the best word, padding among them, and the mean over the cells; every word takes "
     "its best cell, and the mean runs over the real words.": lambda c, w, m: _similar(c, w).amax(2).mean(2),
+    "Padding is set to −∞ and averaged with the rest: leave it out of the mean.":
+        lambda c, w, m: _similar(c, w).amax(3).masked_fill(~m[:, None], -torch.inf).mean(2),
+    "The first word of each text is left out: all that the mask lets through count.":
+        lambda c, w, m: (_similar(c, w).amax(3) * m[:, None])[..., 1:].sum(2) / (m.sum(1, True) - 1).clamp(1),
+    "The sum over the words is divided by the number of cells: divide by the real words of each text.":
+        lambda c, w, m: (_similar(c, w).amax(3) * m[:, None]).sum(2) / c.shape[1],
     "Padding gets a huge negative number and is averaged with the rest: leave it out of the mean.":
         lambda c, w, m: _similar(c, w).amax(3).masked_fill(~m[:, None], -1e9).mean(2),
     "The similarities are made positive: a word that points away from a cell does not fit it.":
@@ -227,6 +243,8 @@ for _sentence, _slip in {
         lambda c, w, m: _over_words(_similar(c, w).amax(3).clamp(min=0), m),
 }.items():
     fits.mistake(_sentence)(_slip)
+    if "numbers of cells" in _sentence:  # and of padding's
+        fits.mistake(_sentence)(lambda c, w, m: _similar(c, w).argmax(3).to(c.dtype).mean(2))
 
 
 # 17.3 -------------------------------------------------------------------------------------------------------
@@ -234,21 +252,21 @@ for _sentence, _slip in {
 def expected_place(scores, rows, columns):
     weights = torch.softmax(scores, dim=1)  # (batch, cells)
     cell = torch.arange(rows * columns)
-    column, row = cell % columns, cell // columns
+    column, row = (cell % columns).to(scores.dtype), (cell // columns).to(scores.dtype)
     x = 2 * column / max(columns - 1, 1) - min(columns - 1, 1)
     y = 2 * row / max(rows - 1, 1) - min(rows - 1, 1)
-    places = torch.stack([x, y], dim=1).to(scores.dtype)  # (cells, 2)
+    places = torch.stack([x, y], dim=1)  # (cells, 2)
     return weights @ places
 
 
 @expected_place.cases
 def _(draw):
-    for batch, rows, columns in ((4, 3, 5), (2, 4, 2)):
+    for batch, rows, columns in ((4, 3, 5), (2, 5, 2)):  # places that float32 holds exactly
         yield telling(expected_place, lambda b=batch, r=rows, c=columns: case(
             2 * draw.normal(b, r * c), r, c, about=f"{b} maps of {r} rows and {c} columns"),
             hides=("single",))
-    yield case(draw.normal(3, 4), 1, 4, about="maps of one row: y is 0 there")
-    yield case(draw.normal(3, 5), 5, 1, about="maps of one column: x is 0 there")
+    yield case(draw.normal(3, 5), 1, 5, about="maps of one row: y is 0 there")
+    yield case(draw.normal(3, 3), 3, 1, about="maps of one column: x is 0 there")
 
 
 def _axis(n, low=-1.0, high=1.0):
@@ -286,6 +304,10 @@ for _sentence, _slip in {
         2 * (torch.arange(r * c) % r) / max(c - 1, 1) - 1,
         2 * (torch.arange(r * c) // r) / max(r - 1, 1) - 1], 1).to(s.dtype),
     "There is no softmax: the weights of a place must not be negative, and sum to 1.": _place(lambda s: s),
+    "The exponentials are not divided by their sum: the weights of a place sum to 1, so take the softmax.":
+        _place(torch.exp),
+    "The scores are divided by the root of the number of cells before the softmax: this is no attention.":
+        _place(lambda s: (s / s.shape[1] ** 0.5).softmax(1)),
     "The scores are divided by their sum, which may be negative or near 0: take their softmax.":
         _place(lambda s: s / s.sum(1, keepdim=True)),
     "This is the place of the best cell alone; the expected place is wanted, a mean over all cells.":
@@ -339,6 +361,8 @@ for _sentence, _slip in {
     if "there are columns − 1 steps" in _sentence:
         expected_place.mistake(_sentence)(_place(axes=lambda r, c: tuple(
             2 * torch.arange(n).double() / n - 1 if n > 1 else torch.zeros(1) for n in (c, r))))
+        expected_place.mistake(_sentence)(_place(axes=lambda r, c: tuple(  # in float32
+            (2 * torch.arange(n) / n - 1).double() for n in (c, r))))
 
 
 # 17.4 -------------------------------------------------------------------------------------------------------
@@ -416,6 +440,8 @@ for _sentence, _slip in {
         lambda a, g: _out(a, g, lambda n: (n / 3).clamp(min=1)).mean(1),
     "Who is left out is taken off twice where he agrees: leave each of the people out once.":
         lambda a, g: ((_agree(a, g)[:, None] - 2 * (g == a[:, None])) / 3).clamp(0, 1).mean(1),
+    "Who is left out is counted twice where he agrees: he is to be taken off.": lambda a, g: _third(
+        _agree(a, g)[:, None] + (g == a[:, None])).mean(1),
     "Four are asked for full marks: three of the others are enough.":
         lambda a, g: _out(a, g, lambda n: (n / 4).clamp(max=1)).mean(1),
     "Two are enough for full marks here: three of the others are wanted.":
@@ -527,6 +553,8 @@ for _sentence, _slip in {
     "The pairs are not weighed: some are asked more often than others.":
         lambda t, w: _of_orders(t, torch.full_like(w, 1 / w.numel())),
     "The worst order of the words is taken; the best one is wanted.": lambda t, w: _of_orders(t, w, min),
+    "Only the order that was tried last counts here: keep the best of all.":
+        lambda t, w: _of_orders(t, w, lambda found: found[-1]),
     "The mean over all orders of the words is taken; the best one is wanted.":
         lambda t, w: _of_orders(t, w, lambda found: sum(found) / len(found)),
     "This is how often the best sum is wrong; how often it is right is wanted.":

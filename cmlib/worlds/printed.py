@@ -24,10 +24,13 @@ def with_cards(pairs: Pairs, share: float = 1.0, words=WORDS, seed: int = 0) -> 
     """The same scenes (of Toys), about a ``share`` of those with a free quarter with a card in it, on which
     one of ``words`` is printed, and a sentence at the end of the text that says so.
 
-    words : of four letters; ValueError names a word that no card can hold
+    words : of four letters; ValueError names a word that no card can hold, and a share that is none
     Extras "word" int64 (rows,), its place in ``words``, −1 where there is no card, and "card" int64 (rows,),
     the quarter: 0 and 1 above, 2 and 3 below. All other facts are those of the toys.
     """
+    if not words or not 0 <= share <= 1:
+        raise ValueError(f"with_cards takes a share from 0 to 1 and at least one word; got {share} and "
+                         f"{len(words)} of them.")
     faces = [_face(word) for word in words]
     x, y = pairs.extras["x"], pairs.extras["y"]  # (rows, 4), −1 where there is no toy
     taken = ((x >= 32) + 2 * (y >= 32))[..., None] == torch.arange(4)

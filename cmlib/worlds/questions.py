@@ -19,14 +19,15 @@ CANNOT_TELL = "cannot tell"
 MIDDLE = 32  # pixels: a toy stands in one of four quarters, and no other toy beside it there
 
 
-
 def ask(pairs: Pairs, each: Mapping[str, int] | None = None, seed: int = 0) -> Pairs:
     """Questions about the scenes of ``pairs`` (of Toys): texts, labels, and ``picture``, the scene of each.
 
     each : how many of each type a scene is asked at most, fewer where they cannot be asked; by default one of
         each of TYPES. Further types: "absent", the colour of a toy that is not there, answered by "cannot
-        tell"; in scenes of ``with_cards`` "word", what the card says, and "card place", left of with a card
-    class_names are the answers; extras "type": the type of each row. ValueError names an unknown type.
+        tell"; in scenes of ``with_cards``, with its own words, "word", what the card says, and "card place",
+        left of with a card
+    class_names are the answers; extras "type": the type of each row. ValueError names an unknown type, and
+    says when no scene can be asked.
     """
     each = dict.fromkeys(TYPES, 1) if each is None else each
     if unknown := [name for name in each if name not in _ASKED]:
@@ -41,6 +42,9 @@ def ask(pairs: Pairs, each: Mapping[str, int] | None = None, seed: int = 0) -> P
             choose = Chooser(numbers[row])
             found = dict.fromkeys(_ASKED[name](choose, toys, card) for _ in range(most))
             rows += [(*asked, name, row) for asked in found if asked]
+    if not rows:
+        raise ValueError(f"None of these {len(pairs):,} scenes can be asked: {dict(each)} asks for nothing, "
+                         "or for what they do not show, such as a word without cards.")
     texts, said, types, picture = map(list, zip(*rows, strict=True))
     labels = torch.tensor([answers.index(answer) for answer in said])
     return Pairs(pairs.images, texts, labels, answers, {"type": types}, torch.tensor(picture))

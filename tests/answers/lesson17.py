@@ -1,5 +1,6 @@
 """Answers to lesson 17: right ones in other words than the course's, wrong ones with what is to be said."""
 
+import math
 from collections import Counter
 from itertools import permutations
 
@@ -240,6 +241,7 @@ WRONG = {
         (_blind(lambda c: max(c.values()) / sum(c.values())), "shares of the most frequent"),
         (_blind(lambda c: sorted(c.elements())[(sum(c.values()) - 1) // 2], _top), "median"),
         (_blind(lambda c: next(iter(c)), _top), "first answer that the question got"),
+        (_blind(lambda c: sorted(c).index(_top(c))), "places among the answers"),
         (_blind(max, _top), "largest number among"),
         (_blind(min, _top), "smallest number among"),
         (lambda q, a, asked: blind_by_counters(q, a, torch.tensor(sorted(set(asked.tolist())))),
@@ -270,6 +272,10 @@ WRONG = {
         (lambda c, w, m: (w[:, None] @ c.mT[None]).amax(-1).masked_fill(~m[:, None], -1e9).mean(-1),
          "huge negative number"),
         (_fits(lambda t: t.abs().max(1)[0].mean()), "made positive"),
+        (lambda c, w, m: (w[:, None] @ c.mT[None]).amax(-1).masked_fill(~m[:, None], -torch.inf).mean(-1),
+         "set to −∞"),
+        (_fits(lambda t: t[1:].max(1)[0].sum() / max(len(t) - 1, 1)), "first word of each text is left out"),
+        (_fits(lambda t: t.max(1)[0].sum() / t.shape[1]), "by the number of cells"),
     ],
     "17.3": [
         (_place(stack=-1), "exchanged"),
@@ -277,6 +283,9 @@ WRONG = {
         (_place(lambda s: s), "no softmax"),
         (_place(lambda s: s / s.sum(1, keepdim=True)), "divided by their sum"),
         (_place(lambda s: (s == s.max(1, keepdim=True)[0]).double()), "best cell alone"),
+        (_place(lambda s: torch.exp(s)), "not divided by their sum"),
+        (_place(lambda s: F.softmax(s / math.sqrt(s.shape[1]), 1)), "no attention"),
+        (_place_unguarded(lambda n: 2 * torch.arange(n) / n - 1), "columns − 1 steps"),
         (_place(x=lambda r, c: torch.linspace(0, 1, c), y=lambda r, c: torch.linspace(0, 1, r)), "0 to 1"),
         (_place(x=lambda r, c: (torch.arange(c) + 0.5) / c * 2 - 1,
                 y=lambda r, c: (torch.arange(r) + 0.5) / r * 2 - 1), "edges of the picture"),
@@ -313,6 +322,8 @@ WRONG = {
         (lambda a, g: 100 * accuracy_by_counts(a, g), "percentages"),
         (_marks(lambda n, of: min(n / 4, 1)), "Four are asked"),
         (_marks(lambda n, of: max(n / 3, 1)), "from below"),
+        (lambda a, g: torch.clamp(((g == a[:, None]).sum(1, keepdim=True) + (g == a[:, None])) / 3, max=1)
+         .double().mean(1), "counted twice"),
         (_marks(lambda n, of: min(n / 3, 1), lambda m: sum(m) / 10), "divided by ten"),
         (_marks(lambda n, of: min(3 * n / of, 1)), "third of the others"),
         (_marks(lambda n, of: min(n / 3, 1), lambda m: sum(m[:-1]) / (len(m) - 1)), "The last of the people"),
@@ -336,6 +347,7 @@ WRONG = {
         (_best(alike=True), "Only the words have a say"),
         (_best(w=lambda w: torch.ones_like(w) / w.numel()), "not weighed"),
         (_best(join=min), "worst order"),
+        (_best(join=lambda found: found[-1]), "tried last"),
         (_best(join=lambda found: sum(found) / len(found)), "mean over all orders"),
         (lambda t, w: 1 - _best()(t, w), "is wrong"),
         (_best(w=torch.ones_like), "weights are wanted"),
