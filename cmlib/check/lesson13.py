@@ -255,8 +255,14 @@ def _(layers, rows, frozen):
 # A step in parts
 
 
+def _again(answer, *args):
+    """What a second call returns: the first one must not have left a gradient in the weight."""
+    answer(*args)
+    return answer(*args)
+
+
 # clip_grad_norm_ adds 1e-6 to the norm before it divides.
-@exercise("13.2", "A step in parts", minutes=15, points=3, difficulty=3, rtol=1e-5, atol=1e-6)
+@exercise("13.2", "A step in parts", minutes=15, points=3, difficulty=3, rtol=1e-5, atol=1e-6, call=_again)
 def accumulated_step(weight, xs, ys, learning_rate, clip):
     w = weight.detach().clone().requires_grad_()
     rows = sum(len(y) for y in ys)
@@ -312,6 +318,10 @@ _slip("You add up the parts' means without weighing them: the step grows with th
       scale=lambda g, n, rows, parts: g)
 _slip("This is the gradient of the sum over rows; divide by the number of all rows.",
       scale=lambda g, n, rows, parts: g * n)
+_slip("The share of a part belongs to the *mean* loss of its rows; you weigh their sum.",
+      scale=lambda g, n, rows, parts: g * n * n / rows)
+_slip("`weight` keeps the gradient of one call, and the next call adds to it: take the gradient on a copy.",
+      scale=lambda g, n, rows, parts: 2 * g * n / rows)
 _slip("The share of a part is its rows over all rows; yours is upside down.",
       scale=lambda g, n, rows, parts: g * rows / n)
 _slip("You clip every part; clip the gradient of the whole batch, once, after adding up.",
@@ -576,6 +586,8 @@ _off("The cosine goes up: at the end of the warm-up the share is 1, and it falls
      fall=lambda t, n, w, done: 0.5 * (1 - math.cos(math.pi * done)))
 _off("The last step has the share 0 and is computed for nothing: the fall takes steps - warmup steps.",
      fall=lambda t, n, w, done: 0.5 * (1 + math.cos(math.pi * (t - w) / max(1, n - w - 1))))
+_off("The warm-up begins above 0, at 1 / warmup; yours goes from 0 to 1 within warmup - 1 steps.",
+     rise=lambda t, n, w: t / (w - 1) if w > 1 else 1.0)
 _off("The warm-up rises over warmup steps, not over all of them.",
      rise=lambda t, n, w: (t + 1) / n)
 for _cut in (0, 1):
@@ -943,7 +955,7 @@ for _spared in (("bias", "norm"), ("bias", "bn"), ("bias", "norm", "embedding"))
 for _named in (lambda name: name.endswith("weight"), lambda name: "weight" in name):
     _mixed_up("You go by names; the gain of a norm is called weight as well, and it must not decay.",
               decays=lambda name, shape, named=_named: named(name))
-_mixed_up("Count dimensions, not entries: a bias has many entries and one dimension.",
+_mixed_up("Count dimensions: a gain or a bias, of however many entries, has one, and two or more decay.",
           decays=lambda name, shape: math.prod(shape) > 1)
 
 

@@ -321,7 +321,7 @@ for n in (8, 32, 64, 128, 256):
 # - **By arithmetic.** Nobody reaches the number on the data sheet. On one H100, `fit` with this model made 2,384 pairs of 57.8 GFLOP a second (messages of 64 tokens, batches of 256, bf16): 138 of the sheet's 989 TFLOP/s. (Such a share is called *model FLOPs utilisation*; what is computed twice to save memory does not count in it.) That was measured once, with `benchmarks/throughput.py --scale full`, and no log of it was kept. Take the same share of any other sheet. (What an H100 took for the cells of these lessons is in `data/runs/gpu_lessons.json`. This one, with up to five others on the same card, was stopped there after 171 s, in section 4: far longer than the estimate below, which counts rows and nothing else.)
 # - **By bytes.** Take convolution, norm and ReLU: what the convolution and what the ReLU put out is kept, two numbers. Counted over reads and writes they move 7 times on the way forward (the norm reads twice, for its mean and for its output) and 12 times on the way back: some 10 for each number that is kept. The update moves some 58 bytes a weight and step: 12 to clip (the gradient read for its norm, read and written), 28 for AdamW (four tables read, three written), 12 for the average (two read, one written), 6 for a copy in 16 bits. Add the arithmetic at the sheet's full speed, as if nothing overlapped.
 #
-# **The T4 lines are estimates: nobody has run them.** And look at what is not a step. Half a gigabyte of weights is fetched, kernels are chosen at the first step of every shape, and a checkpoint has *20 bytes a weight* (weights, two moments, the average, the best epoch). How often can you afford one? A plan that counts only FLOPs would not have asked.
+# **The T4 lines are estimates: nobody has run them.** And look at what is not a step. Half a gigabyte of weights is fetched, kernels are chosen at the first step of every shape, and a checkpoint has *20 bytes a weight* (weights, two moments, the average, the best epoch). How often can you afford one?
 #
 # On *your* machine you need no data sheet. Time a few **warm, synchronised** steps and multiply. Warm: the first steps choose kernels and fill caches. Synchronised: on a GPU a call returns before its work is done, so that a clock without `torch.cuda.synchronize()` measures how fast Python can ask.
 
@@ -459,7 +459,7 @@ claim("in training mode 4 parts are another step", off["ResNet"] > 0.1)
 claim("with BatchNorm at rest they are the same one", max(still.values()) < 1e-3)
 
 # %% [markdown]
-# Parts save most of the three. Memory is arithmetic, and nearly the same everywhere (section 1 named two exceptions: attention without tables, and masks of one byte). Time belongs to the machine, and on a busy one even the fastest of four steps is off by some tenths: layers computed again have a third more to do, parts make many small products of few large ones, and short formats help where there are units for them. A GPU has units for 16-bit products, some CPUs have, and on the others short formats are *slower*. Parts of a small batch leave a large GPU idle. So choose by what is short: memory, then parts and layers computed again; time, then short formats. (`fit` takes `precision="auto"`, `accumulate=4` and `compile=True`; layers computed again are a call of their own, `checkpoint_gradients(model)`. The compiler joins small kernels into large ones, and takes a minute or more to do so: it pays in a run of many minutes, and not in one of two.)
+# Parts keep least of the three here. (The column counts what waits when the way back begins. Layers computed again keep less than four parts where a model is deep, but each comes back whole for a moment, on top of what the column counts.) What is kept is arithmetic, and nearly the same on every machine (section 1 named two exceptions: attention without tables, and masks of one byte). Time belongs to the machine, and on a busy one even the fastest of four steps is off by some tenths: layers computed again have a third more to do, parts make many small products of few large ones, and short formats help where there are units for them. A GPU has units for 16-bit products, some CPUs have, and on the others short formats are *slower*. Parts of a small batch leave a large GPU idle. So choose by what is short: memory, then parts and layers computed again; time, then short formats. (`fit` takes `precision="auto"`, `accumulate=4` and `compile=True`; layers computed again are a call of their own, `checkpoint_gradients(model)`. The compiler joins small kernels into large ones, which takes time: it pays in a long run.)
 #
 # ### Which sixteen bits?
 #
@@ -579,7 +579,7 @@ def accumulated_step(weight, xs, ys, learning_rate, clip):
 #
 # A step is a relay: the CPU gathers, pads and copies, the GPU computes. Done one after the other, a batch takes the *sum* of both times; with a batch prepared ahead it takes the *larger* one. (`fit` prepares ahead on a GPU only. On a CPU the same cores do both, so this page cannot show it.) So before you buy a faster GPU, measure both sides. Then let a profile say which operations the time goes into. `torch.profiler` does it for every kernel; a dozen lines of our own do for a start.
 #
-# Read such a table from the top and ask of each line: *is this the work I planned?* Products of matrices and convolutions, forward and backward, are. Copies, `item`, `nonzero` near the top are not: each makes the CPU wait for the GPU. Very many calls with little time each mean that the GPU is starved by Python: a larger batch or `compile=True` helps, a faster card does not. In this step, on a CPU, the convolutions, backward and forward, lead the table and take some two fifths of the time: work that was planned. The lines with 81 calls and more are the optimiser, once or twice for each of 81 tensors of weights, and short each time: on a GPU the reason for one fused kernel.
+# Read such a table from the top and ask of each line: *is this the work I planned?* Products of matrices and convolutions, forward and backward, are. `item`, `nonzero` and copies to the CPU near the top are not: each makes the CPU wait for the GPU. Very many calls with little time each mean that the GPU is starved by Python: a larger batch or `compile=True` helps, a faster card does not. In this step, on a CPU, the convolutions, backward and forward, lead the table and take some two fifths of the time: work that was planned. The lines with 81 calls and more are the optimiser, once or twice for each of 81 tensors of weights, and short each time: on a GPU the reason for one fused kernel.
 #
 # What never has to be computed is fastest. Every message is padded to the longest of its batch; with `bucketed=True` messages of like length share a batch (rows are shuffled first, and then the batches), and most of the padding is gone. The price: a batch is no longer any rows. What that does to accuracy is a line of section 3's table (five runs do not decide it).
 #
@@ -628,7 +628,7 @@ for operation, took in profile.seconds.most_common(7):
 # %% [markdown]
 # ## 3. The recipe
 #
-# What must *move*? A head that starts at random, a lot; encoders that know much already, little. Every recipe for fine-tuning is an answer to that, and they share these parts:
+# What must *move*? A head that starts at random, a lot; encoders that know much already, little. Every recipe for fine-tuning is an answer to that, made of parts like these:
 #
 # | part | what it does | why |
 # |---|---|---|
@@ -746,7 +746,7 @@ def parameter_groups(parameters, rates, layer_decay, weight_decay):
 # %% [markdown]
 # ### The failure to recognise
 #
-# Where does a rate come from? Try three, a factor of ten apart, each in a short run, and let the *validation* rows choose. Between the better two of so few rows nothing is decided (section 5 asks again, with more seeds). A first search is there to rule out a disaster.
+# Where does a rate come from? Try three, a factor of ten apart, each in a short run, and let the *validation* rows choose. Between the better two of so few rows nothing is decided. A first search is there to rule out a disaster.
 #
 # For one number of a recipe can kill a branch without a word. The last of the three runs is the plan with a single change: the text rate is ten times as high. The run ends, the loss is finite, it even fell. **Predict before you run:** where will the loss on new tickets lie, and what will the accuracy be? (Suppose that the message is of no use any more, and go through R, I, T and S.)
 
@@ -781,7 +781,7 @@ claim("the highest of the three lies .03 and more below the best",
 print()
 labels, situation = sets["test"].labels, sets["test"].extras["situation"]
 print(f"{'':18s} vectors   same answers with   accuracy   loss on       gradient\n"
-      f"{'':18s} differ    the mean vector     in T       new tickets   into BERT")
+      f"{'':18s} differ    the mean (T, S)     in T       new tickets   into BERT")
 seen = {}
 patients = {"before the run": fresh(), "the plan": living, "ten times": dead}
 for name, one in patients.items():
@@ -831,13 +831,13 @@ print(f"on average they used {moved.mean() / bound:.0%} of it, at most "
 del patients, one, living, dead, timid, start, end       # a card has to hold the next
 
 # %% [markdown]
-# At ten times the rate BERT gives the *same vector* to every message. Photo alone solves R and I; in T and S the model tosses a coin, and a coin costs $\ln 2$. With half of the tickets that is **at best** $\tfrac12\ln 2 \approx 0.347$ on new tickets; here the loss is higher, because the living branch is surer of itself than it should be. (The training loss may creep below, as that branch learns single photos by heart.) A level that you can name is the best clue that a log can give: **compute what the loss would be if one branch were dead, and look for that line.** Then three tests, always beside a model that lives: the spread of the branch's vectors, the answers with its mean in its place, the ceiling of the other modality. A branch can also be ill rather than dead: vectors that differ, and T between a coin and what it should be. There the second test shows a part, and the third the rest.
+# At ten times the rate BERT gives the *same vector* to every message. Photo alone solves R and I; in T and S the model tosses a coin, and a coin costs $\ln 2$. With half of the tickets that is **at best** $\tfrac12\ln 2 \approx 0.347$ on new tickets; here the loss is higher, because the living branch is surer of itself than it should be. (The training loss may creep below, as that branch learns single photos by heart.) A level that you can name is the best clue that a log can give: **compute what the loss would be if one branch were dead, and look for that line.** Then three tests, always beside a model that lives: the spread of the branch's vectors, the answers with its mean in its place, the ceiling of the other modality. A branch can also be ill rather than dead: vectors that differ, and T between a coin and what it should be.
 #
 # How does a rate kill? AdamW divides the mean gradient by the root of the mean square. In the usual case that ratio is at most about 1, so no weight moves much further in a run than the *sum of the rates of all steps* (weight decay comes on top, and is small). That is a bound, not a distance: the share that was used is printed above, for gradients change their sign. It says what is out of reach (rates of $2\cdot10^{-5}$ at the peak, over 100 steps of this schedule, cannot move a weight by much more than 0.001), and it warns of what is not. Eight times its own size: the hot run was *allowed* to overwrite all that BERT knew. The plan's own sum is nearly as large as a weight, and its model lives; the bound warns, it does not decide. How near the plan is to the edge is asked in section 5, with eight further seeds and half of the rate. What moves, what is forgotten and how little would have been enough is the subject of lesson 14.
 #
 # ### Each part switched off once
 #
-# Which parts of the recipe earn their place *here*? Not a matter of opinion: switch each off, leave all else, and compare on the same test rows. That is fifty runs and more, too many for this page, so they were made by one command and shipped as a log: five seeds, every seed with fresh tickets to train and to test on, the same ones for both sides of each comparison.
+# Which parts of the recipe earn their place *here*? Switch each off, leave all else, and compare on the same test rows. That is fifty runs and more, too many for this page, so they were made by one command and shipped as a log: five seeds, every seed with fresh tickets to train and to test on, the same ones for both sides of each comparison.
 
 # %%
 runs_folder = ROOT / "data" / "runs"
@@ -877,7 +877,7 @@ stopped = log["without"]["(added) early stopping"]["epochs"]
 print(f"early stopping: {sum(stopped)} of {5 * log['plan']['epochs']} epochs were run")
 
 # %% [markdown]
-# Read the grey lines first. (What the plan does not have is marked *added* or *instead*: its worth is the run with it minus the plan. Without *rates of their own* all have the head's: here only the photo's becomes another one, twice as high.) Every one of these parts stands in published recipes, and at this size not one of them is worth so much that five runs could show it. One line decides: the rate of one branch. Note that there are two intervals, and that they answer two questions. The first is over five runs: would the part be worth it in *your next* run? The second pools 2,000 tickets: were *these ten models* different on new tickets? (From five runs the first is rough: in most lines it is the wider one, in some the narrower.) (And a p-value of .05 is no finding among twelve lines: at that level nearly half of such tables have one by chance.) So look for the rates first, and treat the rest as insurance: cheap, inherited, unmeasured *here*. That is no law. These runs are short and this BERT has two layers; section 5 shows a larger run in which training the head first does matter. Know which of your settings you have measured, and on what.
+# Read the grey lines first. (What the plan does not have is marked *added* or *instead*: its worth is the run with it minus the plan. Without *rates of their own* all have the head's: here only the photo's becomes another one, twice as high.) Every one of these parts stands in published recipes, and at this size not one of them is worth so much that five runs could show it. One line decides: the rate of one branch. Note that there are two intervals, and that they answer two questions. The first is over five runs: would the part be worth it in *your next* run? The second pools 2,000 tickets: were *these ten models* different on new tickets? (From five runs the first is rough: in most lines it is the wider one, in some the narrower.) (And a p-value of .05 is no finding among twelve lines: at that level many such tables have one by chance.) So look for the rates first, and treat the rest as insurance: cheap, inherited, unmeasured *here*. That is no law. These runs are short and this BERT has two layers; in section 5's larger run training the head first is ahead in five seeds of five. Know which of your settings you have measured, and on what.
 #
 # Early stopping on the joint metric (here the accuracy of the fused answers on the validation rows, patience of one epoch; its run also keeps the epoch of the best accuracy, and not that of the lowest loss) saved one epoch in twenty, and cost nothing that five runs could show: this schedule is over before anybody loses patience. It pays where the length of a run is a guess. And a run that is stopped in the middle of its cosine has never had its small steps.
 #
@@ -1029,7 +1029,7 @@ axes[0].set_ylabel("loss (dotted: ln 2, ½ ln 2)")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 plots.show(fig, "Four panels with training loss, validation loss and learning rate by "
                 "step; the table above has their numbers. Log 1: the training loss "
-                "falls to 0 and jumps beyond the panel, again and again. Log 2: both "
+                "falls to 0 and jumps beyond the panel three times. Log 2: both "
                 "losses fall, the validation loss to a level near half of ln 2. Log 3: "
                 "the training loss falls in the first half; in the second the grey "
                 "area is gone, and the validation loss is flat. Log 4: the training "
@@ -1068,9 +1068,9 @@ diagnosis = "cadb"
 #
 # **Log 2 (a).** The validation loss settles near ½ ln 2 while the rate is still high, and accuracy stays at one modality's ceiling. (The training loss creeps lower: the living branch learns the remaining rows by heart.) *Almost the same:* a task that the data do not support beyond this level. *Cheapest experiment:* the spread of each branch's vectors over one batch; or a run of the other modality alone, which would end at the same level.
 #
-# **Log 3 (d).** In the second half nothing moves, and the grey area says why: the rate is 0. The panel does not show a loss of accuracy, and could not: for that you need the same run with the right schedule beside it. What it shows is half of the computing thrown away. Typical causes: steps counted before accumulation, epochs raised without a new schedule. *Almost the same:* a model that has converged. *Cheapest experiment:* look at the rate; without that curve, go on for an epoch at a small constant rate and see whether the loss falls.
+# **Log 3 (d).** In the second half nothing moves, and the grey area says why: the rate is 0. The panel does not show a loss of accuracy, and could not: for that you need the same run with the right schedule beside it. What it shows is half of the computing thrown away. Typical causes: a schedule that moves on with every part of a batch instead of every update, epochs raised without a new schedule. *Almost the same:* a model that has converged. *Cheapest experiment:* look at the rate; without that curve, go on for an epoch at a small constant rate and see whether the loss falls.
 #
-# **Log 4 (b).** Training loss near 0, validation loss far above its lowest, while accuracy hardly changes: the model becomes surer of its errors. *Almost the same:* validation rows that come from another source than the training rows. *Cheapest experiment:* hold back some *training* rows and watch their loss: if it rises as well, it is this.
+# **Log 4 (b).** Training loss near 0, validation loss far above its lowest, while accuracy has not fallen: the model becomes surer of its errors. *Almost the same:* validation rows that come from another source than the training rows. *Cheapest experiment:* hold back some *training* rows and watch their loss: if it rises as well, it is this.
 
 # %% [markdown]
 # ## 5. The proof
@@ -1133,9 +1133,16 @@ plots.show(plots.pictures(sets["test"].images[some], titles, columns=4, size=1.6
 #
 # The two accuracies are not independent: both models answered the same 600 tickets, and what is hard is hard for both. **McNemar's test** looks only where they differ. If fusion changed nothing, each such ticket would be a coin: of $b + c$ coins, $b$ fell for the fused model. The chance that fair coins fall at least as unevenly, counted exactly, is the p-value. Worked example: $b = 9$, $c = 1$: $p = 2\,(1 + 10)/2^{10} = 0.021$.
 #
-# One run on one test set says nothing about other seeds. The logs do: five seeds, each with fresh tickets, and beside this lesson's small run a larger one; then eight further seeds, on which nothing was chosen, with the frozen probe and with half of the plan's text rate. And real data: the emoji of lesson 07, pictures, names, nine categories. All are real runs of the same recipe, one command each. What nobody has run yet is listed with its command.
+# One run on one test set says nothing about other seeds. The logs do: five seeds, each with fresh tickets, and beside this lesson's small run a larger one; then eight further seeds, on which nothing was chosen, with the frozen probe and with half of the plan's text rate. And real data: the emoji of lesson 07, pictures, names, nine categories. All are real runs, one command each. What nobody has run yet is listed with its command.
 
 # %%
+def over_seeds(each):
+    """Each difference, their mean, and its 95 % interval over seeds."""
+    reach = {5: 2.776, 8: 2.365}[len(each)] * each.std() / math.sqrt(len(each))   # t
+    return (f"{' '.join(f'{v:+.3f}' for v in each.tolist())};\n  mean "
+            f"{each.mean():+.3f} ({each.mean() - reach:+.4f} to "
+            f"{each.mean() + reach:+.4f}), above 0 in {int((each > 0).sum())}")
+
 log = json.loads((runs_folder / "proof.json").read_text())
 print(f"{log['command']}; {log['date']}; {log['cpu_seconds']} s of CPU\n")
 means = {}
@@ -1157,8 +1164,7 @@ for size in ("small", "large"):
 for how, runs in zip(("head first", "head not first"), several):
     seeds = "  ".join(f"{v:.2f}" for v in runs[:, 3].tolist())
     print(f"large, {how:14s} situation S, seed by seed: {seeds}")
-print("the run with the head first is better in",
-      int((several[0][:, 4] > several[1][:, 4]).sum()), "of 5 seeds")
+print(f"large, head first minus not: {over_seeds(several[0][:, 4] - several[1][:, 4])}")
 
 log = json.loads((runs_folder / "further.json").read_text())
 print(f"\n{log['command']}; {log['date']}; {log['cpu_seconds']} s of CPU\n"
@@ -1173,14 +1179,6 @@ probe_p = [run["fused minus"]["frozen probe"]["p_value"] for run in log["runs"]]
 ahead = found["fused"] - single
 print(f"fused is above the better single modality in {int((ahead > 0).sum())} of 8 "
       f"seeds, by {ahead.min():+.3f} to {ahead.max():+.3f}")
-
-def over_seeds(each):
-    """Each difference, their mean, and its 95 % interval over seeds."""
-    reach = {5: 2.776, 8: 2.365}[len(each)] * each.std() / math.sqrt(len(each))   # t
-    return (f"{' '.join(f'{v:+.3f}' for v in each.tolist())};\n  mean "
-            f"{each.mean():+.3f} ({each.mean() - reach:+.4f} to "
-            f"{each.mean() + reach:+.4f}), above 0 in {int((each > 0).sum())}")
-
 print(f"fused minus frozen probe: {over_seeds(gain)}, "
       f"p < .05 in {sum(p < 0.05 for p in probe_p)}")
 large_probe = torch.tensor(log["frozen probe, large, seeds 0 to 4"])
@@ -1239,15 +1237,15 @@ plots.show(fig, "Validation accuracy by epoch for the emoji runs that were made,
 # %% [markdown]
 # **The small run.** Fused is ahead of each single modality in all five seeds, so the second encoder earned its place. Now look at the columns. The gain comes from I and T, where the model has to *choose* whom to believe. Where it has to *compare* (S), it tosses a coin, as it did on this page. And it reads worse than the model that only reads (column T): does one branch learn at the cost of the other? That is the subject of lesson 09.
 #
-# **The large run.** With three times the tickets, and three times the steps for the encoders (189 against 60), S comes alive, but seed by seed: some runs find the comparison, others stay on the plateau of ½ to the last step. A mean alone would have hidden that. Training the head first gives the encoders half as many steps and is still better in every seed: a likely reason is that a head which leans on both halves already tells the encoders what to make comparable.
+# **The large run.** With three times the tickets, and three times the steps for the encoders (189 against 60), S comes alive, but seed by seed: some runs find the comparison, others end on the plateau of ½. A mean alone would have hidden that. Training the head first gives the encoders half as many steps and is still ahead in every seed, though five seeds leave open by how much (the interval of the mean holds 0). A likely reason is that a head which leans on both halves already tells the encoders what to make comparable.
 #
-# **The further seeds.** Fusion held in all eight. Fine-tuning is another matter: over the frozen probe it gained about three points (the interval over seeds barely leaves out 0), and in one seed it *lost* some. With 320 tickets, a good head on an untouched BERT is a serious opponent, and costs a second; with 1,000 tickets fine-tuning is ahead in every seed, by 3 to 17 points, ten in the mean. Without the probe beside it nobody would know. And the edge: with the plan's text rate no branch died, and half of the rate did about as well (the interval of their difference holds 0). That is no promise for your seed: none in eight may still be three in ten. (While this page was written one was met, outside of these logs, whose fused model was no better than the photo alone.) The three tests of section 3 take a second.
+# **The further seeds.** Fusion held in all eight. Fine-tuning is another matter: over the frozen probe it gained about three points (the interval over seeds barely leaves out 0), and in one seed it *lost* some. With 320 tickets, a good head on untouched encoders is a serious opponent, and costs a second; with 1,000 tickets fine-tuning is ahead in every seed, by 3 to 17 points, ten in the mean. Without the probe beside it nobody would know. And the edge: with the plan's text rate no branch died, and half of the rate did about as well (the interval of their difference holds 0). That is no promise for your seed: none in eight may still be three in ten. The three tests of section 3 take a second.
 #
 # **The emoji.** With the mini encoders fusion mattered: in each of three seeds fused is eight points and more ahead of the words alone (on the rows of seed 0, p = .0005), and of the frozen probe of the same seed. (The seeds share one test set of 247 rows: they tell of first weights and orders of rows, not of other emoji.) Read the paired line of a run, not the difference of two accuracies, and see which numbers are means and which are of one seed. In the runs with MiniLM, one with ResNet-18 on a CPU and one with ResNet-50 on a GPU, it is zero or not to be told from it: words alone, read by a model that was pretrained on far more text than this course has, name the category as often as words and picture together. There the second encoder did *not* earn its place (its weights began at random; with pretrained ones nobody has tried; of ResNet-18 there is one seed), and the message of this lesson is the test, not the hope. Then look for what is missing: one command makes it, and this cell draws it.
 #
 # ## 6. The end
 #
-# A model that only lives in your notebook is not finished. Save it as others can load it: weights as `safetensors` (a pickle could run code when it is opened), everything else as text, with a checksum of each file. Beside them lies a **model card**, which the run fills in, so that it cannot tell of another one. Then the test that counts: a **fresh process**, which knows nothing of this page, loads the folder and answers a new ticket.
+# A model that only lives in your notebook is not finished. Save it as others can load it: weights as `safetensors` (a pickle could run code when it is opened), everything else as text, with the checksums of weights and tokenizer. Beside them lies a **model card**, which the run fills in, so that it cannot tell of another one. Then the test that counts: a **fresh process**, which knows nothing of this page, loads the folder and answers a new ticket.
 
 # %% tags=["nbval-ignore-output"]
 from PIL import Image
@@ -1338,7 +1336,7 @@ for n in (1, 64):
 # ? A run with float16 and a loss scale drops one step in two thousand, because a gradient was inf. Is something wrong?
 # + No, that is how GradScaler finds the highest scale :: It doubles the scale after 2,000 good steps, and halves it when that was too much.
 # - Yes, the learning rate is too high :: Then the loss itself would grow; here only the scaled gradient was too large.
-# - Yes, bfloat16 would be needed :: It would do without a scale, but a T4 does not have it.
+# - Yes, bfloat16 would be needed :: It would do without a scale, but a scale that drops a step now and then does its work.
 # ? Fused .83, the better single modality .80, on the same 400 rows; the intervals of both overlap. What do you report?
 # - The difference is chance, since the intervals overlap :: They ignore that both models answered the same rows.
 # - The fused model is better by three points :: Perhaps. Without the rows in which the two differ nobody can tell.

@@ -126,6 +126,13 @@ def step_of(accumulate, finish=lambda w: nn.utils.clip_grad_norm_([w[0]], w[1]))
     return step
 
 
+def step_on_the_argument(weight, xs, ys, learning_rate, clip):
+    weight.requires_grad_()
+    (cross_entropy(torch.cat(xs) @ weight, torch.cat(ys))).backward()
+    length = max(1.0, weight.grad.norm().item() / clip)
+    return (weight - learning_rate / length * weight.grad).detach()
+
+
 def step_clips_parts(weight, xs, ys, learning_rate, clip):
     total, n = torch.zeros_like(weight), sum(map(len, ys))
     for x, y in zip(xs, ys, strict=True):
@@ -427,6 +434,8 @@ WRONG = {
         (lambda w, x, y, r, c: step_by_autograd(w, x, y, r, c) - w, "This is the step alone"),
         (lambda w, x, y, r, c: w - step_by_autograd(w, x, y, r, c), "This is the step alone"),
         (step_of_squares, "you take squared errors"),
+        (step_of(lambda loss, n, parts: loss * n * n / 8), "you weigh their sum"),
+        (step_on_the_argument, "take the gradient on a copy"),
     ],
     "13.8": [
         (share_trusted, "count step + 1"),
@@ -466,6 +475,7 @@ WRONG = {
         (lambda t, n, w: (t + 1) / w if t < w else cosine(min(1, (t - w) / max(1, n - w))), "has no fall"),
         (lambda t, n, w: (t + 1) / w if t < w else float(t < n), "yours stays at 1"),
         (lambda t, n, w: share_by_if(t, n, w / 100 * n), "is a number of steps"),
+        (lambda t, n, w: t / (w - 1) if t < min(w, n) else share_by_if(t, n, w), "within warmup - 1 steps"),
     ],
     "13.7": [
         (lambda *given: groups_by_dicts(*given)[::-1], "wrong order"),
@@ -498,6 +508,7 @@ WRONG = {
         (group(decay=lambda n, s: len(s) == 2), "four dimensions"),
         (group(decay=lambda n, s: len(s) != 1), "no dimension at all"),
         (group(decay=lambda n, s: math.prod(s) > 1), "Count dimensions"),
+        (group(decay=lambda n, s: len(s) >= 1), "has one, and two or more decay"),
         (group(decay=lambda n, s: n.endswith("weight")), "the gain of a norm is called weight as well"),
         (group(rate=lambda r, f, d, top, b: r * (1 - (1 - f) * (top[b] - d))), "falls in a line"),
         (group(rate=lambda r, f, d, top, b: r * f ** (0 if b == "head" else top[b] - d)), "as the others"),
