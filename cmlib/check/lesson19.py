@@ -82,10 +82,22 @@ def _inside_out(a, b):
     return inner / union - (outer - union) / outer
 
 
+def _from_a_to_b(a, b):
+    inner, area_a, area_b, _ = _parts(a, b)
+    outer, union = (b[None, :, 2:] - a[:, None, :2]).prod(-1), area_a + area_b - inner
+    return inner / union - (outer - union) / outer
+
+
 for _sentence, _slip in {
     "Each length is to be set to 0, not their product: two negative lengths have a positive one.":
         _clamped_late,
     "The outer box has the inner corners: it runs from the smaller start to the larger end.": _inside_out,
+    "The outer box runs from the start of one box to the end of the other; take the smaller start and the "
+    "larger end of the two, which may be of the same box.": _from_a_to_b,
+    "The intersection has the outer corners: it runs from the larger start to the smaller end.":
+        _giou(lambda i, a, b, u, o: o / (a + b - o) - (2 * o - a - b) / o),
+    "This is the empty part of the outer box alone, taken away from nothing: the IoU is missing.":
+        _giou(lambda i, a, b, u, o: (u - o) / o),
     "Two sides that do not meet have a negative length each, and their product is positive: boxes that do "
     "not touch have no intersection. Set negative lengths to 0 before you multiply.": _giou(clamp=False),
     "The union counts the intersection twice: take it away once.":
@@ -171,6 +183,18 @@ for _sentence, _slip in {
     "α and 1 − α are exchanged: α weighs the cells with label 1.":
         _focal(weight=lambda y, a: (1 - a) * y + a * (1 - y)),
     "The weight α is missing.": _focal(weight=lambda y, a: torch.ones_like(y)),
+    "The exponent γ stands on p_t alone: the factor is (1 − p_t)^γ, not 1 − p_t^γ.":
+        _focal(lambda p, y, w, g, log: -w * (1 - p**g) * log),
+    "The exponent γ stands on the weight α as well; only 1 − p_t has it.":
+        _focal(lambda p, y, w, g, log: -((w * (1 - p)) ** g) * log),
+    "Cells with label 1 have no factor; (1 − p_t)^γ is for both labels.":
+        _focal(lambda p, y, w, g, log: -w * (1 - p) ** (g * (1 - y)) * log),
+    "Cells with label 0 have no factor; (1 − p_t)^γ is for both labels.":
+        _focal(lambda p, y, w, g, log: -w * (1 - p) ** (g * y) * log),
+    "The logarithm is that of p in every cell; where the label is 0, what is true has the probability 1 − p.":
+        lambda z, y, g, a: _focal(lambda p, y, w, g, log: -w * (1 - p) ** g)(z, y, g, a) * logsigmoid(z),
+    "The cells share one softmax; each is a question by itself, with a sigmoid.":
+        lambda z, y, g, a: -(a * y + (1 - a) * (1 - y)) * (1 - z.softmax(-1)) ** g * z.log_softmax(-1),
     "All cells are weighed with α; those with label 0 have 1 − α.":
         _focal(weight=lambda y, a: torch.full_like(y, a)),
     "Cells with label 0 are not weighed; they have 1 − α.": _focal(weight=lambda y, a: a * y + (1 - y)),
@@ -233,14 +257,16 @@ def _(draw):
     yield case(_boxes(draw, 1), draw.uniform(1), 0.5, about="a single box")
 
 
-def _greedy(drop=lambda overlap, t: overlap > t, overlaps=_iou, order=lambda s: s.argsort(descending=True)):
+def _greedy(drop=lambda overlap, t: overlap > t, overlaps=_iou, order=lambda s: s.argsort(descending=True),
+            spare=0):
     def kept(boxes, scores, threshold):
-        left, found = order(scores), []
-        while len(left):
-            best, left = left[0], left[1:]
+        drops = drop(overlaps(boxes, boxes), threshold).tolist()
+        left, found = order(scores).tolist(), []
+        while len(left) > spare:
+            best, *left = left
             found.append(best)
-            left = left[~drop(overlaps(boxes[best][None], boxes[left])[0], threshold)]
-        return torch.stack(found)
+            left = [one for one in left if not drops[best][one]]
+        return torch.tensor(found, dtype=torch.int64)
     return kept
 
 
@@ -280,6 +306,9 @@ def _as_mask(boxes, scores, threshold):
 
 
 for _sentence, _slip in {
+    "Boxes are compared by GIoU; here it is IoU.": _greedy(
+        overlaps=_over(lambda i, a, b, o: i / (a + b - i) - (o - a - b + i) / o)),
+    "The last box of the list is never kept: go on while any box is left.": _greedy(spare=1),
     "`threshold` has no effect: 0.5 is compared with, whatever it is.":
         _greedy(lambda overlap, t: overlap > 0.5),
     "Nothing is suppressed: this only sorts the boxes.": lambda b, s, t: s.argsort(descending=True),
@@ -306,8 +335,6 @@ for _sentence, _slip in {
     "union.": _greedy(overlaps=_over(lambda i, a, b, o: i / torch.minimum(a, b))),
     "The intersection is divided by the two areas together: take it away once, as it is counted twice.":
         _greedy(overlaps=_over(lambda i, a, b, o: i / (a + b))),
-    "Boxes are compared by GIoU; here it is IoU.": _greedy(
-        overlaps=_over(lambda i, a, b, o: i / (a + b - i) - (o - a - b + i) / o)),
     "Sides that do not meet are multiplied with their negative lengths: set these to 0 first.":
         _greedy(overlaps=lambda a, b: _iou(a, b, clamp=False)),
     "One is added to every side, as for boxes of whole pixels whose ends count; here ends are points.":
@@ -325,9 +352,9 @@ for _sentence, _slip in {
 def ap50(boxes, scores, pictures, truths, shown):
     free = torch.ones(len(truths), dtype=torch.bool)
     hits = []
+    table = _iou(boxes, truths) * (pictures[:, None] == shown)  # 0 in another picture
     for one in scores.argsort(descending=True):
-        overlap = _iou(boxes[one][None], truths)[0]
-        overlap = overlap * free * (shown == pictures[one])  # of this picture, and not claimed before
+        overlap = table[one] * free  # 0 where it was claimed before
         best = overlap.argmax()
         hit = overlap[best] >= 0.5
         if hit:
@@ -367,21 +394,29 @@ def _(draw):
                about="boxes that find nothing")
 
 
-def _hits(boxes, scores, pictures, truths, shown, iou=0.5, once=True, here=True, order=None, first=False):
-    """Whether each box is right, best score first. first: the best thing is chosen before asking whether it
-    is free.
+def _largest(overlap, free):
+    return max(range(len(free)), key=lambda thing: overlap[thing] * free[thing])
+
+
+def _whole_picture(hit, thing, shown):
+    return [other for other, picture in enumerate(shown) if hit and picture == shown[thing]]
+
+
+def _hits(boxes, scores, pictures, truths, shown, iou=0.5, once=True, here=True, choose=_largest,
+          order=lambda s: s.argsort(descending=True), right=lambda overlap, iou: overlap >= iou,
+          claims=lambda hit, thing, shown: [thing] * hit):
+    """Whether each box is right, best score first. choose(overlaps, free): the thing that a box may claim;
+    claims(hit, thing, shown): the things that nobody can claim any more.
     """
-    free, hits = torch.ones(len(truths), dtype=torch.bool), []
-    for one in scores.argsort(descending=True) if order is None else order(scores):
-        overlap = _iou(boxes[one][None], truths)[0]
-        if here:
-            overlap = overlap * (shown == pictures[one])
-        if once and not first:
-            overlap = overlap * free
-        best = overlap.argmax()
-        hit = bool(overlap[best] >= iou) and (not once or bool(free[best]))
-        free[best] = free[best] & (not hit)
-        hits.append(float(hit))
+    table = _iou(boxes, truths)
+    if here:
+        table = table * (pictures[:, None] == shown)
+    table, shown, free, hits = table.tolist(), shown.tolist(), [True] * len(truths), []
+    for one in order(scores).tolist():
+        thing = choose(table[one], free)
+        hits.append(free[thing] and right(table[one][thing], iou))
+        for claimed in claims(hits[-1], thing, shown) if once else ():
+            free[claimed] = False
     return torch.tensor(hits, dtype=torch.float64)
 
 
@@ -397,20 +432,6 @@ def _each_picture(boxes, scores, pictures, truths, shown):
                              truths[shown == p], shown[shown == p])
               if (pictures == p).any() else torch.zeros(()).double() for p in shown.unique()]
     return torch.stack(values).mean()
-
-
-def _claims(choose, exactly=True):
-    """AP50 where ``choose(overlaps, free)`` says which thing a box may claim."""
-    def ap(boxes, scores, pictures, truths, shown):
-        free, hits = torch.ones(len(truths), dtype=torch.bool), []
-        for one in scores.argsort(descending=True):
-            overlap = _iou(boxes[one][None], truths)[0] * (shown == pictures[one])
-            thing = choose(overlap, free)
-            hit = bool(free[thing]) and bool(overlap[thing] >= 0.5 if exactly else overlap[thing] > 0.5)
-            free[thing] = free[thing] & (not hit)
-            hits.append(float(hit))
-        return _ap(torch.tensor(hits, dtype=torch.float64), len(truths))
-    return ap
 
 
 def _trapezoids(hits, total):
@@ -457,11 +478,18 @@ for _sentence, _slip in {
     "The area is one of trapezoids: between two hits the precision is the one from there on, a step.":
         lambda *a: _trapezoids(_hits(*a), len(a[3])),
     "A box whose IoU is exactly .5 is right too.":
-        _claims(lambda overlap, free: (overlap * free).argmax(), exactly=False),
+        lambda *a: _ap(_hits(*a, right=lambda overlap, iou: overlap > iou), len(a[3])),
     "A box claims the first that fits; of several things it is the one with the largest IoU.":
-        _claims(lambda overlap, free: ((overlap >= 0.5) & free).double().argmax()),
+        lambda *a: _ap(_hits(*a, choose=lambda overlap, free: _largest([v >= 0.5 for v in overlap], free)),
+                       len(a[3])),
     "The thing is chosen before it is asked whether it is free; choose among those that nobody has claimed.":
-        _claims(lambda overlap, free: overlap.argmax()),
+        lambda *a: _ap(_hits(*a, choose=lambda overlap, free: overlap.index(max(overlap))), len(a[3])),
+    "The first hit claims all things of its picture; a box claims one thing.":
+        lambda *a: _ap(_hits(*a, claims=_whole_picture), len(a[3])),
+    "A box that is no hit claims its thing too; then no later box can find it.":
+        lambda *a: _ap(_hits(*a, claims=lambda hit, thing, shown: [thing]), len(a[3])),
+    "The hits are divided by the number of all boxes at every rank; divide them by the rank.": lambda *a: (
+        _hits(*a).sum() / len(a[0]) * _hits(*a)).sum() / len(a[3]),
     "Precision is averaged over all ranks; only the ranks of hits count.": lambda *a: (
         _hits(*a).cumsum(0) / torch.arange(1, len(a[0]) + 1)).mean(),
     "Recall is averaged at the hits; precision is wanted there.":
@@ -533,6 +561,8 @@ for _sentence, _slip in {
     "that scale.": lambda a, b, m, f: f / (m + f) * a / (1 - a) * (1 - b) / b,
     "The cost ratio is f/(m + f), a probability, where its odds f/m are needed.":
         _odds(lambda then, now, m, f: f / (m + f) * then / now),
+    "One of the two weights is turned round: events weigh live/learned, all else (1 − live)/(1 − learned).":
+        lambda a, b, m, f: f * (1 - b) / (1 - a) / (f * (1 - b) / (1 - a) + m * a / b),
     "These are the log-odds of the threshold; a probability is wanted.":
         lambda a, b, m, f: (f / m * a / (1 - a) * (1 - b) / b).log(),
 }.items():

@@ -7,7 +7,7 @@
 # - say what each word of a phrase is worth before you train anything;
 # - derive IoU and GIoU, and say which of them pulls a box that is somewhere else;
 # - train a heat map of word · cell with the focal loss, and boxes that start from its cells;
-# - make *left of* count, and say what your controls do not show;
+# - make *left of* count, and tell *which* from *whether*, each with its control;
 # - suppress doubles, and compute AP50;
 # - point without a single box, and paint masks;
 # - set an alert for a rule in words, at a rate that the training never saw.
@@ -167,7 +167,7 @@ print(f"no model: the same box in every photo (best of four): "
       f"{found['the same box always']:.3f}")
 
 # %% [markdown]
-# A detector that is perfect and reads **no word has .535**, since a photo has four toys at most. The noun brings it to .841, colour, size and crack to .870, and the relation is all that is missing to 1. But where the relation is *needed* (two toys of that kind, or *the toy above …*), whoever does not read it stands at .410, noun or more. So look at those phrases by themselves: a finder with .80 over all of them need not have read a single *left of*. And mind what they do **not** ask: whoever reads *left of*, never looks for the duck and takes the leftmost car is right every time. No wonder: if exactly one car is left of the duck, it is the leftmost. The landmark decides only whether a phrase names anything.
+# A detector that is perfect and reads **no word has .535**, since a photo has four toys at most. The noun brings it to .841, colour, size and crack to .870, and the relation is all that is missing to 1. But where the relation is *needed* (two toys of that kind, or *the toy above …*), whoever does not read it stands at .410, noun or more. So look at those phrases by themselves: a finder with .80 over all of them need not have read a single *left of*. And mind what they do **not** ask: if exactly one car is left of the duck, it is the leftmost, so whoever never looks for the duck is right every time. **Which needs only the noun and the direction; whether anything is named needs the landmark.**
 #
 # ## 2. How far is a box from a box?
 #
@@ -271,7 +271,7 @@ print(f"and a distance as √|offset|: its gradient at an offset of 0 is finite:
       f"{bool(start.grad.isfinite().all())}")
 
 # %% [markdown]
-# (The last line is a trap that stops trainings after hundreds of good steps: some day an offset is exactly 0, the slope of $\sqrt{|d|}$ there is infinite or not a number, and one such number spoils all weights. Offsets go through a `tanh` here and sizes through `exp`, with slopes that are finite everywhere.)
+# (The last line is a trap: some day an offset is exactly 0, the slope of $\sqrt{|d|}$ there is infinite or not a number, and one such number spoils all weights. Offsets go through a `tanh` here and sizes through `exp`, with slopes that are finite everywhere.)
 #
 # ## 3. A word is a class
 #
@@ -386,7 +386,7 @@ for name, loss, start in (("cross-entropy, all at p = .5", plain, 0.0),
 #
 # A cell that shows a car does not know where the duck is. So look twice. **First look:** the landmark's vector scores all cells, a softmax makes weights of them, and the expected place of the duck is $\bar m = \sum_c p_c\, m_c$. **Second look:** every cell knows its offset $m_c-\bar m$; five numbers of it ($\Delta x, \Delta y$, their tanh, their squared length) are weighed by numbers that came from *left of*, and join what the cell shows.
 #
-# Nobody labels the landmark: there are boxes of the target only. If the first look looks at the wrong toy, the second is misled, and that is its only teacher: a weak one, since *the leftmost car* needs no duck (section 1). (Which words are target, landmark and relation, nobody says either: the three means over the tokens are learned.)
+# Nobody labels the landmark: there are boxes of the target only. If the first look looks at the wrong toy, the second is misled, and that is its only teacher: a weak one, since *which* needs no duck (section 1). (Which words are target, landmark and relation, nobody says either: the three means over the tokens are learned.)
 #
 # Now train: 3,000 photos with five phrases each, frozen encoders, three epochs; a fixed number of steps, never of seconds. **Predict before you run:** how near does it come to section 1's ladder?
 
@@ -464,15 +464,22 @@ plots.show(fig, "The five photos of section 1 with the true boxes in white and t
                 "phrase.")
 
 # %% [markdown]
-# Now the controls; each is the same training with the change that is named, on the rows of the same seed (five seeds, so the differences are paired). **Predict before you run** which of these lose much, and which nothing: one look in the place of two; the relation cut out of all phrases (*the car*); photos shuffled against phrases; cross-entropy in the place of the focal loss (it is larger, so the boxes' loss is weighed more as well); and the heat map alone, *without the loss of the boxes*.
+# Now the controls; each is the same training with the change that is named, on the rows of the same seed (five seeds, so the differences are paired). **Predict before you run** which of these lose much, and which nothing: one look in the place of two; *no landmark*, offsets from the middle of the picture; the relation cut out of all phrases (*the car*); photos shuffled against phrases; cross-entropy in the place of the focal loss; and the heat map alone, *without the loss of the boxes*.
+#
+# Four are also asked **whether**: a car in the half that the word names (the left one), and a duck, one of each; is the car *left of the duck*? Only the duck decides. The AUC of the best cell's score (a random pair, one phrase that names something and one that does not, is in the right order) is near .5 for whoever does not find it.
 
 # %%
-controls = ("one look", "relation cut out", "photos shuffled", "cross-entropy",
-            "no loss of boxes")
+controls = ("one look", "no landmark", "relation cut out", "photos shuffled",
+            "cross-entropy", "no loss of boxes")
 print(f"{'log: IoU of .5':22s} {'all':25s} {'relation needed':25s}")
 for name in ("finder", *controls):
     print(f"{name:22s} {over_seeds(f'{name}, IoU .5, all'):25s} "
           f"{over_seeds(f'{name}, IoU .5, relation needed'):25s}")
+for name in ("finder", "one look", "no landmark", "relation cut out"):
+    print(f"whether, AUC, {name:20s} {over_seeds(f'AUC of whether, {name}')}")
+for name in ("finder", "no landmark"):
+    print(f"one toy by itself, {name:15s} "
+          f"{over_seeds(f'{name}, IoU .5, one toy by itself')}")
 print(f"pointing without the loss of boxes: "
       f"{over_seeds('no loss of boxes, point, all')}, with it "
       f"{over_seeds('finder, point, all')}")
@@ -489,10 +496,11 @@ print("gradient of the heat map's loss in the weights of the boxes: "
       f"{'none' if idle is None else float(idle.abs().max())}")
 
 # %% [markdown]
-# - **The relation is read.** With one look, where no cell knows its place, the right column stands about where section 1 put whoever does not read it (.41), and so it does, or a little above, if the words are cut out. **That the duck is looked at, no control here shows:** a cell's own place and *left of* would do, and the second look gives both, place and offset.
+# - **Which: the direction is read.** With one look, where no cell is told its place, the right column stands about where section 1 put whoever does not read it (.41), and so it does, or a little above, if the words are cut out. With places and *no landmark* nothing is lost there: the leftmost car. (What it loses are phrases about one toy by itself: the first look helps there too.)
+# - **Whether: the landmark is found.** Without it AUC is near a half, as it is with one look and with the words cut out; the finder has .69, more in every seed. *Which* could never have shown it.
 # - **Without the loss of the boxes hardly any box is right**, though the heat map points as well as before. The last line says why: the heat map's loss has no gradient at all in the weights of the boxes. This is what is wrong with a detector that is trained with the cross-entropy of classes alone, however good its classes are: nothing ever told it an extent.
-# - **Shuffled photos** leave what the phrase alone says about places. It is not nothing, and it is the control that a blind finder has to be held against.
-# - **The focal loss** brings little here, if anything: look at the range of that row before you repeat "focal is better". And its control changed two things, the loss of the cells and the weight of the boxes, so it does not say which of them it was. There are 64 cells here; large detectors judge many thousands of places.
+# - **Shuffled photos** leave what the phrase alone says about places. It is not nothing.
+# - **The focal loss** brings nothing here: in the mean the finder is no worse without it. There are 64 cells here; large detectors judge many thousands of places.
 # - For the finder, *points right* and *IoU of .5* are nearly the same number. Where the cell is right, so is the box. What it gets wrong is **which toy**.
 #
 # ## 5. Several, none, and twice the same
@@ -752,7 +760,7 @@ claim("but as a box, even the best square has .1 less than the finder's boxes",
 # %% [markdown]
 # **It points at the right toy in about nine of ten cases, and has never seen a place.** Why? A cell that shows no car sees *car: yes* on some photos and *no* on others, whatever it shows; only a cell that shows the car agrees with the label every time. The words did the pointing.
 #
-# But ask it for boxes: draw a square round the point, of the size that happens to fit best, and it has far less than the finder. It has that much only because toys come in two sizes, nearly square. No label had an extent in it.
+# But ask it for boxes: draw a square round the point, of the size that happens to fit best, and it has far less than the finder. No label had an extent in it.
 #
 # ## 7. Every pixel of it
 #
@@ -842,17 +850,17 @@ fig, axes = plots.figure(1, len(order), width=7.4, height=2.0)
 for ax, (row, number) in zip(axes, order):
     picture(ax, test_pairs.images[row], test_told[row][number].words)
     ax.imshow(painted[row, number].float(), extent=(-0.5, SIDE - 0.5, SIDE - 0.5, -0.5),
-              alpha=0.45 * painted[row, number].float().numpy(), cmap="gray",
+              alpha=0.6 * painted[row, number].float().numpy(), cmap="gray_r",
               vmin=0, vmax=1)
 plots.show(fig, "The photos of section 1 with the painted masks laid over them in "
-                "white.")
+                "black.")
 
 # %% [markdown]
-# Two disappointments, and both are honest. After so short a training a mask is worth about as much as **the box that was found, filled**, and less than the true box filled. And of the masks of phrases that name nothing **few stay empty**, with a gate at $p = .3$ as without: where a car is asked for and none is there, something else is painted. The gate hardly helps, since the finder's probability hardly knows. That is the next section. (So never report the IoU of masks alone: it is counted where there is something.)
+# Two disappointments. After so short a training a mask is worth about as much as **the box that was found, filled**, and less than the true box filled. And of the masks of phrases that name nothing **few stay empty**, with a gate at $p = .3$ as without: where a car is asked for and none is there, something else is painted. The gate hardly helps, since the finder's probability hardly knows. That is the next section. (So never report the IoU of masks alone: it is counted where there is something.)
 #
 # ## 8. Nothing found
 #
-# The best cell always exists. A robot that always takes *something* is dangerous, so say nothing where the best probability is below a threshold. Does the probability know? Only if phrases that name nothing were in the training. **Predict before you run:** the same finder is trained without them (each is replaced by one that names something). How well do the two tell phrases that name nothing from those that do (AUC: the probability that a random pair of both is in the right order)?
+# The best cell always exists. A robot that always takes *something* is dangerous, so say nothing where the best probability is below a threshold. Does the probability know? Only if phrases that name nothing were in the training. **Predict before you run:** the same finder is trained without them (each is replaced by one that names something). How well do the two tell phrases that name nothing from those that do (AUC)?
 
 # %%
 def auc_of(score, named):
@@ -869,6 +877,9 @@ found["AUC of nothing, plain, pointer"] = auc_of(every_heat.logsumexp(1), names_
 for name in ("AUC of nothing", "AUC of nothing, never taught", "AUC of nothing, plain",
              "AUC of nothing, plain, pointer"):
     print(f"{name:30s} log, five seeds: {over_seeds(name)}")
+print(f"of phrases that name something, right: finder "
+      f"{over_seeds('finder, IoU .5, all')},\n"
+      f"never taught {over_seeds('never taught, IoU .5, all')}")
 lost = logged("AUC of nothing") - logged("AUC of nothing, never taught")
 print(f"what such phrases are worth: {lost.min():.3f} to {lost.max():.3f}")
 
@@ -927,13 +938,13 @@ for change in ((0.2, 0.2, 1.3, 0.6), (0.6, 0.2, 0.3, 0.6)):
         print(textwrap.fill(f"→ {error}", 90))
 
 # %% [markdown]
-# Never taught, the finder is close to guessing: a photo with nothing that fits looks to it like any other. Taught with one phrase in four it is better, and still poor. Compare it with the pointer on the same plain phrases: it never saw a box, and knows far better **whether**. Its labels were about nothing else: 56 answers a photo, nearly all of them *no*. The finder's were mostly about where. So let the one say whether and the other how far: gated by the pointer, the masks of plain phrases stay empty much more often where they should, at a small price elsewhere. (Its gate is far below $p=.5$: few of its labels were a *yes*, and here most phrases name something. Section 9 derives how far. So it is in `where`; an empty phrase and impossible boxes are refused in words.)
+# Never taught, the finder is close to guessing: a photo with nothing that fits looks to it like any other. Taught with one phrase in four it is better, still poor, and finds a little less of what is there. Compare it with the pointer on the same plain phrases: it never saw a box, and knows far better **whether**. Its labels were about nothing else: 56 answers a photo, nearly all of them *no*. The finder's were mostly about where. So let the one say whether and the other how far: gated by the pointer, the masks of plain phrases stay empty much more often where they should, at a small price elsewhere. (Its gate is far below $p=.5$: few of its labels were a *yes*, and here most phrases name something. Section 9 derives how far. So it is in `where`; an empty phrase and impossible boxes are refused in words.)
 #
 # ## 9. An alert in words
 #
 # A camera, and a rule: *alert when a car is left of a duck*. Two ways to build it. **Ask the phrase** as a whole, and alert where its best cell is sure. Or **look for both and compare**: a map of *the car*, a map of *the duck*, and the best pair of cells that stands as the rule says (more than ten pixels apart); its score is the worse of the two. The second is longer, says why it alerted, and needs no training with relations: it can use the finder's maps, or those of section 6, which never saw a box.
 #
-# What it costs: a missed event $m = 20$, a false alarm $f = 1$. With honest probabilities one alerts from $\frac{f}{m+f} = .048$ on (lesson 18). These scores are no probabilities, so two numbers, a slope and a shift, are fitted on frames collected as one collects them: half with the event, half without. Now they are honest, **at a rate of one half**. Before the camera the event is much rarer (the next cell counts it), and the probability has the old rate in it. Exercise 19.5 takes it out.
+# What it costs: a missed event $m = 20$, a false alarm $f = 1$. With honest probabilities one alerts from $\frac{f}{m+f} = .048$ on (lesson 18). These scores are no probabilities, so two numbers, a slope and a shift, are fitted on one half of the frames, on all events there and as many places without one; the other half is scored. Now they are honest, **at a rate of one half**. Before the camera the event is much rarer (the next cell counts it), and the probability has the old rate in it. Exercise 19.5 takes it out.
 #
 # **Predict before you run:** which of the three ways is cheapest, and is each of them cheaper than never alerting?
 
@@ -1027,38 +1038,35 @@ def honest(logits, hits):
     optimizer.step(closure)
     return line.detach()
 
-def old_and_new(n, seed=0):
-    """Half of the events, and as many eventless frames: a set at the rate one half."""
-    yes, no = event.flatten().nonzero()[:, 0], (~event).flatten().nonzero()[:, 0]
+def half_and_half(hits, seed=0):
+    """The numbers of all events, and of as many that are none: a rate of one half."""
+    yes, no = hits.nonzero()[:, 0], (~hits).nonzero()[:, 0]
     draw = torch.Generator().manual_seed(seed)
-    yes = yes[torch.randperm(len(yes), generator=draw)][:n]
-    no = no[torch.randperm(len(no), generator=draw)][:len(yes)]
-    return torch.cat([yes, no])
+    return torch.cat([yes, no[torch.randperm(len(no), generator=draw)][:len(yes)]])
 
 MISS, ALARM = 20.0, 1.0
+old = torch.arange(FRAMES) % 2 == 0    # fitted on these frames, scored on the others
+was, live = event[old].flatten(), event[~old].flatten()
+rate, some = live.double().mean(), half_and_half(was)
+cuts = {".5": 0.5, "costs": ALARM / (MISS + ALARM), "costs and rate": float(
+    1 / (1 + MISS / ALARM * rate / (1 - rate)))}
 for name, logits in ways.items():
-    flat, truth_of = logits.flatten().double(), event.flatten()
-    half = old_and_new(len(truth_of) // 2)[::2]                # learned at rate 1/2
-    line = honest(flat[half], truth_of[half])
-    p = (line[0] * flat + line[1]).sigmoid()
-    rest = torch.ones(len(p), dtype=torch.bool)
-    rest[half] = False                                         # frames not used for it
-    rate = truth_of[rest].double().mean()
-    cuts = {".5": 0.5, "costs": ALARM / (MISS + ALARM), "costs and rate": float(
-        1 / (1 + MISS / ALARM * rate / (1 - rate)))}
+    logits = logits.double()
+    line = honest(logits[old].flatten()[some], was[some])
+    p = (line[0] * logits[~old].flatten() + line[1]).sigmoid()
     for cut, threshold in cuts.items():
-        alert = p[rest] >= threshold
-        missed = (~alert & truth_of[rest]).sum()
-        false = (alert & ~truth_of[rest]).sum()
-        cost = 1000 * (MISS * missed + ALARM * false) / rest.sum()
+        alert = p >= threshold
+        missed, false = (~alert & live).sum(), (alert & ~live).sum()
+        cost = 1000 * (MISS * missed + ALARM * false) / len(p)
         found[f"alert, {name}, {cut}"] = float(cost)
-        found[f"false alarms, {name}, {cut}"] = float(1000 * false / rest.sum())
+        found[f"false alarms, {name}, {cut}"] = float(1000 * false / len(p))
     found[f"alert, {name}, never"] = float(1000 * MISS * rate)
 claim("here, with the rate, the pointer's maps cost less than never alerting",
       found["alert, compare, the pointer's maps, costs and rate"]
       < found["alert, compare, the pointer's maps, never"])
+never = logged("alert, ask the phrase, never")
 print("log: cost of 1,000 frames (false alarms), never alerting: "
-      f"{logged('alert, ask the phrase, never').mean():.0f}")
+      f"{never.mean():.0f} ({never.min():.0f} to {never.max():.0f})")
 for name in ways:
     for cut in cuts:
         values = logged(f"alert, {name}, {cut}")
@@ -1067,11 +1075,9 @@ for name in ways:
               f"({values.min():.0f} to {values.max():.0f}), {false:4.0f} false")
 
 # %% [markdown]
-# First the columns: the threshold from costs alone believes that every second frame has an event: asked as a phrase it alerts on nine frames of ten, and even with the pointer's maps false alarms are many. With the rate in it, its cost falls to less than a half; nothing is learned anew for that, only the rate has to be known.
+# First the columns: the threshold from costs alone believes that every second frame has an event: asked as a phrase it alerts on nearly every frame, and even with the pointer's maps false alarms are many. With the rate in it, each of the three costs far less; nothing is learned anew for that, only the rate has to be known. (Here it is that of the frames that are scored, as if somebody had told us. That .5 is not much worse is luck: 20 to 1 in costs and 1 in 40 in events nearly cancel.)
 #
-# Then the rows. Asked as a whole, the phrase is not reliably cheaper than a camera that **never** alerts: the finder hardly knows *whether* (section 8), and a good threshold cannot bring back what the score does not know. Comparing the finder's two maps is cheaper on the mean, and by far the cheapest are the maps of the pointer: no box, no relation in its training, but it knows what is there; the relation is one line of code. **A rule that you can write down need not be learned.**
-#
-# False alarms have a price beside their cost: who gets many for each true one stops looking. Say both numbers.
+# Then the rows. Asked as a whole, the phrase is no cheaper than a camera that **never** alerts: the finder hardly knows *whether* (section 8), and a good threshold cannot bring back what the score does not know. Comparing the finder's two maps is cheaper, and by far the cheapest are the maps of the pointer: no box, no relation in its training, but it knows what is there; the relation is one line of code. **A rule that you can write down need not be learned.**
 #
 # ## 10. Other skins
 #
@@ -1120,15 +1126,15 @@ plots.show(fig, "Three scenes with road signs in a landscape and three with mark
                 "what it names.")
 
 # %% [markdown]
-# On the printed page the toys' finder is about as good as perfect boxes with no word read; on road signs it has a tenth more. **Six hundred photos**, seen twice, bring both up, more than the same six hundred seen twice from nothing: what is shared (directions, boxes) it has learned before.
+# On the printed page the toys' finder is about as good as perfect boxes with no word read; on road signs it has more than a tenth more. **Six hundred photos**, seen twice, bring both up, more than the same six hundred seen twice from nothing: what is shared (directions, boxes) it has learned before.
 #
 # ## 11. Recap
 #
 # You can now
 # - say what each word is worth, by counting, before a model is trained;
 # - compute IoU and GIoU, and say why the first cannot pull a box that does not touch;
-# - use a phrase as a class at every cell, and the focal loss where one cell of 64 is right;
-# - make a relation count, and say which readings of it your controls cannot tell apart;
+# - use a phrase as a class at every cell, and say from what the focal loss looks away;
+# - make a relation count, and tell *which* from *whether*, with a control for each;
 # - suppress doubles and compute AP50;
 # - learn to point from labels without any place, and say what that does not teach;
 # - move a threshold from one rate of events to another.
@@ -1150,7 +1156,7 @@ plots.show(fig, "Three scenes with road signs in a landscape and three with mark
 # + A finder that points :: That is section 6. How large a thing is, no such label says.
 # ? Where you deploy, events are thirty times rarer than in training, and a miss costs what it did. What becomes of the threshold on the old probability?
 # - It stays: costs have not changed :: The old probability has the old rate in it.
-# + It rises: the same picture is now less likely to be an event :: The odds shrink by the ratio of the rates.
+# + It rises: the same picture is now less likely to be an event :: The odds shrink as much as the odds of the rate do.
 # - It falls, so that no rare event is lost :: That would be the answer to a dearer miss.
 
 # %% [markdown]
@@ -1158,7 +1164,7 @@ plots.show(fig, "Three scenes with road signs in a landscape and three with mark
 #
 # **References**
 # - T.-Y. Lin, P. Goyal, R. Girshick, K. He, P. Dollár, *Focal loss for dense object detection*, ICCV 2017: section 3, and the bias that starts where the truth is rare.
-# - H. Rezatofighi and others, *Generalized intersection over union*, CVPR 2019: section 2.
+# - H. Rezatofighi and others, *Generalized intersection over union*, CVPR 2019: section 3.
 # - X. Zhou, D. Wang, P. Krähenbühl, *Objects as points*, 2019: a detector that is a heat map of middles.
 # - R. Hu and others, *Modeling relationships in referential expressions with compositional modular networks*, CVPR 2017: subject, relation and object as three soft readings of a phrase.
 # - A. Kamath and others, *MDETR: modulated detection for end-to-end multi-modal understanding*, ICCV 2021: phrases and boxes at full scale.

@@ -49,6 +49,11 @@ def giou_inside_out(a, b):
     return cut / both - (hull - both) / hull
 
 
+def giou_from_a_to_b(a, b):
+    hull = (b[:, 2:] - a[:, None, :2]).prod(2)
+    return _pairs(lambda i, x, y, o: i / (x + y - i) - 1 + (x + y - i) / hull)(a, b)
+
+
 # 19.2 focal loss
 
 
@@ -111,11 +116,19 @@ def nms_in_one_go(boxes, scores, threshold):
     return order[~worse.tril(-1).any(1)]
 
 
+def nms_but_the_last(boxes, scores, threshold):
+    ranked, kept = scores.sort(descending=True).indices.tolist(), []
+    while ranked[1:]:
+        kept.append(ranked.pop(0))
+        ranked = [one for one in ranked if _ious(boxes[kept[-1:]], boxes[[one]])[0, 0] <= threshold]
+    return torch.tensor(kept).long()
+
+
 # 19.4 AP50
 
 
 def _found(boxes, scores, pictures, truths, shown, iou=0.5, once=True, key=lambda s: -s, here=True,
-           above=False, first=False, late=False):
+           above=False, first=False, late=False, whole=False, wasteful=False):
     taken, hits = set(), []
     for one in key(scores).argsort().tolist():
         best, value = None, 0.0
@@ -127,8 +140,8 @@ def _found(boxes, scores, pictures, truths, shown, iou=0.5, once=True, key=lambd
                 best, value = thing, overlap
         hits.append(best is not None and (value > iou if above else value >= iou)
                     and not (late and best in taken))
-        if hits[-1]:
-            taken.add(best)
+        if hits[-1] or wasteful:  # argmax of nothing but zeros is 0
+            taken |= {k for k in range(len(truths)) if k == (best or 0) or whole and shown[k] == shown[best]}
     return hits
 
 
@@ -206,6 +219,9 @@ WRONG = {
          "corner and size"),
         (giou_clamped_late, "not their product"),
         (giou_inside_out, "inner corners"),
+        (giou_from_a_to_b, "of the same box"),
+        (_pairs(lambda i, a, b, o: o / (a + b - o) - 1 + (a + b - o) / o), "has the outer corners"),
+        (_pairs(lambda i, a, b, o: (a + b - i) / o - 1), "the IoU is missing"),
     ],
     "19.2": [
         (_weighed(lambda bce, p, y, g, w: w * p**g * bce), "hard cells are damped"),
@@ -219,6 +235,14 @@ WRONG = {
         (_weighed(lambda bce, p, y, g, w: (w * (1 - p) ** g * bce).sum()), "sum is taken"),
         (_weighed(lambda bce, p, y, g, w: torch.where(y > 0, w, 1) * (1 - p) ** g * bce), "not weighed"),
         (_weighed(lambda bce, p, y, g, w: y * w * (1 - p) ** g * bce), "left out"),
+        (_weighed(lambda bce, p, y, g, w: w * (1 - p**g) * bce), "stands on p_t alone"),
+        (_weighed(lambda bce, p, y, g, w: (w - w * p) ** g * bce), "on the weight α as well"),
+        (_weighed(lambda bce, p, y, g, w: w * torch.where(y > 0, 1, (1 - p) ** g) * bce), "label 1 have no"),
+        (_weighed(lambda bce, p, y, g, w: w * torch.where(y > 0, (1 - p) ** g, 1) * bce), "label 0 have no"),
+        (lambda z, y, g, a: focal_by_parts(z, y, g, a) * F.softplus(-z) / F.softplus(z - 2 * z * y),
+         "p in every cell"),
+        (lambda z, y, g, a: -torch.where(y > 0, a, 1 - a) * (1 - z.softmax(-1)) ** g * z.log_softmax(-1),
+         "share one softmax"),
         (lambda z, y, g, a: focal_by_parts(z.sigmoid(), y, g, a), "taken twice"),
         (lambda z, y, g, a: -(a * y * (1 - z.sigmoid()) ** g * z.sigmoid().log() + (1 - a) * (1 - y)
                               * z.sigmoid() ** g * (1 - z.sigmoid()).log()), "nan"),
@@ -237,6 +261,8 @@ WRONG = {
         (_picked(ious=_pairs(lambda i, a, b, o: i / torch.min(a, b))), "smaller area"),
         (_picked(ious=lambda a, b: _ious(a, b, relu=lambda x: x)), "negative lengths"),
         (lambda b, s, t: s.argsort(descending=True), "Nothing is suppressed"),
+        (_picked(ious=_pairs(lambda i, a, b, o: i / (a + b - i) - 1 + (a + b - i) / o)), "compared by GIoU"),
+        (nms_but_the_last, "last box of the list"),
         (lambda b, s, t: nms_by_table(b, s, 0.5), "`threshold` has no effect"),
     ],
     "19.4": [
@@ -255,6 +281,9 @@ WRONG = {
         (_curve(_usual, above=True), "exactly"),
         (_curve(_usual, first=True), "first that fits"),
         (_curve(_usual, late=True), "chosen before"),
+        (_curve(_usual, whole=True), "claims all things"),
+        (_curve(_usual, wasteful=True), "that is no hit"),
+        (_curve(lambda h, p, e, n: h.mean() * h.sum() / n), "at every rank"),
         (_curve(lambda h, p, e, n: torch.trapezoid(F.pad(p, (1, 0), value=1.0),
                                                    F.pad(h.cumsum(0) / n, (1, 0)))), "trapezoids"),
         (_curve(lambda h, p, e, n: sum((e * (h.cumsum(0) / n >= k / 100 - 1e-9)).max()
@@ -272,6 +301,7 @@ WRONG = {
         (_logit(lambda then, now, m, f: f - m + then), "where it is used is left out"),
         (lambda a, b, m, f: f / m * a / (1 - a) / (b / (1 - b)), "These are odds"),
         (lambda a, b, m, f: (f * a / b) / (f * a / b + m), "Rates are divided"),
+        (lambda a, b, m, f: 1 / (1 + m / f * a / b * (1 - a) / (1 - b)), "is turned round"),
         (lambda a, b, m, f: f / (m + f) * a / b, "probabilities do not scale"),
         (lambda a, b, m, f: f.log() - m.log() + a.logit() - b.logit(), "log-odds"),
     ],
