@@ -349,8 +349,10 @@ def test_cider_d_is_the_slow_one_of_the_paper(seed):
     candidates[0] = "z " + candidates[0]  # a word that no reference has
     candidates[1] = candidates[1][:1]  # one word: no longer runs
     for corpus in (references, spoiled(seed + 10, 12)[1]):
-        got = CiderD(corpus).of_rows(candidates, references)
-        assert got == pytest.approx(slow_cider_d(candidates, references, corpus), abs=1e-9)
+        score, slow = CiderD(corpus), slow_cider_d(candidates, references, corpus)
+        got = [score([one], [several]) for one, several in zip(candidates, references, strict=True)]
+        assert got == pytest.approx(slow, abs=1e-9)
+        assert score(candidates, references) == pytest.approx(sum(slow) / len(slow), abs=1e-9)
     several = [["a b c d e"], ["f g h i j k"], ["l m n o"]]
     assert CiderD(several)([one[0] for one in several], several) == pytest.approx(10)
 
@@ -370,6 +372,13 @@ def test_what_cannot_be_compared_is_one_sentence():
             score(["a"], ["a", "b"])
         with pytest.raises(ValueError, match="^Row 1 has an empty reference"):
             score(["a", "b"], ["a", " "] if score is phrase_f1 else [["a"], [" "]])
+    for score in (bleu, CiderD([["a"]])):  # not letter by letter
+        with pytest.raises(TypeError, match=r"^Row 0 has the reference 'a car': it needs a list of texts, "):
+            score(["a car"], ["a car"])
+    with pytest.raises(TypeError, match=r"^Row 1 has the reference 'b': it needs a list of texts, "):
+        CiderD([["a"], "b"])
+    with pytest.raises(TypeError, match=r"^Row 0 has the reference \['a'\]: it needs one text, no list\.$"):
+        phrase_f1(["a"], [["a"]])
 
 
 # COCO -------------------------------------------------------------------------------------------------------

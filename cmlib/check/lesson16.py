@@ -49,6 +49,8 @@ for _sentence, _slip in {
         lambda q, k, v: _attend(q, k, v, _seen(q.shape[1]).T),
     "A word does not see itself, and the first word sees nothing at all: mask from the word after it on.":
         lambda q, k, v: _attend(q, k, v, _seen(q.shape[1], -1)),
+    "A word does not see itself, and you give 0 where nothing is left to see: mask from the next word on.":
+        lambda q, k, v: _attend(q, k, v, _seen(q.shape[1], -1), weigh=lambda s: s.softmax(2).nan_to_num()),
     "A word also sees the one that follows it: the mask begins one place too late.":
         lambda q, k, v: _attend(q, k, v, _seen(q.shape[1], 1)),
     "Later words get the score 0, and exp(0) is 1: they keep their weight. Their score is minus infinity.":
@@ -145,6 +147,10 @@ for _sentence, _slip in {
     "The end of a caption is left out: a model that never learns to stop is not told so.":
         _of_costs(lambda c, t, w: (c * (w[:, 1:] > 2)).sum(1)),
     "The first word is left out.": _of_costs(lambda c, t, w: (c * t)[:, 1:].sum(1)),
+    "The mask is of the words that were read, not of those that follow: behind the end one padding counts.":
+        _of_costs(lambda c, t, w: (c * (w[:, :-1] != 0)).sum(1)),
+    "The costs of all words of all captions are averaged: give one number a caption, the sum of its words.":
+        _of_costs(lambda c, t, w: (c * t).sum() / t.sum()),
     "The sign is flipped: a likely caption costs little, an unlikely one much.":
         _of_costs(lambda c, t, w: -(c * t).sum(1)),
     "The logarithm has base 2; the natural one is wanted.":
@@ -269,8 +275,37 @@ def _freed(first, after, end, width, most):
     return torch.tensor(words), torch.tensor(total, dtype=torch.float64)
 
 
+def _beside(first, after, end, width, most):
+    """Ended captions stay, and `width` others go on beside them."""
+    kept = [([], 0.0)]
+    for _ in range(most):
+        longer = [([*words, k], total + p) for words, total in kept if words[-1:] != [end]
+                  for k, p in enumerate((after[words[-1]] if words else first).tolist())]
+        longer = sorted(longer, key=lambda one: -one[1])
+        going = [one for one in longer if one[0][-1] != end][:width]
+        kept = [one for one in kept + longer if one[0][-1:] == [end]] + going
+    words, total = max(kept, key=lambda one: one[1])
+    return torch.tensor(words), torch.tensor(total, dtype=torch.float64)
+
+
+def _first_to_end(first, after, end, width, most):
+    for steps in range(1, most + 1):
+        words, total = _search(first, after, end, width, steps, choose=_only_ended(end))
+        if words[-1] == end:
+            break
+    return words, total
+
+
 for _sentence, _slip in {
     "A caption that has ended is put aside, and its place is free: it keeps it.": _freed,
+    "Captions that have ended go on beside the `width`: each of them keeps one of the `width` places.":
+        _beside,
+    "The search stops at the first caption that ends: one that goes on can still be likelier.": _first_to_end,
+    "Every word is scored by `first`: after a word its own row of `after` counts.":
+        lambda f, a, e, w, m: _search(f, f.expand(len(f), -1), e, w, m),
+    "Behind the end stands more: give the words up to the end, and nothing after it.":
+        lambda f, a, e, w, m: _search(f, a, e, w, m, give=lambda words, total: (
+            words + [0] * (m - len(words)), total)),
     "Only one beginning is kept, which is greedy: keep the `width` best.":
         lambda f, a, e, w, m: _search(f, a, e, 1, m),
     "Every caption is looked at, whatever the width: after each word only the `width` best beginnings go on.":
@@ -433,6 +468,16 @@ for _sentence, _slip in {
     "Every run counts once in a caption, however often it stands there: count all of them, and clip.":
         _with(hits=lambda c, r, n: _hits(c, r, n, clip=lambda a, b: len(a.keys() & b.keys()),
                                          of=lambda a, b: len(a))),
+    "Of the runs that are right each counts once, of all runs every one: add up the smaller counts.":
+        _with(hits=lambda c, r, n: _hits(c, r, n, clip=lambda a, b: len(a.keys() & b.keys()))),
+    "Of each run the larger of both counts is taken; a clipped hit is the smaller.":
+        _with(hits=lambda c, r, n: _hits(c, r, n, clip=lambda a, b: (a | b).total())),
+    "Runs are made of letters; they are made of words.":
+        _with(hits=lambda c, r, n: _hits(*([" ".join(t.replace(" ", "_")) for t in x] for x in (c, r)), n)),
+    "Runs are looked up in the references of all captions; each caption has its own.":
+        _with(hits=lambda c, r, n: _hits_anywhere(c, r, n)),
+    "The counts are smoothed: here nothing is added to hits or runs.":
+        _with(mean=lambda parts, counts: math.prod((h + 1) / (n + 1) for h, n in counts) ** (1 / 4)),
     "This is the mean of the captions' own BLEU: add up runs and lengths of the whole corpus first.":
         lambda c, r: sum(_score([a], [b]) for a, b in zip(c, r, strict=True)) / len(c),
     "The precisions of single captions are averaged: add up the runs of the whole corpus first.":
@@ -454,6 +499,14 @@ for _sentence, _slip in {
         lambda c, r: (math.log(_score(c, r)) if _score(c, r) else 0.0),
 }.items():
     bleu4.mistake(_sentence)(_slip)
+
+
+def _hits_anywhere(candidates, references, n):
+    there = Counter()
+    for text in references:
+        there |= _grams(text, n)
+    found = [_grams(text, n) for text in candidates]
+    return sum((one & there).total() for one in found), sum(one.total() for one in found)
 
 
 def _short(a, b, n):
@@ -515,6 +568,12 @@ for _sentence, _slip in {
     "The squared length lacks Σp², the squares of all entries of p.": _mean_by(lambda p: p * (1 - 2 * p)),
     "The sign of 2p is wrong: the squared length of e − p is 1 − 2p + Σp².":
         _mean_by(lambda p: p * (1 + 2 * p + p.square().sum())),
+    "The squares are added up over the words that may be drawn; a squared length adds up the entries of one "
+    "gradient: sum over the other dimension.":
+        _mean_by(lambda p: p * ((1 - p).square() + (len(p) - 1) * p.square())),
+    "The sum is divided by that of the squared lengths; the weights are p times them.":
+        lambda z, r: (z.softmax(0) * _squared(z.softmax(0)) * r).sum() / _squared(z.softmax(0)).sum(),
+    "The squared length is squared once more.": _mean_by(lambda p: p * _squared(p).square()),
     "The sum of the weights is missing below.":
         lambda z, r: (z.softmax(0) * _squared(z.softmax(0)) * r).sum(),
     "The weights are the probabilities squared.": _mean_by(lambda p: p.square()),

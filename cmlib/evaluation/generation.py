@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+LENGTHS, SIGMA = range(1, 5), 6.0  # of the n-grams of CIDEr-D; how fast it falls where lengths differ
 
 def n_grams(words: Sequence[str], n: int) -> Counter:
     """How often each run of n neighbouring words stands there."""
@@ -43,43 +44,39 @@ class CiderD:
     references : of each picture one text or more; how rare an n-gram is, is counted over these pictures
     """
 
-    def __init__(self, references: Sequence[Sequence[str]], most: int = 4, sigma: float = 6.0):
-        self.most, self.sigma, self.pictures = most, sigma, math.log(max(1, len(references)))
-        self.seen = Counter()
+    def __init__(self, references: Sequence[Sequence[str]]):
+        _check(references, references)
+        self.pictures, self.seen = math.log(len(references)), Counter()
         for several in references:
-            self.seen.update({gram for text in several for n in range(1, most + 1)
-                              for gram in n_grams(text.split(), n)})
+            self.seen.update({gram for text in several for n in LENGTHS for gram in n_grams(text.split(), n)})
 
     def __call__(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
         """The mean over rows; references as above, of other rows perhaps."""
-        scores = self.of_rows(candidates, references)
-        return sum(scores) / len(scores)
-
-    def of_rows(self, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
         _check(candidates, references)
-        return [sum(self._one(candidate, text) for text in several) / len(several)
-                for candidate, several in zip(candidates, references, strict=True)]
+        rows = zip(candidates, references, strict=True)
+        return sum(sum(self._one(candidate, text) for text in several) / len(several)
+                   for candidate, several in rows) / len(candidates)
 
     def _one(self, candidate: str, reference: str) -> float:
         mine, its = candidate.split(), reference.split()
         total = 0.0
-        for n in range(1, self.most + 1):
+        for n in LENGTHS:
             a, b = self._weighed(mine, n), self._weighed(its, n)
             norms = math.hypot(*a.values()) * math.hypot(*b.values())
             if norms:
                 total += sum(min(a[gram], b[gram]) * b[gram] for gram in a.keys() & b.keys()) / norms
-        return 10 / self.most * total * math.exp(-((len(mine) - len(its)) ** 2) / (2 * self.sigma**2))
+        return 10 / len(LENGTHS) * total * math.exp(-((len(mine) - len(its)) ** 2) / (2 * SIGMA**2))
 
     def _weighed(self, words, n) -> dict:
-        rare = {gram: self.pictures - math.log(max(1, self.seen[gram])) for gram in n_grams(words, n)}
-        return {gram: count * rare[gram] for gram, count in n_grams(words, n).items()}
+        return {gram: count * (self.pictures - math.log(max(1, self.seen[gram])))
+                for gram, count in n_grams(words, n).items()}
 
 
 def phrase_f1(candidates: Sequence[str], references: Sequence[str], link: str = " and ") -> list[float]:
     """Of each row, the F1 of the phrases between ``link``, in whatever order they stand: "a red car and a
     blue duck" has two. link=" " compares single words.
     """
-    _check(candidates, references)
+    _check(candidates, references, one=True)
     found = []
     for candidate, reference in zip(candidates, references, strict=True):
         a, b = (Counter(filter(None, text.split(link))) for text in (candidate, reference))
@@ -87,8 +84,10 @@ def phrase_f1(candidates: Sequence[str], references: Sequence[str], link: str = 
     return found
 
 
-def _check(candidates, references) -> None:
-    """Raise TypeError or ValueError, in one sentence, for what cannot be compared."""
+def _check(candidates, references, one=False) -> None:
+    """Raise TypeError or ValueError, in one sentence, for what cannot be compared: one reference a row, or a
+    list of them.
+    """
     if isinstance(candidates, str) or isinstance(references, str):
         raise TypeError("Captions are compared row by row: give lists of texts; got one text, "
                         f"{(candidates if isinstance(candidates, str) else references)[:40]!r}.")
@@ -96,7 +95,10 @@ def _check(candidates, references) -> None:
         raise ValueError(f"{len(candidates)} captions and references of {len(references)} rows: there must "
                          "be as many of both, and one at least.")
     for row, reference in enumerate(references):
-        several = [reference] if isinstance(reference, str) else reference
+        if isinstance(reference, str) != one:
+            raise TypeError(f"Row {row} has the reference {reference!r}: it needs "
+                            + ("one text, no list." if one else "a list of texts, though it be of one."))
+        several = [reference] if one else reference
         if not several or not all(text.split() for text in several):
             raise ValueError(f"Row {row} has an empty reference, {reference!r}: there is nothing to compare "
                              "a caption with; leave the row out.")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cmlib.data.device import follow, settle
-from cmlib.data.vocabulary import PAD, Vocabulary
+from cmlib.data.vocabulary import END, Vocabulary
 from cmlib.models.captioner import Writer
 
 
@@ -57,7 +57,7 @@ def trained_gpt2(vocabulary: Vocabulary, name: str = "gpt2") -> nn.Module:
     folder = Path(name) if Path(name).is_dir() else snapshot(name)
     gpt2, tokenizer = GPT2LMHeadModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     old = gpt2.transformer.wte.weight.detach()
-    pieces = [[tokenizer.eos_token_id] if k <= PAD + 2 else tokenizer(f" {word}")["input_ids"]
+    pieces = [[tokenizer.eos_token_id] if k <= END else tokenizer(f" {word}")["input_ids"]
               for k, word in enumerate(vocabulary.words)]
     gpt2.resize_token_embeddings(len(vocabulary))
     with torch.no_grad():

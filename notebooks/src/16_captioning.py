@@ -56,7 +56,7 @@ def mean(values):
 # %% [markdown]
 # ## 1. A perfect captioner
 #
-# A published program turns photos into captions like this: it gives BERT, as a *masked* language model, a vector of the photo and **the caption**, takes the likeliest word at every place, and prints them. (Its program never ran: it dies at the first photo. The printed caption cannot be its output. But the idea is easily made to run, and then it looks perfect.)
+# A published program turns photos into captions like this: it gives BERT, as a *masked* language model, a vector of the photo and **the caption**, and wants the caption back. (It never ran: it dies at the first photo. The printed caption cannot be its output. But the idea is easily made to run, and then it looks perfect.)
 #
 # The next cell draws photos of toys with their captions and encodes the photos. `Captioner(causal=False)`, trained on `SamePlace`, is the published idea: every word sees the photo and all words, and the word to be given at a place is the one that stands there. Its score is the share of words that are right, on photos it has never seen.
 #
@@ -163,7 +163,7 @@ gain = logged("transformer, two in a column: exact") \
 claim("where toys share a column, by quarter is better in every seed", gain.min() > 0)
 
 # %% [markdown]
-# The same photos, the same model, the same steps. Where toys share a column, one order is learned much better: the other hangs on a few pixels, or on nothing where $x$ is the same. **An order nobody could have guessed counts as a mistake of the model.** People who write captions for real photos agree on no fixed order, and COCO has five captions or more of every photo; section 7 has a score that does not look at the order.
+# The same photos, the same model, the same steps. Where toys share a column, one order is learned much better: the other hangs on a few pixels. **An order nobody could have guessed counts as a mistake of the model.** People who write captions for real photos agree on no fixed order, and COCO has five captions of a photo; section 7 has a score that does not look at the order.
 #
 # ## 3. One caption is many small questions
 #
@@ -403,8 +403,9 @@ for row, look in zip(rows.tolist(), weights_of):
         share = [float(look[place, quarters == q].sum()) for q in range(4)]
         hits += share.index(max(share)) == quarter
         tries += 1
-claim("saying a kind, it looks most at the quarter where the toy stands, in more than"
-      "\n  two thirds of the cases (by chance: a quarter)", hits > tries * 2 / 3)
+claim("saying a kind in an exact caption, it looks most at the quarter where the toy"
+      "\n  stands, in more than two thirds of the cases (by chance: a quarter)",
+      hits > tries * 2 / 3)
 
 # %% [markdown]
 # Nobody told the model where a toy stands. It learned to go through the quarters in the order of the captions.
@@ -534,7 +535,7 @@ for name in ("drawn at 0.5", "drawn at 1.0"):
 #
 # *Proof.* Let the first word be the likeliest one: then it is the truth's, and the second question is the same in both cases; and so on. As long as everything is right, the own words *are* the truth's. $\square$
 #
-# Exact match therefore cannot show exposure bias, for any model. What can: the words *after the first mistake*. Compare two things on the same photos: the next toy right after the truth's words, and after the model's own.
+# Exact match therefore cannot show exposure bias. What can: the words *after the first mistake*. Compare two things on the same photos: the next toy right after the truth's words, and after the model's own.
 
 # %%
 states = States({"image": seen}, targets={"words": test_words})
@@ -559,8 +560,8 @@ colors = {word: COLORS[k - 1] for k, word in enumerate(COLORS)}
 wrong = [" ".join(colors.get(word, word) for word in toy.split()) for toy in one]
 truly, wrongly = next_toy(one, two), next_toy(wrong, two)
 skipped = next_toy(two, three_)
-claim("after a first toy of a wrong colour, the second is right as often, to 0.1",
-      abs(truly - wrongly) < 0.1)
+claim("after a first toy of a wrong colour, the second is right as often, to 0.15",
+      abs(truly - wrongly) < 0.15)
 claim("with the first toy left out, the toy that follows is right much less often: by"
       "\n  0.3 or more", skipped < truly - 0.3)
 
@@ -596,7 +597,7 @@ for name in (*(f"toy {k}" for k in places), "after a first mistake"):
 #
 # **In small numbers.** Caption *a red car and a duck*, reference *a red car and a blue duck*. $P_1 = \frac66$, $P_2 = \frac45$, $P_3 = \frac34$, $P_4 = \frac23$; $c = 6$, $r = 7$: $e^{-1/6}\cdot(.4)^{1/4} = .846\cdot.795 = .673$.
 #
-# **CIDEr-D** (2015, for captions) weighs each run by how rare it is among the references, $\log(\text{photos}/\text{photos that have it})$, and takes the cosine of the weighed counts, clipped like BLEU's, and lowered where lengths differ; the mean over $n = 1 \dots 4$, times 10. *And a* counts little, *cracked yellow duck* much. It is kinder to a caption that says the rare thing rightly.
+# **CIDEr-D** (2015, for captions) weighs each run by how rare it is among the references, $\log(\text{photos}/\text{photos that have it})$, and takes the cosine of the weighed counts, clipped like BLEU's, and lowered where lengths differ; the mean over $n = 1 \dots 4$, times 10. *And a* counts little, *cracked yellow duck* much.
 #
 # **F1 of toys**: cut at *and*; a phrase is right if the reference has the same. Precision and recall of phrases as sets, their harmonic mean. It knows what a toy is, which no score of runs does; and for that it knows only our captions.
 
@@ -715,7 +716,7 @@ plots.show(fig, "Bars of eight decoders in three panels, exact captions, F1 of t
 for name in decoders:
     print(f"log: {name:30s} toy F1 {over_seeds(f'{name}: toy F1')}  "
           f"BLEU-4 {over_seeds(f'{name}: BLEU-4')}")
-for name in ("transformer", "blind"):
+for name in ("transformer", "LSTM, first state", "blind"):
     print(f"log: {name}: exact {over_seeds(f'{name}: exact')},\n  word F1 "
           f"{over_seeds(f'{name}: word F1')}, CIDEr-D {over_seeds(f'{name}: CIDEr-D')}")
 eyes = logged("transformer: toy F1")
@@ -726,7 +727,7 @@ for name in ("transformer, another picture", "blind", "trained on shuffled pictu
 # %% [markdown]
 # **Without eyes nothing**: whoever does not see the right photo gets hardly a toy, and next to no caption exactly. But look at its F1 of *words* and at BLEU: a part of both is grammar, and comes free. Subtract what the blind get before you praise.
 #
-# **The older decoder is not behind.** With attention the LSTM is as good as the transformer here, at the same number of steps; in four seeds of five it is a little ahead. What matters here is to *look again for every word*: the LSTM that looks only once, at the start, has most of the *words* right and few of the *toys*. GPT-2 of the same width, with two layers and random weights, is behind in this budget; its first tokens are a picture, and nothing in it says so. None of this is a ranking for your data; it is what six epochs on a frozen map give (three, for the decoders trained without photos or on shuffled ones).
+# **The older decoder is not behind.** With attention the LSTM is as good as the transformer here, at the same number of steps; in four seeds of five it is a little ahead. What matters here is to *look again for every word*: the LSTM that looks only once, at the start, has most of the *words* right and few of the *toys*. GPT-2 of the same width, with two layers and random weights, is behind in this budget. None of this is a ranking for your data; it is what six epochs on a frozen map give.
 #
 # ## 9. A reward for whole captions
 #
@@ -736,7 +737,7 @@ for name in ("transformer, another picture", "blind", "trained on shuffled pictu
 #
 # The second step is $\nabla p = p\,\nabla\log p$. The third holds for every number $b$ that does not depend on $w$, since $\mathbb{E}[\nabla\log p] = \sum \nabla p = \nabla 1 = 0$. So: **draw a caption; make it likelier if its reward is above the baseline, else less likely** (REINFORCE, 1992). The usual $b$ for captions is the reward of the greedy caption: better than what would be written counts as good ("self-critical", 2017). The baseline changes nothing on average, and much in how noisy one draw is: the next cell computes both for four words, exactly.
 #
-# Then captions, in the log: from the trained transformer of each seed, 120 steps of 48 captions with F1 of toys as the reward. Before each step 48 captions must be drawn, and 48 greedy ones written. **The control that is often missing:** as many further steps, from the same start and with the same optimiser, of plain cross-entropy. If both gain the same, it was not the reward.
+# Then captions, in the log: from the trained transformer of each seed, 120 steps of 48 captions with F1 of toys as the reward, at three learning rates. Before each step 48 captions must be drawn, and 48 greedy ones written. **The control that is often missing:** as many further steps, from the same start and at the same rates, of plain cross-entropy. If both gain the same, it was not the reward.
 #
 # **Predict before you run:** what does the reward bring?
 
@@ -752,17 +753,17 @@ for name, b in (("no baseline", 0.0), ("greedy's reward", float(rewards[p.argmax
     noise = (p * ((one_draw - average) ** 2).sum(1)).sum()
     print(f"{name:16s} " + " ".join(f"{value:6.2f}" for value in average)
           + f"   variance {noise:8.3f}")
-for name in ("transformer", "after a reward", "after as many steps of words"):
-    print(f"log: {name:28s} toy F1 {over_seeds(f'{name}: toy F1')}  "
-          f"exact {over_seeds(f'{name}: exact')}")
-gains = {name: logged(f"{name}: toy F1") - logged("transformer: toy F1")
-         for name in ("after a reward", "after as many steps of words")}
-for name, gain in gains.items():
-    print(f"gain in F1, {name:28s} seed by seed: "
-          + " ".join(f"{value:+.3f}" for value in gain))
+print(f"{'log, F1 of toys':41s} {'five seeds':22s}  gain, seed by seed")
+print(f"{'transformer':41s} {over_seeds('transformer: toy F1')}")
+for rate in ("0.0001", "0.0003", "0.001"):
+    for steps in ("after a reward", "after as many steps of words"):
+        name = f"{steps}, rate {rate}"
+        gain = logged(f"{name}: toy F1") - logged("transformer: toy F1")
+        print(f"{name:41s} {over_seeds(f'{name}: toy F1')}  "
+              + " ".join(f"{value:+.3f}" for value in gain))
 
 # %% [markdown]
-# **Here the reward brought nothing, and its control did.** After 120 steps of REINFORCE the F1 of toys is where it was, in some seeds a little above and in others a little below; after as many steps of plain words it is higher in every seed, if not by much. The rewarded steps have one step size, which nobody tuned. A reward can earn its cost where the score and the likelihood part ways. Here they hardly part: the score *is* that words are right, and one number for a whole caption says less than an answer for each of its words. (On COCO the published reward was CIDEr, and the gain that the abstract reports is in CIDEr.)
+# **Here the reward brought nothing, and its control did.** After 120 steps of REINFORCE the F1 of toys is at the smallest rate where it was, in some seeds a little above and in others a little below, and at the larger ones lower in every seed; after as many steps of plain words at the smallest rate it is higher in every seed, if not by much. A reward can earn its cost where the score and the likelihood part ways. Here they hardly part: the score *is* that words are right, and one number for a whole caption says less than an answer for each of its words. (On COCO the published reward was CIDEr, and the gain that the abstract reports is in CIDEr.)
 #
 # ## 10. A caption between the photo and the decision
 #
@@ -792,7 +793,7 @@ guess = max(truth[:, 1].double().mean(), 1 - truth[:, 1].double().mean())
 claim("front right, end to end: above the majority by 0.1 or more",
       place_right > guess + 0.1)
 print("cracked, log:            right                   cost, a miss 10, an alarm 1")
-for name in ("the words", "the word's probability", "end to end"):
+for name in ("one answer for all", "the words", "the word's probability", "end to end"):
     print(f"  {name:24s} {over_seeds(f'cracked, {name}: accuracy')}  "
           f"{over_seeds(f'cracked, {name}: cost')}")
 more = logged("cracked, the words: cost") \
@@ -835,7 +836,7 @@ claim("and it writes alone", all(isinstance(text, str) for text in
                                  written(gpt2, seen[:4])))
 
 # %% [markdown]
-# **COCO's captions** are five sentences or more for each photo ([cocodataset.org](https://cocodataset.org), *2017 Train/Val annotations*; the photos are packed apart). Its file is JSON with two lists that matter: `images` (`id`, `file_name`) and `annotations` (`image_id`, `caption`). `coco_table` turns it into a table, and `folder` of lesson 07 reads that: rows of one photo share it and stay in one split. The cell below makes such a file of five toy photos and twenty captions, in four wordings each, and reads it as it would read the real one. Several references also change the scores: BLEU takes the best of them run by run, CIDEr-D their mean. At the end of the cell is what people will put into a captioner; each is refused with one sentence.
+# **COCO's captions** are five sentences for each photo ([cocodataset.org](https://cocodataset.org), *2017 Train/Val annotations*; the photos are packed apart). Its file is JSON with two lists that matter: `images` (`id`, `file_name`) and `annotations` (`image_id`, `caption`). `coco_table` turns it into a table, and `folder` of lesson 07 reads that: rows of one photo share it and stay in one split. The cell below makes such a file of five toy photos and twenty captions, in four wordings each, and reads it as it would read the real one. Several references also change the scores: BLEU takes the best of them run by run, CIDEr-D their mean. At the end of the cell is what people will put into a captioner; each is refused with one sentence.
 
 # %%
 with tempfile.TemporaryDirectory() as place:
@@ -958,13 +959,13 @@ def best_baseline(logits, rewards):
 #
 # **References**
 # - O. Vinyals, A. Toshev, S. Bengio, D. Erhan, *Show and tell: a neural image caption generator*, CVPR 2015: a convolutional network, then an LSTM that is shown its output once.
-# - K. Xu and others, *Show, attend and tell*, ICML 2015: the decoder looks at places, by weights or by drawing one.
+# - K. Xu and others, *Show, attend and tell: neural image caption generation with visual attention*, ICML 2015: the decoder looks at places, by weights or by drawing one.
 # - A. Vaswani and others, *Attention is all you need*, NeurIPS 2017: the decoder of section 4.
 # - K. Papineni, S. Roukos, T. Ward, W.-J. Zhu, *BLEU: a method for automatic evaluation of machine translation*, ACL 2002: section 7's formula.
 # - R. Vedantam, C. L. Zitnick, D. Parikh, *CIDEr: consensus-based image description evaluation*, CVPR 2015: CIDEr, and CIDEr-D against gaming.
-# - R. J. Williams, *Simple statistical gradient-following algorithms for connectionist reinforcement learning*, 1992: REINFORCE and its baseline.
+# - R. J. Williams, *Simple statistical gradient-following algorithms for connectionist reinforcement learning*, Machine Learning 1992: REINFORCE and its baseline.
 # - S. Rennie and others, *Self-critical sequence training for image captioning*, CVPR 2017: the greedy caption's reward as baseline.
 # - R. Mokady, A. Hertz, A. Bermano, *ClipCap: CLIP prefix for image captioning*, 2021: CLIP's vector of the photo, mapped to a prefix, and a language model that goes on.
-# - T.-Y. Lin and others, *Microsoft COCO: common objects in context*, ECCV 2014; X. Chen and others, *Microsoft COCO captions*, 2015: the photos and their five captions.
+# - T.-Y. Lin and others, *Microsoft COCO: common objects in context*, ECCV 2014; X. Chen and others, *Microsoft COCO captions: data collection and evaluation server*, 2015: the photos and their five captions.
 
 # %% [progress]

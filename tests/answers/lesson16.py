@@ -120,6 +120,41 @@ def _ended_put_aside(first, after, end, width, most):
     return torch.tensor(words), torch.tensor(total, dtype=torch.float64)
 
 
+def _grown(kept, first, after):
+    return {(*words, k): total + p for words, total in kept.items()
+            for k, p in enumerate((after[words[-1]] if words else first).tolist())}
+
+
+def _largest(totals, width):
+    return dict(sorted(totals.items(), key=lambda one: -one[1])[:width])
+
+
+def _ended_beside(first, after, end, width, most):
+    going, ended = {(): 0.0}, {}
+    for _ in range(most):
+        more = _grown(going, first, after)
+        ended |= {words: total for words, total in more.items() if words[-1] == end}
+        going = _largest({words: total for words, total in more.items() if words[-1] != end}, width)
+    (words, total), = _largest(ended | going, 1).items()
+    return torch.tensor(words), torch.tensor(total).double()
+
+
+def _until_one_ends(first, after, end, width, most):
+    kept = {(): 0.0}
+    for _ in range(most):
+        kept = _largest(_grown(kept, first, after), width)
+        done = {words: total for words, total in kept.items() if words[-1] == end}
+        if done:
+            break
+    (words, total), = _largest(done or kept, 1).items()
+    return torch.tensor(words), torch.tensor(total).double()
+
+
+def _padded(first, after, end, width, most):
+    words, total = beam_with_dict(first, after, end, width, most)
+    return F.pad(words, (0, most - len(words))), total
+
+
 def _first_for_nothing(first, after, end, width, most):
     kept = [((k,), 0.0) for k in first.argsort(descending=True)[:width].tolist()]
     for _ in range(most - 1):
@@ -195,6 +230,32 @@ def bleu_by_logs(candidates, references):
     return math.exp(sum(logs) / 4 + min(0, 1 - r / c))
 
 
+def _bleu_of(hits, p_of=lambda right, total: right / total):
+    """hits : of the runs of a caption, of its reference, and of all references"""
+    def bleu(candidates, references):
+        product, texts = 1.0, [[t.split() for t in group] for group in (candidates, references)]
+        for n in (1, 2, 3, 4):
+            mine, its = ([Counter(tuple(w[i : i + n]) for i in range(len(w) - n + 1)) for w in group]
+                         for group in texts)
+            anywhere = its[0]
+            for runs in its:
+                anywhere = anywhere | runs
+            right = sum(hits(a, b, anywhere) for a, b in zip(mine, its, strict=True))
+            product *= p_of(right, sum(a.total() for a in mine))
+        c, r = (sum(map(len, group)) for group in texts)
+        return min(1, math.exp(1 - r / c)) * product**0.25
+    return bleu
+
+
+def _bleu_of_letters(candidates, references):
+    def spelled(texts):
+        return [" ".join(text.replace(" ", "_")) for text in texts]
+
+    precision = _bleu(brevity=lambda c, r: 1)(spelled(candidates), spelled(references))
+    c, r = (sum(len(text.split()) for text in texts) for texts in (candidates, references))
+    return precision * min(1, math.exp(1 - r / c))
+
+
 def _bleu(clip=True, brevity=lambda c, r: min(1, math.exp(1 - r / c)), mean=lambda p: math.prod(p) ** 0.25,
           top=4, recall=False, sets=False):
     def bleu(candidates, references):
@@ -259,6 +320,7 @@ WRONG = {
         (_attention(torch.triu), "wrong side"),
         (_attention(lambda one: one.tril(-1)), "does not see itself"),
         (_attention(lambda one: one.tril(1)), "one place too late"),
+        (lambda q, k, v: _attention(lambda one: one.tril(-1))(q, k, v).nan_to_num(), "you give 0"),
         (_attention(torch.tril, hide=0.0), "minus infinity"),
         (_zeroed_scores, "minus infinity"),
         (_masked_late, "after the softmax"),
@@ -280,6 +342,9 @@ WRONG = {
         (_cross(lambda c, t: c.mean(1), ignore_index=0), "padding included"),
         (lambda z, w: loss_of_torch(z, torch.where(w == 2, 0, w)), "end of a caption is left out"),
         (_cross(lambda c, t: -c.sum(1), ignore_index=0), "sign is flipped"),
+        (_cross(lambda c, t: (c * F.pad(t, (1, 0), value=True)[:, :-1]).sum(1)), "one padding counts"),
+        (lambda z, w: F.cross_entropy(z.flatten(0, 1), w[:, 1:].flatten(), ignore_index=0),
+         "all captions are averaged"),
         (_cross(lambda c, t: c.sum(1) / math.log(2), ignore_index=0), "base 2"),
         (_cross(lambda c, t: (-c.sum(1)).exp(), ignore_index=0), "probability of the caption"),
         (_cross(lambda c, t: c.sum(1).mean(), ignore_index=0), "averaged: give one"),
@@ -307,6 +372,10 @@ WRONG = {
         (lambda f, a, e, w, m: beam_by_tensors(f, a, e, w + 1, m), "too many is kept"),
         (_first_for_nothing, "first word's own"),
         (_ended_put_aside, "put aside"),
+        (_ended_beside, "go on beside"),
+        (_until_one_ends, "first caption that ends"),
+        (_padded, "Behind the end"),
+        (lambda f, a, e, w, m: beam_with_dict(f, torch.stack([f] * len(f)), e, w, m), "scored by `first`"),
         (_ranked(last=lambda words, total: (words, -total)), "minus the log-probability"),
     ],
     "16.4": [
@@ -321,6 +390,12 @@ WRONG = {
         (_bleu(top=3, mean=lambda p: math.prod(p) ** (1 / 3)), "four words are left out"),
         (_bleu(recall=True), "which is a recall"),
         (_bleu(sets=True), "counts once"),
+        (_bleu_of(lambda a, b, every: len(a & b)), "right each counts once"),
+        (_bleu_of(lambda a, b, every: (a | b).total()), "larger of both"),
+        (_bleu_of(lambda a, b, every: (a & every).total()), "references of all captions"),
+        (_bleu_of(lambda a, b, every: (a & b).total(), lambda right, total: (right + 1) / (total + 1)),
+         "smoothed"),
+        (_bleu_of_letters, "made of letters"),
         (lambda c, r: sum(bleu_by_logs([a], [b]) for a, b in zip(c, r, strict=True)) / len(c), "own BLEU"),
         (lambda c, r: 100 * bleu_by_logs(c, r), "by 100"),
         (lambda c, r: bleu_by_logs([" ".join(c)], [" ".join(r)]), "joined"),
@@ -339,6 +414,10 @@ WRONG = {
         (_weighted(lambda p: p * (1 + 2 * p + (p**2).sum())), "sign of 2p"),
         (lambda z, r: (z.softmax(0) * _norms(z.softmax(0)) * r).sum(), "missing below"),
         (_weighted(lambda p: p**2), "probabilities squared"),
+        (_weighted(lambda p: p * (torch.eye(len(p)).double() - p).square().sum(0)), "other dimension"),
+        (_weighted(lambda p: p * _norms(p) ** 2), "once more"),
+        (lambda z, r: (z.softmax(0) * r) @ _norms(z.softmax(0)) / _norms(z.softmax(0)).sum(),
+         "divided by that of"),
         (lambda z, r: -baseline_by_vectors(z, r), "sign is flipped"),
         (lambda z, r: r.median(), "median"),
     ],
