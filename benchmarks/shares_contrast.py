@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/shares_contrast.py > data/runs/shares_contrast.json   # 5 minutes
 
 Batches of 256 rows, as 8 processes of 32 or 32 of 8 would share them. The sum over processes of their
-gradients is the gradient of one sum, so one process computes it; lesson 15 shows the two equal. Each of five
-seeds has training rows, towers and a gallery of its own.
+gradients is the gradient of one sum, so one process computes it: with the towers and pairs of lesson 15 it
+gives the two processes' numbers. Each of five seeds has training rows, towers and a gallery of its own.
 """
 
 from __future__ import annotations

@@ -6,11 +6,13 @@
     kubectl apply -f deploy/train-job.yaml                               # two machines, Kubernetes
 
 Each process takes its own GPU where there are some, else the CPU. With --checkpoint FOLDER a run that was
-stopped goes on from the last checkpoint when the same command is given again.
+stopped goes on from the last checkpoint when the same command is given again. A process waits 600 seconds for
+the others, or as many as CMLIB_TIMEOUT says, and then ends all.
 """
 
 import argparse
 import os
+import sys
 
 import torch
 
@@ -41,4 +43,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TimeoutError as error:  # another process hangs
+        sys.exit(str(error))

@@ -3,6 +3,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 from conftest import ROOT
 
 from cmlib.training.crew import Crew
+from cmlib.training.distributed import join
 from cmlib.training.planning import Link, bytes_by_stage, pipeline
 
 gloo = pytest.mark.skipif(
@@ -63,6 +65,14 @@ def dies(team):
         sys.stdout.flush()
         os._exit(9)
     team.wait()
+
+
+def hangs(team):
+    datetime, time = __import__("datetime"), __import__("time")
+    group = dist.new_group(timeout=datetime.timedelta(seconds=1))  # noqa: F821, a name of the script
+    if team.rank == 1:
+        time.sleep(60)
+    dist.all_reduce(torch.ones(3), group=group)  # noqa: F821
 
 
 def sleeps(team):
@@ -121,10 +131,69 @@ def test_a_name_of_the_notebook_is_explained():
 def test_what_takes_too_long_is_ended():
     crew = Crew(1)
     crew.run(numbered, 0)  # it has started
-    with pytest.raises(TimeoutError, match=r"^The limit is over, and `sleeps` has not finished in process 0; "
+    with pytest.raises(TimeoutError, match=r"^The time is over, and `sleeps` has not finished in process 0; "
                                            r""):
         crew.run(sleeps, limit=0.5)
     assert ended(crew)
+
+
+@gloo
+def test_one_that_hangs_ends_all_with_a_sentence_that_names_it():
+    crew = Crew(2)
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"^The time is over, and `hangs` has not finished in process 1; "
+                                           r"the whole crew was ended\.$"):
+        crew.run(hangs)
+    assert ended(crew) and time.monotonic() - begun < 60
+
+
+@gloo
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal that stops a process")
+def test_one_that_hangs_at_the_start_is_named():
+    crew = Crew(2, timeout=2)
+    crew.processes[1].send_signal(signal.SIGSTOP)
+    with pytest.raises(TimeoutError, match=r"^The time is over, and the start has not finished in process 1"):
+        crew.run(numbered, 0)
+    assert ended(crew)
+
+
+HANGS = """
+import os, time, torch
+from cmlib import fit
+from cmlib.data import Features
+from cmlib.fusion.concat import Concat
+
+def late(batch):
+    time.sleep(200 * int(os.environ["RANK"]))
+    return batch
+
+x = torch.randn(16, 3)
+rows = Features(x, x, torch.arange(16) % 2)
+fit(Concat(3, 3, 2), rows, epochs=1, batch_size=8, augment=late, progress=False)
+"""
+
+
+@gloo
+def test_fit_ends_where_another_process_hangs(tmp_path):
+    script = tmp_path / "hangs.py"
+    script.write_text(HANGS)
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CMLIB_TIMEOUT": "8"}, check=False,
+        capture_output=True, text=True)  # until nobody holds their lines any more
+    assert time.monotonic() - begun < 150 and done.returncode != 0
+    assert ("TimeoutError: Process 0 of 2 has waited for another one until its timeout: that one hangs, or "
+            "takes fewer steps.") in done.stderr, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "soon", "1e3", "", "1000000"])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(monkeypatch, given):
+    monkeypatch.setenv("CMLIB_TIMEOUT", given)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(ValueError, match=r"^CMLIB_TIMEOUT='.*' is how many seconds a process waits"):
+        join(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "2"])

@@ -54,6 +54,14 @@ for _sentence, _slip in {
         lambda x, m, c: (x * m).sum() * len(c) / (len(x) * len(c)),
     "First each text is averaged, then the texts: a token of a short text counts more. Add up all tokens.":
         lambda x, m, c: ((x * m).sum(1) / m.sum(1).clamp(min=1)).mean(),
+    "You multiply by the number of processes, but divide by the texts of this one; the tokens of all count.":
+        lambda x, m, c: (x * m).sum() * len(c) / len(x),
+    "You divide by the largest share, without the factor of step 3: the tokens of all processes are meant.":
+        lambda x, m, c: (x * m).sum() / max(c),
+    "The mean is taken over all places, padding among them, and then weighed by the tokens: take the sum.":
+        lambda x, m, c: (x * m).mean() * len(c) * int(m.sum()) / sum(c),
+    "The division drops its rest: `//` gives an integer, and N/P need not be one.":
+        lambda x, m, c: (x * m).sum() / max(sum(c) // len(c), 1),
     "You divide by the tokens of the other processes: those of this one count too.":
         lambda x, m, c: (x * m).sum() * len(c) / (sum(c) - int(m.sum())),
     "You divide by the largest share: the tokens of all processes together are meant.":
@@ -100,14 +108,15 @@ def _(draw):
         what = "adding up" if steps < n else "sharing out"
         yield case(draw.normal(n, n, 2), steps, about=f"{n} processes after {steps} steps ({what})")
     yield case(draw.normal(3, 3, 2), 0, about="3 processes before the first step")
+    yield case(draw.normal(3, 3, 2), 4, about="3 processes after the last step")
 
 
 def _ring(chunks, steps, first=lambda p, k, n: (p - k) % n, then=lambda p, j, n: (p + 1 - j) % n, to=1,
-          add=lambda a, b: a + b, put=lambda a, b: b, at_once=True, adding=None, place=0):
+          add=lambda a, b: a + b, put=lambda a, b: b, adding=None, place=0):
     now, n = chunks.clone(), len(chunks)
     adding = n - 1 if adding is None else adding(n)
     for step in range(steps):
-        before = now.clone() if at_once else now
+        before = now.clone()
         for p in range(n):
             other = (p + to) % n
             chunk = first(p, step, n) if step < adding else then(p, step - adding, n)
@@ -120,6 +129,11 @@ def _ring(chunks, steps, first=lambda p, k, n: (p - k) % n, then=lambda p, j, n:
 for _sentence, _slip in {
     "The messages go to the wrong neighbour: process r sends to r + 1.":
         lambda c, s: _ring(c, s, to=-1),
+    "The whole ring goes the other way round: process r sends to r + 1, chunk r − k first, then r + 1 − j.":
+        lambda c, s: _ring(c, s, to=-1, first=lambda p, k, n: (p + k) % n,
+                           then=lambda p, j, n: (p - 1 + j) % n),
+    "At the end stands the mean; the sum is wanted, the division comes later.":
+        lambda c, s: _ring(c, s) / (len(c) if s == 2 * (len(c) - 1) else 1),
     "In step k process r sends chunk r − k, and you send r + k: it must pass on what it has just added to.":
         lambda c, s: _ring(c, s, first=lambda p, k, n: (p + k) % n),
     "Every step sends the same chunk: in step k it is chunk r − k, the one that process r has just added to.":
@@ -219,7 +233,7 @@ def _(draw):
 
 
 def _contrast(image, text, images, texts, rank, scale, own=True, at=None, factor=None, reduce="mean",
-              rows="all", both=True, shift=0):
+              rows="all", both=True, from_zero=False):
     n = len(images)
     sides = []
     for mine, gathered in ((image, images), (text, texts)):
@@ -228,11 +242,11 @@ def _contrast(image, text, images, texts, rank, scale, own=True, at=None, factor
             shares[rank if at is None else at(n, rank)] = mine
         sides.append(torch.cat(shares))
     a, b = sides
-    partner = torch.arange(len(a)) + shift
+    partner = torch.arange(len(a))
     if rows == "own":
         here = slice(rank * len(image), (rank + 1) * len(image))
         left, right = scale * (a[here] if own else image) @ b.T, scale * (b[here] if own else text) @ a.T
-        partner = partner[here]
+        partner = partner[:len(image)] if from_zero else partner[here]
     else:
         left = scale * a @ b.T
         right = left.T
@@ -278,6 +292,13 @@ for _sentence, _slip in {
     "the "
     "others' losses pull on your rows is lost.":
         lambda i, t, a, b, r, s: _contrast(i, t, a, b, r, s, own=False, rows="own", factor=lambda n: 1),
+    "Your partners count from 0, but row k of this process is number rank · rows + k of all; and all rows "
+    "have a loss, times the number of processes.":
+        lambda i, t, a, b, r, s: _contrast(i, t, a, b, r, s, rows="own", factor=lambda n: 1, from_zero=True),
+    "Your partners count from 0, but row k of this process is number rank · rows + k of all; and gathered "
+    "rows carry no gradient.":
+        lambda i, t, a, b, r, s: _contrast(i, t, a, b, r, s, own=False, rows="own", factor=lambda n: 1,
+                                           from_zero=True),
     "The losses of all rows are added up; their mean is wanted.":
         lambda i, t, a, b, r, s: _contrast(i, t, a, b, r, s, reduce="sum"),
     "The losses of all rows are added up, without the factor; their mean, times the number of processes, is "
@@ -385,6 +406,8 @@ for _sentence, _slip in {
     "These are bits: a float32 has four bytes.": lambda n, p: _kept(n, p) * 8,
     "Numbers of 16 bits are counted; these are float32, of four bytes.":
         lambda n, p: _kept(n, p, sizes=(2, 2, 8), once=(0, 0, 2, 4)),
+    "This is training in 16 bits, with a float32 copy beside it; here everything is float32.":
+        lambda n, p: _kept(n, p, sizes=(2, 2, 12), once=(0, 0, 2, 4)),
     "The smallest layer is counted as whole for a moment; the peak comes with the largest.":
         lambda n, p: _kept(n, p, largest=min),
     "The last layer is counted as whole for a moment; the peak comes with the largest.":
@@ -492,6 +515,10 @@ for _sentence, _slip in {
     "Sending takes time on the way back, too.": lambda *x: _timed(*x, back_send=False),
     "Sending is left out: each step from stage to stage takes `send` seconds.":
         lambda *x: _timed(*x, ahead_send=False, back_send=False),
+    "Stage 0 has all its parts from the start: nothing is sent to it, and it begins at 0.":
+        lambda *x: _turned(_timed(*x)[0] + x[3], *x),
+    "Sending is counted as work of the stage: its end is when it has computed, and it is free then.":
+        lambda f, b, n, s: _timed(torch.cat([f[:-1] + s, f[-1:]]), torch.cat([b[:1], b[1:] + s]), n, 0.0),
     "The way back begins at the last stage, not at the first.": lambda *x: _timed(*x, turned=True),
     "These are the times at which work begins; the ends are wanted.": lambda *x: _timed(*x, starts=True),
     "The seconds of the way forward and of the way back are exchanged.": lambda *x: _timed(*x, swap=True),

@@ -1,6 +1,7 @@
 """Exercises of lesson 18: search and tagging."""
 
 import torch
+from torch import nn
 from torch.nn.functional import normalize
 
 from cmlib.check.engine import case, exercise
@@ -130,6 +131,16 @@ for _sentence, _slip in {
         lambda s, y: _by_groups(
             s, y, lambda i, n, r, ahead, found:
                 r / n * (found + 1 + _mates(i, n, r)) / max(ahead + i - 1, 1)),
+    "The mates of a relevant row before it in its tie are left out: (i − 1)(r − 1)/(n − 1) of them.":
+        lambda s, y: _by_groups(s, y, lambda i, n, r, ahead, found: r / n * (found + 1) / (ahead + i)),
+    "Only the relevant rows of the better scores move the rank: all rows that came before do.":
+        lambda s, y: _by_groups(
+            s, y, lambda i, n, r, ahead, found: r / n * (found + 1 + _mates(i, n, r)) / (found + i)),
+    "Both counts move on too early: at a place only the rows of better scores have come before.":
+        lambda s, y: _by_groups(s, y, lambda i, n, r, ahead, found: r / n * (
+            found + r + 1 + _mates(i, n, r)) / (ahead + n + i)),
+    "A score that no relevant row has is passed over, and its rows are not counted: they, too, stand before "
+    "the others.": lambda s, y: ap_with_ties.reference(s[torch.isin(s, s[y])], y[torch.isin(s, s[y])]),
     "Only the first relevant row counts, which is the reciprocal rank; all of them are averaged.":
         lambda s, y: 1 / (1 + _ranked(s, y).argmax().double()),
     "This is the share of relevant rows in the gallery, whatever the scores say.":
@@ -158,6 +169,10 @@ for _ap in (ap_with_ties.reference, _in_stored_order):
     }.items():
         ap_with_ties.mistake(_sentence)(lambda scores, relevant, ap=_ap, slip=_slip: slip(
             scores, relevant, ap))
+for _per in (lambda y: 1, lambda y: y.sum() / len(y)):  # divided by the relevant rows, or by this wrong count
+    ap_with_ties.mistake("All rows of better scores count as found: only the relevant ones of them are.")(
+        lambda s, y, per=_per: per(y) * _by_groups(
+            s, y, lambda i, n, r, ahead, found: r / n * (ahead + 1 + _mates(i, n, r)) / (ahead + i)))
 for _slip in (_over_all_ranks, lambda s, y: _by_groups(
         s, y, lambda i, n, r, ahead, found: (found + i * r / n) / (ahead + i)) * y.sum() / len(y)):
     ap_with_ties.mistake("Precision is averaged over all ranks; only the ranks at which a relevant row "
@@ -208,6 +223,8 @@ for _sentence, _slip in {
         lambda c, k: (c[:, :, :, None] + k[:, :, None, :]).amax(1),
     "The two probabilities are added: both tags are wanted of the cell, so multiply them.":
         lambda c, k: (c.sigmoid()[:, :, :, None] + k.sigmoid()[:, :, None, :]).amax(1),
+    "The two probabilities are averaged: both tags are wanted of the cell, so multiply them.":
+        lambda c, k: (c.sigmoid()[:, :, :, None] + k.sigmoid()[:, :, None, :]).amax(1) / 2,
     "The smaller of the two probabilities is taken; here it is their product.":
         lambda c, k: torch.minimum(c.sigmoid()[:, :, :, None], k.sigmoid()[:, :, None, :]).amax(1),
     "The smallest cell is taken: a photo has a tag if one of its cells has it, so take the largest.":
@@ -249,9 +266,10 @@ def _(draw):
         return case(p, truth, torch.arange(1, 10, dtype=torch.float64)[order] / 10, miss, false,
                     about=f"{rows} rows and {tags} tags, a miss at {miss} and a false alarm at {false}")
 
-    yield telling(cheapest, lambda: one(15, 4, 4.0, 1.0))
-    yield telling(cheapest, lambda: one(17, 3, 1.0, 3.0))
-    yield telling(cheapest, lambda: one(40, 9, 2.0, 1.0))
+    # powers of two, so that equal costs stay equal for whoever divides by the rows
+    yield telling(cheapest, lambda: one(16, 6, 2.5, 1.0))
+    yield telling(cheapest, lambda: one(32, 6, 1.0, 3.0))
+    yield one(64, 9, 4.0, 1.0)
     yield case(draw.uniform(6, 2), torch.zeros(6, 2, dtype=torch.bool),
                torch.tensor([0.5, 2.0, 0.2], dtype=torch.float64), 1.0, 1.0,
                about="tags that no row has, and a candidate above 1")
@@ -298,7 +316,13 @@ for _sentence, _slip in {
     "Every tag that is not set counts as a miss: only those that are true are.":
         lambda p, y, c, m, f: c[(_costs(p, y, c, 0, f)
                                  + m * (p[:, :, None] < c).sum(0)).argmin(1)],
-    "This is the dearest candidate; the cheapest is wanted.":
+    "A miss is a tag that is true and not set; those that are true and set are counted.":
+        lambda p, y, c, m, f: c[(m * ((p[:, :, None] >= c) & y[:, :, None]).sum(0)
+                                 + _costs(p, y, c, 0, f)).argmin(1)],
+    "A false alarm is a tag that is set and not true; those that are neither set nor true are counted.":
+        lambda p, y, c, m, f: c[(f * ((p[:, :, None] < c) & ~y[:, :, None]).sum(0)
+                                 + _costs(p, y, c, m, 0)).argmin(1)],
+    "This is the dearest candidate; the cheapest is wanted, and a tag is set at or above it.":
         lambda p, y, c, m, f: c[_costs(p, y, c, m, f).argmax(1)],
     "Of candidates that cost the same you take the last; the first of them is wanted.":
         lambda p, y, c, m, f: c[_last(_costs(p, y, c, m, f))],
@@ -319,6 +343,8 @@ for _sentence, _slip in {
         lambda p, y, c, m, f: c[_costs(-p, y, -c, m, f, strict=False).argmin(1)],
 }.items():
     cheapest.mistake(_sentence)(_slip)
+    if "get one threshold" in _sentence:  # and where it is given once
+        cheapest.mistake(_sentence)(lambda *args, slip=_slip: slip(*args)[0])
     if "divided by the rows" in _sentence:  # and where costs that are equal differ in their last digit
         cheapest.mistake(_sentence)(_by_rates)
 
@@ -406,6 +432,15 @@ for _sentence, _slip in {
     "Rows are compared by their cosine; here it is the inner product.":
         lambda q, v, c, at, p, k: _in_lists(q, v, c, at, p, k,
                                             scores=lambda rows: normalize(v[rows], dim=1) @ q),
+    "The k best of all rows are taken, and those outside the lists then dropped: choose the lists first.":
+        lambda q, v, c, at, p, k: _in_lists(q, v, c, at, p, len(v))[
+            : int(torch.isin((v @ q).topk(k).indices, _in_lists(q, v, c, at, p, len(v))).sum())],
+    "The numbers `probes` and `k` are exchanged.":
+        lambda q, v, c, at, p, k: _in_lists(q, v, c, at, min(k, len(c)), p),
+    "One list too few: look into `probes` of them.":
+        lambda q, v, c, at, p, k: _in_lists(q, v, c, at, max(p - 1, 1), k),
+    "Fewer are given where the lists hold fewer than k rows: nothing is filled up with −1.":
+        lambda q, v, c, at, p, k: nn.functional.pad(_in_lists(q, v, c, at, p, k), (0, k), value=-1)[:k],
     "All rows of the lists are given back: give the k best.":
         lambda q, v, c, at, p, k: _in_lists(q, v, c, at, p, len(v)),
     "Each list gives its own k best, one after the other; the k best of all the lists together are wanted.":
@@ -506,6 +541,13 @@ for _sentence, _slip in {
         lambda a, big, n: _product(a.mean()[None], big - 1, n - 1).mean(),
     "This is the chance of being beaten; the chance of coming first is 1 less it.":
         lambda a, big, n: 1 - _product(a, big - 1, n - 1).mean(),
+    "This is the chance that all that are drawn beat the own photo; that none does is wanted.":
+        lambda a, big, n: _product(big - 1 - a, big - 1, n - 1).mean(),
+    "The harmless photos are used up, too: after j harmless draws N − 1 − a − j of them are left.":
+        lambda a, big, n: ((big - 1 - a[:, None])
+                           / (big - 1 - torch.arange(n - 1, dtype=torch.float64))).prod(1).mean(),
+    "One draw too few: n − 1 others are drawn, with j from 0 to n − 2.":
+        lambda a, big, n: _product(a, big - 1, max(n - 2, 0)).mean(),
     "The chances are added up; take their mean over the queries.":
         lambda a, big, n: _product(a, big - 1, n - 1).sum(),
     "This is R@1 of the whole gallery, for every size: in a smaller one fewer photos are there that beat the "

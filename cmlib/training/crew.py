@@ -62,8 +62,7 @@ class Crew(contextlib.AbstractContextManager):
             with open(self.logs[rank], "wb") as own:
                 self.processes.append(subprocess.Popen(
                     [sys.executable, "-m", "cmlib.training.crew", *words], stdin=subprocess.PIPE,
-                    stdout=log or own, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": path},
-                ))
+                    stdout=log or own, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONPATH": path}))
         self._finish = weakref.finalize(self, _end, self.processes, self.folder)
 
     def run(self, function: Callable, *args, helpers: Sequence[Callable] = (), limit: float = 300.0) -> list:
@@ -73,8 +72,9 @@ class Crew(contextlib.AbstractContextManager):
         they may use one another, their arguments, what they import themselves, and torch, dist, nn and F.
         team : a ``Team``; args and results : whatever torch.save takes, on the CPU
 
-        RuntimeError, in one sentence, where a process dies or raises, TimeoutError after ``limit`` seconds;
-        the whole crew has ended then. OSError where Python does not know the source of a function.
+        RuntimeError, in one sentence, where a process dies or raises, TimeoutError where one hangs: after
+        ``limit`` seconds, or when another one has waited for it. The whole crew has ended then. OSError
+        where Python does not know the source of a function.
         """
         import torch
 
@@ -114,20 +114,22 @@ class Crew(contextlib.AbstractContextManager):
             for rank, file in enumerate(files):
                 if rank not in found and file.exists():
                     found[rank] = torch.load(file, weights_only=False)
+                    if found[rank].get("waited"):  # what is missing now hangs, or has waited as well
+                        until = min(until, time.monotonic() + 2)
             missing = [rank for rank in range(self.size) if rank not in found]
             for rank in missing:  # first, since the others may fail only because this one has gone
                 if self.processes[rank].poll() is not None:
                     raise RuntimeError(f"Process {rank} of {self.size} died in {what}{self._said(rank)}; the "
                                        "whole crew was ended.")
             for rank, one in found.items():
-                if "error" in one:
+                if "error" in one and not (missing and one.get("waited")):
                     raise RuntimeError(f"Process {rank} of {self.size} failed in {what}: {one['error']} The "
                                        "whole crew was ended.")
             if not missing:
                 return [found[rank]["result"] for rank in range(self.size)]
             if time.monotonic() > until:
                 late = " and ".join(map(str, missing))
-                raise TimeoutError(f"The limit is over, and {what} has not finished in process {late}; the "
+                raise TimeoutError(f"The time is over, and {what} has not finished in process {late}; the "
                                    "whole crew was ended.")
             time.sleep(0.01)
 
@@ -181,20 +183,25 @@ def _member(folder: Path, rank: int, size: int, timeout: float, lines: queue.Que
     if sys.platform != "win32":  # gloo would look up the machine's name, which needs a network
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=size,
-                            timeout=datetime.timedelta(seconds=timeout))
-    from cmlib.training.distributed import Team
+    from cmlib.training.distributed import Team, waiting
 
-    tell(0, {"result": None})
+    try:
+        dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=size,
+                                timeout=datetime.timedelta(seconds=timeout))
+        found = {"result": None}
+    except RuntimeError as error:  # one that hangs has not come
+        found = {"error": _sentence(error), "waited": "timeout" in str(error).lower()}
+    tell(0, found)
     while True:
         number, name = lines.get()
         args = torch.load(folder / f"{number}.args", weights_only=False)
         try:
             space = runpy.run_path(str(folder / f"{number}_{name}.py"))
-            found = {"result": space[name](Team(rank, size), *args)}
+            with waiting():
+                found = {"result": space[name](Team(rank, size), *args)}
         except Exception as error:
             traceback.print_exc()
-            found = {"error": _sentence(error)}
+            found = {"error": _sentence(error), "waited": isinstance(error, TimeoutError)}
         tell(number, found)
 
 

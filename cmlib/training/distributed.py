@@ -6,15 +6,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed as dist
 from torch import nn
 
 from cmlib.data.tree import interleave
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """TimeoutError, in one sentence, where another process hangs; with NCCL its watchdog ends this one."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in ("Timed out waiting", "Application timeout")):  # gloo's
+            raise
+        raise TimeoutError(f"Process {dist.get_rank()} of {dist.get_world_size()} has waited for another one "
+                           "until its timeout: that one hangs, or takes fewer steps.") from None
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class Team:
     rank: int = 0
     size: int = 1
 
+    @waiting()
     def total(self, value: torch.Tensor) -> torch.Tensor:
         """The sum over all processes."""
         if self.size > 1:
@@ -37,6 +51,7 @@ class Team:
             dist.all_reduce(value)
         return value
 
+    @waiting()
     def gather(self, value) -> list:
         """The values of all processes, in the order of their ranks, on every process."""
         if self.size == 1:
@@ -45,6 +60,7 @@ class Team:
         dist.all_gather_object(values, value)
         return values
 
+    @waiting()
     def rows(self, own: torch.Tensor, n: int) -> torch.Tensor:
         """The n rows of a batch whose rows rank, rank + size, … are ``own``; without gradients, on every
         process.
@@ -58,12 +74,14 @@ class Team:
         dist.all_gather(shares, padded)
         return interleave([share[: len(range(rank, n, self.size))] for rank, share in enumerate(shares)], n)
 
+    @waiting()
     def agree(self, tensors: Sequence[torch.Tensor]) -> None:
         """Give all processes the values of process 0, in place."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
+    @waiting()
     def wait(self) -> None:
         if self.size > 1:
             dist.barrier()
@@ -74,7 +92,7 @@ ALONE = Team()
 
 def join(device: torch.device) -> Team:
     """The team of this process: that of torch.distributed, started here if torchrun has left its settings;
-    else alone.
+    else alone. A process waits 600 seconds for the others, or as many as CMLIB_TIMEOUT says.
     """
     if not dist.is_available():
         return ALONE
@@ -84,10 +102,14 @@ def join(device: torch.device) -> Team:
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if device.type == "cuda" and device.index != local:
             raise ValueError(f"Process {local} of this machine has its model on {device}, where another one "
-                             "works: take the device of "
-                             "cmlib.setup, or call torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) "
-                             "before the model goes to \"cuda\".")
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+                             "works: take the device of cmlib.setup, or call torch.cuda.set_device("
+                             "int(os.environ['LOCAL_RANK'])) before the model goes to \"cuda\".")
+        given = os.environ.get("CMLIB_TIMEOUT", "600")
+        if not given.isdecimal() or not 0 < int(given) < 10**6:
+            raise ValueError(f"CMLIB_TIMEOUT={given!r} is how many seconds a process waits for the others: a "
+                             "whole number from 1 to 999999.")
+        timeout = timedelta(seconds=int(given))
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
     return Team(dist.get_rank(), dist.get_world_size()) if dist.get_world_size() > 1 else ALONE
 
 
@@ -102,9 +124,11 @@ def spread(model: nn.Module, team: Team, device: torch.device) -> nn.Module:
         model, device_ids=[device] if device.type == "cuda" else None, find_unused_parameters=True)
 
 
-def summing(model: nn.Module, last: bool) -> AbstractContextManager:
+@contextmanager
+def summing(model: nn.Module, last: bool) -> Iterator[None]:
     """Around forward and backward of a part: only the last part of a batch talks to the other processes."""
-    return nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync()
+    with waiting(), nullcontext() if last or not hasattr(model, "no_sync") else model.no_sync():
+        yield
 
 
 def same_buffers(model: nn.Module, team: Team) -> None:

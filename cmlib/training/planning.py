@@ -49,12 +49,10 @@ def bytes_by_stage(layers: Sequence[int], processes: int) -> Tensor:
                          f"processes={processes} and layers={list(layers)}.")
     whole, largest = sum(layers), max(layers)
     piece = sum(math.ceil(layer / processes) for layer in layers)
-    return torch.tensor([
-        (WEIGHT + GRADIENT + MOMENTS) * whole,
-        (WEIGHT + GRADIENT) * whole + MOMENTS * piece,
-        WEIGHT * whole + (GRADIENT + MOMENTS) * piece + GRADIENT * largest,
-        (WEIGHT + GRADIENT + MOMENTS) * piece + (WEIGHT + GRADIENT) * largest,
-    ])
+    return torch.tensor([(WEIGHT + GRADIENT + MOMENTS) * whole,
+                         (WEIGHT + GRADIENT) * whole + MOMENTS * piece,
+                         WEIGHT * whole + (GRADIENT + MOMENTS) * piece + GRADIENT * largest,
+                         (WEIGHT + GRADIENT + MOMENTS) * piece + (WEIGHT + GRADIENT) * largest])
 
 
 def pipeline(forward: Sequence[float], backward: Sequence[float], parts: int, send: float = 0.0):

@@ -54,7 +54,7 @@ logged, over_seeds = seed_log("search_seeds")
 #
 # A toy shop has 4,000 photos and wants to sell a search. Lesson 11 gave you the engine: two towers that put photos and sentences into one space, so that a photo is near the caption that fits it. **Embed the gallery once**; a question is then one vector, and the answer one matrix product and a sort. Asked with words it finds photos; asked with a photo, words. It is the same table, read along its rows or along its columns.
 #
-# The next cell draws 4,000 photos with captions to learn from and 4,000 others as the gallery, encodes all of them with frozen encoders, and trains the towers. Then it does what every paper does: in a gallery of 500 photos and their 500 captions, how often is the partner first (R@1)?
+# The next cell draws 4,000 photos with captions to learn from and 4,000 others as the gallery, encodes all of them with frozen encoders, and trains the towers. Then it measures what papers measure: in a gallery of 500 photos and their 500 captions, how often is the partner first (R@1)?
 
 # %%
 SEED, ROWS = 0, 4000
@@ -85,8 +85,8 @@ for way, table in (("photo → words", first), ("words → photo", first.T)):
     print(f"R@1 of 500, {way}: log, five seeds: {over_seeds(f'{way}, 500')}")
 hits = (read(["a red car ."]) @ photos.T)[0].topk(6).indices
 plots.show(plots.pictures(gallery.images[hits], columns=6, size=1.3),
-           "Six photos, the nearest to the words a red car: each shows one red car on "
-           "a table.")
+           "Six photos, the nearest to the words a red car: each shows one red car and "
+           "no other toy.")
 claim("here, both ways at least 0.8",
       min(found["photo → words, 500"], found["words → photo, 500"]) >= 0.8)
 
@@ -139,10 +139,12 @@ for size in GALLERIES:
     found[f"who knows the toys, {size}"] = guess[size]
 similarity = captions @ photos.T
 beaten = (similarity > similarity.diagonal()[:, None]).sum(1)   # for exercise 18.5
-claim("some of the fall is duplicates: 0.05 or more comes back in the whole gallery",
-      found["equal scenes right, 4000"] - found["R@1 of 4000"] > 0.05)
+fall = found["R@1 of 500"] - found["R@1 of 4000"]
+rest = found["equal scenes right, 500"] - found["equal scenes right, 4000"]
+claim("a part of the fall is duplicates: with equal scenes right, 0.03 or more is gone",
+      fall - rest > 0.03)
 claim("and the rest is not: with equal scenes right it still falls by 0.05 or more",
-      found["equal scenes right, 500"] - found["equal scenes right, 4000"] > 0.05)
+      rest > 0.05)
 
 curves = {"equal scenes count as right": ("equal scenes right, {}", plots.BOTH),
           "who knows the toys, and guesses": ("who knows the toys, {}", plots.GREY),
@@ -165,7 +167,7 @@ for label, (name, _) in curves.items():
           f"{over_seeds(name.format(4000))} of 4,000")
 
 # %% [markdown]
-# Duplicates are a part of it, and only a part. So before you compare two searches, ask three things: how large was the gallery, what counted as right, and were duplicates in it?
+# Duplicates are a part of it, and only a part: with equal scenes right, two thirds of the fall are left. (Not all of that is the model's fault: a caption leaves out three sizes in ten, and then fits scenes that are not equal.) So before you compare two searches, ask three things: how large was the gallery, what counted as right, and were duplicates in it?
 #
 # ## 3. One number for a whole ranking
 #
@@ -417,13 +419,13 @@ for ax in axes.flat:
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
 plots.show(fig, "Two photos, each with the cells' answers to red, to car, and their "
-                "product. In the photo with a red car the same cells are dark in all "
-                "three; "
-                "in the other red and car are dark in different cells, and the product "
-                "is light.")
+                "product. In the photo with a red car the car's cells are dark in all "
+                "three, and the cells of a red house only in the first; in the other "
+                "photo red and car are dark in different cells, and the product is "
+                "light.")
 
 # %% [markdown]
-# As a whole the score is hardly useful: it is about as good as tags without a mistake, and more than half of the photos with both words have them on two toys (section 3). **At one cell it is nearly perfect, and nobody ever labelled a pair.** What the pairs needed were not more labels, but that the score looks at the part before it forgets the parts. (The mean of the cells keeps some of it, and with 4,000 labelled photos its own outputs learn the rest partly.)
+# As a whole the score is hardly useful: it is about as good as tags without a mistake, and more than half of the photos with both words have them on two toys (section 3). **At one cell it is nearly perfect, and nobody ever labelled a pair.** What the pairs needed were not more labels, but that the score looks at the part before it forgets the parts. (The mean of the cells keeps some of it: with labels of the pairs its own outputs find a part, and more of it in more epochs than these twelve.)
 #
 # ## 5. A threshold is a decision about costs
 #
@@ -554,7 +556,7 @@ claim("2,000 rows are within a tenth of the formula",
 # Three things to take from the table.
 #
 # - **The formula needs no labelled row**, and is near the best single threshold at every price, because this net's probabilities are nearly honest. (Test that before you rely on it; lesson 26 will.) Here it costs less than half of what the usual .5 does.
-# - **Fifty labelled rows make it worse.** A pair of tags stands in one photo of twenty; among 50 rows there are two or three, for some pairs none, and every threshold above what was seen looks free. Where rows say nothing, the order of the candidates decides: from the top, rare tags are never set, and you are back at the cost of .5. With the formula's candidates first the damage is smaller, and still there.
+# - **Fifty labelled rows make it worse.** A pair of tags stands in one photo of twenty; among 50 rows there are two or three, for some pairs none, and wide ranges of thresholds cost the same on them. Where rows say nothing, the order of the candidates decides: from the top, a threshold stops just below the few photos that it has seen, misses the next ones, and you are back at the cost of .5. With the formula's candidates first the damage is smaller, and still there.
 # - **Even 2,000 rows buy next to nothing**, where the probabilities are honest. Where they are not, rows are all you have: take many, or one threshold for many tags.
 #
 # ## 6. An index: what you never look at
@@ -666,7 +668,7 @@ for size, rows in log["galleries"].items():
 # %% [markdown]
 # At a million the lists with 16 probes give .99 of the answers in a fortieth of the time, and faiss's graph is quicker still. **At ten thousand there is nothing to win that anybody would notice**: the exact search takes a quarter of a millisecond, our lists with 16 probes no less, and faiss saves a fifth of a millisecond; reading the question takes longer than that. At a hundred thousand the exact search takes 2.3 ms. One matrix product, in a batch, serves a shop; build an index when you have measured that you need one.
 #
-# Captions lose more than photos at one probe, at every size. The lists were made *of* photos, and a caption is not quite where photos are (lesson 11, two clouds). Test an index with the questions that will come.
+# Captions lose more than photos at one probe, at every size: test an index with the questions that will come, not with rows like its own.
 #
 # **Fewer bytes: product codes.** A million vectors of 128 numbers are 512 MB. Cut each vector into 16 parts of 8 numbers. For each part learn 256 centres, and keep only *the number of the nearest centre*: one byte a part, 16 bytes a photo. A question is not coded: for each part make a table of its inner products with the 256 centres, and a photo's score is the sum of 16 numbers looked up.
 #
@@ -712,7 +714,7 @@ for size, rows in log["galleries"].items():
 #
 # $$q = x_{\text{photo}} + t(\text{a blue car}) - t(\text{a red car}).$$
 #
-# The user only says *blue*. What the photo shows, *red* and *car*, the tags of section 4 say. Right is a photo of one toy of the same kind, size and crack in the new colour; the photo itself is taken out of the gallery. The controls: the photo alone; the words *a blue toy*; photo plus these words; and *a blue car*, which knows the kind from the tags and drops the photo.
+# The user only says *blue*. What the photo shows, *red* and *car*, the tags of section 4 say. Right is a photo of one toy of the same kind, size and crack in the new colour; the photo itself is taken out of the gallery. The controls: the photo alone; the words *a blue toy* (no caption says *toy*); photo plus these words; and *a blue car*, which knows the kind from the tags and drops the photo.
 #
 # **Predict before you run:** which parts of the toy can only come from the photo?
 
@@ -741,25 +743,34 @@ questions = {"photo alone": photos[start],
              "photo + a blue toy": photos[start] + by_color[new],
              "a blue car": words_for(new, seen_kind),
              "photo + blue car − red car": photos[start] + change}
-for name, vectors in questions.items():
+
+def first_of(vectors):
+    """R@1, and the toys of the first hits; the photo itself is not shown."""
     scores = normalize(vectors, dim=1) @ photos.T
-    scores[torch.arange(len(start)), start] = -1.0             # not the photo itself
-    found[name] = recall_at(scores.double(), 1, right)
-    print(f"R@1, {name:28s}, log: {over_seeds(name)}")
-first_hits = {}
-for name in ("a blue car", "photo + blue car − red car"):
-    scores = normalize(questions[name], dim=1) @ photos.T
     scores[torch.arange(len(start)), start] = -1.0
-    first_hits[name] = (toys[scores.argmax(1)] == toys[start]).double().mean(0)
-kept = first_hits["photo + blue car − red car"] - first_hits["a blue car"]
+    return recall_at(scores.double(), 1, right), toys[scores.argmax(1)]
+
+toys_first = {}
+for name, vectors in questions.items():
+    found[name], toys_first[name] = first_of(vectors)
+    print(f"R@1, {name:28s}, log: {over_seeds(name)}")
+best = "photo + blue car − red car"
+kept = {name: (hits == toys[start]).double().mean(0)   # (4 parts,)
+        for name, hits in toys_first.items()}
+more = kept[best] - kept["a blue car"]
 claim("the photo keeps the crack more often than the words alone, by 0.1 or more",
-      kept[2] > 0.1)
-claim("and the size, by 0.05 or more", kept[1] > 0.05)
-claim("photo and change beat every control by 0.1 or more",
-      found["photo + blue car − red car"]
-      - max(found[name] for name in list(questions)[:-1]) > 0.1)
+      more[2] > 0.1)
+claim("and the size, by 0.05 or more", more[1] > 0.05)
+claim("photo + a blue toy: more than half of the first hits have the old colour",
+      kept["photo + a blue toy"][3] > 0.5)
+twice, twice_first = first_of(photos[start] + 2 * questions["a blue car"])
+claim("photo + a blue car, the words twice: nine in ten have the new colour",
+      (twice_first[:, 3] == new).double().mean() > 0.9)
+controls = [found[name] for name in questions if name != best] + [twice]
+claim("photo and change beat every control, this one, too, by 0.1 or more",
+      found[best] - max(controls) > 0.1)
 example = int((toys[start, 2] == 1).nonzero()[0, 0])           # a cracked one
-scores = photos @ normalize(questions["photo + blue car − red car"][example], dim=0)
+scores = photos @ normalize(questions[best][example], dim=0)
 scores[start[example]] = -1.0
 nearest = scores.topk(4).indices
 titles = [f"this, but {COLORS[int(new[example])]}", "1", "2", "3", "4"]
@@ -769,7 +780,7 @@ plots.show(plots.pictures(shown, titles, columns=5, size=1.5),
            "colour: cracked toys of the same kind in the new colour.")
 
 # %% [markdown]
-# The words bring the colour, the photo brings what the words did not say: whether it is cracked and, less surely, its size. A plain sum with *a blue toy* fails for a reason worth keeping: the photo's own colour is still in it. What must go has to be *taken away*, and for that you need to know it; so the tags do a part of the work. (Where examples of such questions exist, a small net can learn the change.)
+# The words bring the colour, the photo brings what the words did not say: whether it is cracked and, less surely, its size. A plain sum has no good weight. With *a blue toy* once, the photo's own colour is still in it; with *a blue car* twice the colour is right, and little is left of what only the photo shows. What must go has to be *taken away*, and for that you need to know it; so the tags do a part of the work.
 #
 # ## 8. Words and clicks: a recommendation
 #
@@ -819,7 +830,7 @@ for name, shade in kinds_of_query.items():
 ax.set(xlabel="clicks", ylabel="P@10", ylim=(0, 1), xticks=CLICKS)
 ax.legend(fontsize=8, loc="upper left")
 plots.show(fig, "P@10 against the number of clicks, five seeds as dots: words with "
-                "clicks rise from .36 to .87, clicks alone from .31 to .71, words "
+                "clicks rise from .36 to .87, clicks alone from .31 to .72, words "
                 "alone stay near .13, words with another user's clicks below that.")
 for name in kinds_of_query:
     print(f"P@10 after 5 clicks, {name:25s}, log: {over_seeds(f'{name}, 5')}")
@@ -840,7 +851,6 @@ claim("another's clicks help nobody: below 0.2",
 
 # %%
 known = {word for text in train_pairs.texts for word in re.findall(r"\w+", text)}
-known |= {"toy"}
 search = PhotoSearch(photos, read, known)
 page = SearchPage(search, gallery.images)
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -920,7 +930,8 @@ ax.minorticks_off()
 ax.legend(fontsize=8, loc="center left")
 plots.show(fig, "Precision of the search by words is 1 up to ten photos and falls to a "
                 "third at a hundred, while its recall crawls; tags at one cell stay at "
-                "1 until the two hundred right photos are shown (dotted line).")
+                "1 up to a hundred and near it up to the two hundred right photos "
+                "(dotted line).")
 claim("P@10 is above 0.95, and mAP below 0.4",
       found["P@10"] > 0.95 and found["cosines of the towers"] < 0.4)
 claim("ten rows cannot hold more than a tenth of what is right", possible < 0.1)

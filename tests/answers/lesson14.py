@@ -75,6 +75,13 @@ def numbers_of(shapes):
     return sum(math.prod(shape) for shape in shapes)
 
 
+def cost_of_biases_too(shapes, rank, where):
+    ends = [f".{end}.{what}" for end in where for what in ("weight", "bias")]
+    new = sum(rank * sum(shape) for name, shape in shapes.items()
+              if any(f".{name}".endswith(end) for end in ends) and (len(shape) == 2 or "bias" in name))
+    return {"numbers": new, "bytes": 4 * new, "share": new / (numbers_of(shapes.values()) + new)}
+
+
 def cost_and(change):
     """The right cost, changed by change(cost, shapes, the shapes with a LoRA)."""
     def cost(shapes, rank, where):
@@ -120,14 +127,15 @@ def costs(each=lambda o, i, r: r * (o + i), fits=lambda n, e: ("." + n).endswith
 # 14.4 merged
 
 
-def merged_by_float(weight, down, up, alpha):
+def merged_in_double(weight, down, up, alpha):
     w = (weight.double() + alpha * up.double() @ down.double() / down.shape[0]).to(weight.dtype)
     return w, (w == weight).sum() / weight.numel()
 
 
-def merged_by_rounding_first(weight, down, up, alpha):
-    w = weight + (alpha / up.shape[1] * up @ down).to(weight.dtype)
-    return w, 1 - (w != weight).double().mean()
+def merged_by_addmm(weight, down, up, alpha):
+    summed = torch.addmm(weight.to(up), up, down, alpha=alpha / up.shape[1])
+    merged = torch.empty_like(weight).copy_(summed)
+    return merged, 1 - (merged - weight).count_nonzero().item() / merged.nelement()
 
 
 def merge(factor=lambda a, r: a / r, sign=1, share=lambda w, old, d: (w == old).double().mean()):
@@ -135,6 +143,13 @@ def merge(factor=lambda a, r: a / r, sign=1, share=lambda w, old, d: (w == old).
         d = sign * factor(alpha, len(down)) * up @ down
         w = (weight + d).to(weight.dtype)
         return w, share(w, weight, d)
+    return merged
+
+
+def summed(how):
+    def merged(weight, down, up, alpha):
+        new = how(weight, down, up, alpha)
+        return new, torch.eq(new, weight).double().mean()
     return merged
 
 
@@ -179,7 +194,7 @@ RIGHT = {
     "14.1": [moved_by_loops, moved_by_means, moved_in_numbers],
     "14.2": [lora_by_linear, lora_by_merging],
     "14.3": [cost_by_elements, cost_by_layers],
-    "14.4": [merged_by_float, merged_by_rounding_first],
+    "14.4": [merged_in_double, merged_by_addmm],
     "14.5": [step_by_autograd, step_by_formula],
 }
 WRONG = {
@@ -194,6 +209,8 @@ WRONG = {
         (move(swap=True), "wrong order"),
         (move(power=2), "take the root of both"),
         (move(root=lambda n: 1, by=lambda b, a: b.std(0).norm()), "standard deviation of one row"),
+        (move(by=lambda b, a: b.var(0).sum() ** 0.5), "standard deviation of one row"),
+        (move(by=lambda b, a: b.std()), "standard deviation of one row"),
         (lambda b, a: ((a - b).norm() / (b - b.mean(0)).norm(), moved_by_means(b, a)[1]),
          "yours is the whole of it"),
         (lambda b, a: (len(b) ** 0.5 * (a - b).mean(0) / (b - b.mean(0)).norm(), moved_by_means(b, a)[1]),
@@ -219,6 +236,7 @@ WRONG = {
         (layer(factor=lambda a, d, u: (a / len(d)) ** 0.5), "and not its root"),
         (lambda x, w, b, d, u, a: x @ (w * (a / len(d)) * (u @ d)).T + b, "the change is added"),
         (lambda x, w, b, d, u, a: x @ w.T + b + a / len(d) * torch.relu(x @ d.T) @ u.T, "Nothing bends"),
+        (lambda x, w, b, d, u, a: F.linear(x, w, b) + a / len(d) * F.gelu(x @ d.T) @ u.T, "Nothing bends"),
         (layer(factor=lambda a, d, u: a / len(d) ** 2), "divide by the rank twice"),
         (lambda x, w, b, d, u, a: x @ w.T + b + a / len(d) * (x @ d.T @ u.T + b), "you add it once more"),
         (layer(with_bias=False), "The bias of the frozen layer is missing"),
@@ -242,6 +260,7 @@ WRONG = {
         (costs(fits=lambda n, e: n.endswith(f"{e}.weight")), "with the dot before it"),
         (costs(fits=lambda n, e: e in n), "anywhere in its name"),
         (costs(two=False), "no matrix"),
+        (cost_of_biases_too, "A bias is no matrix"),
         (costs(fits=lambda n, e: n.endswith(f".{e}.weight")), "with no dot before it"),
         (costs(fits=lambda n, e: n.split(".")[-2] == e), "last part of a name alone"),
         (costs(fits=lambda n, e: True), "Every matrix gets a LoRA"),
@@ -277,6 +296,13 @@ WRONG = {
          "one of the two is missing"),
         (lambda w, d, u, a: (a / len(d) * u @ d, ((a / len(d) * u @ d) == w).double().mean()),
          "This is the change alone"),
+        (merge(share=lambda w, old, d: (2 * d.abs() < torch.finfo(old.dtype).eps * old.double().abs())
+               .double().mean()), "the size of each change"),
+        (summed(lambda w, d, u, a: w + (a / len(d) * u @ d).to(w)), "The change is rounded to few digits"),
+        (summed(lambda w, d, u, a: w + a / len(d) * (u.to(w) @ d.to(w))), "matrices are rounded"),
+        (summed(lambda w, d, u, a: (w.float() + a / len(d) * (u @ d).float()).to(w)), "of a float64 weight"),
+        (lambda w, d, u, a: (w + a / len(d) * u @ d, merged_in_double(w, d, u, a)[1]),
+         "one of the two is missing"),
     ],
     "14.5": [
         (step(first="up"), "`down` does not stay"),
@@ -296,5 +322,8 @@ WRONG = {
         (step(cross=False), "The product of both steps is missing"),
         (step(factor=lambda a, r: a), "you use alpha"),
         (lambda g, d, u, a, eta: -eta * g, "step of the full weight"),
+        (lambda g, d, u, a, eta: 2 * step(cross=False)(g, d, u, a, eta) - step_by_formula(g, d, u, a, eta),
+         "two minus signs"),
+        (lambda g, d, u, a, eta: step(factor=lambda a, r: a / len(u))(g, d, u, a, eta), "number of outputs"),
     ],
 }

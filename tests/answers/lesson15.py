@@ -113,7 +113,7 @@ def contrast_by_softmax(image, text, images, texts, rank, scale):
 
 
 def _compare(put=True, place=lambda rank, P: rank, own=False, factor=lambda P: P, reduction="mean", sides=2,
-             scaled=lambda s: s, live=(True, True)):
+             scaled=lambda s: s, live=(True, True), number=lambda rank, n: rank * n):
     def contrast(image, text, images, texts, rank, scale):
         P, n = len(images), len(image)
         everyone = []
@@ -125,7 +125,7 @@ def _compare(put=True, place=lambda rank, P: rank, own=False, factor=lambda P: P
         partner = torch.arange(P * n)
         a, b = everyone
         if own:
-            partner = partner[rank * n:(rank + 1) * n]
+            partner = partner[:n] + number(rank, n)
             one, two = image @ b.T, text @ a.T
         else:
             one = a @ b.T
@@ -293,6 +293,17 @@ def _plan_held(forward, backward, parts, send):
     return A, go(backward.tolist()[::-1], A[:, -1].tolist()[::-1]).flip(0)
 
 
+def _plan_sent_to_all(forward, backward, parts, send):
+    nothing = torch.zeros(1, dtype=torch.float64)  # a stage before all others, which sends
+    A, B = schedule_by_rows(torch.cat([nothing, forward]), torch.cat([nothing, backward]), parts, send)
+    return A[1:], B[1:]
+
+
+def _plan_sending_works(forward, backward, parts, send):
+    stage = torch.arange(len(forward))
+    return schedule_by_rows(forward + send * (stage < stage.max()), backward + send * (stage > 0), parts, 0)
+
+
 RIGHT = {
     "15.1": [share_by_loops, share_by_where],
     "15.2": [ring_by_lists, ring_by_receiver],
@@ -318,6 +329,11 @@ WRONG = {
         (_share(lambda own, P, N, losses, mask, counts: own.sum() * P / max(counts)), "largest share"),
         (_share(lambda own, P, N, *rest: own.sum() * N / P), "upside down"),
         (_share(lambda own, P, N, losses, *rest: own.sum() / len(losses)), "texts of this process"),
+        (_share(lambda own, P, N, losses, *rest: own.sum() * P / losses.shape[0]), "texts of this one"),
+        (_share(lambda own, P, N, losses, mask, counts: own.sum() / max(counts)), "without the factor"),
+        (_share(lambda own, P, N, losses, mask, counts: (losses * mask).mean() * P * len(own) / N),
+         "take the sum"),
+        (_share(lambda own, P, N, *rest: own.sum() / (N // P)), "drops its rest"),
         (_share(lambda own, P, N, *rest: own.sum() * (P - 1) / N), "one less"),
         (_share(lambda own, P, N, losses, mask, counts: own.sum() * len([n for n in counts if n]) / N),
          "that have tokens"),
@@ -327,6 +343,10 @@ WRONG = {
     ],
     "15.2": [
         (_walk(to=-1), "wrong neighbour"),
+        (_walk(to=-1, send=lambda r, k, P: (r + k) % P, share=lambda r, j, P: (r - 1 + j) % P),
+         "the other way round"),
+        (lambda chunks, steps: ring_by_lists(chunks, steps) / len(chunks) ** (steps == 2 * len(chunks) - 2),
+         "stands the mean"),
         (_walk(send=lambda r, k, P: (r + k) % P), "r − k"),
         (_walk(send=lambda r, k, P: r), "same chunk"),
         (_walk(send=lambda r, k, P: (r + 1 - k) % P), "begin with r + 1"),
@@ -358,6 +378,9 @@ WRONG = {
         (_compare(own=True, factor=lambda P: 1), "own rows alone"),
         (_compare(own=True, put=False), "carry no gradient"),
         (_compare(own=True, put=False, factor=lambda P: 1), "carry no gradient"),
+        (_compare(own=True, factor=lambda P: 1, number=lambda rank, n: 0), "all rows have a loss"),
+        (_compare(own=True, put=False, factor=lambda P: 1, number=lambda rank, n: 0),
+         "and gathered rows carry no"),
         (_compare(reduction="sum"), "added up"),
         (_compare(reduction="sum", factor=lambda P: 1), "without the factor"),
         (_compare(sides=1), "Only photo → text"),
@@ -394,6 +417,7 @@ WRONG = {
         (_table(biggest=sum), "all layers are counted as whole"),
         (_table(moment=(0, 0, 4, 16)), "moments of a layer never"),
         (_table(per=(2, 2, 8), moment=(0, 0, 2, 4)), "16 bits"),
+        (_table(per=(2, 2, 12), moment=(0, 0, 2, 4)), "a float32 copy"),
     ],
     "15.5": [
         (_plan(came=False), "left the stage before"),
@@ -403,6 +427,8 @@ WRONG = {
         (_plan(hop=(0, 1)), "on the way forward, too"),
         (_plan(hop=(1, 0)), "on the way back, too"),
         (_plan(hop=(0, 0)), "Sending is left out"),
+        (_plan_sent_to_all, "nothing is sent to it"),
+        (_plan_sending_works, "counted as work"),
         (_plan(turn=True), "begins at the last stage"),
         (_plan(begin=True), "the ends are wanted"),
         (_plan(flip=True), "are exchanged"),

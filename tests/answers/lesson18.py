@@ -112,6 +112,15 @@ def thresholds_by_min(probability, truth, candidates, cost_miss, cost_false):
     return candidates[cost.min(0).indices]
 
 
+def thresholds_by_means(probability, truth, candidates, cost_miss, cost_false):
+    def paid(column, has):
+        late = candidates[:, None] > column                              # (n, rows): not set
+        return torch.where(late, cost_miss * has.double(), cost_false * (~has).double()).mean(-1)
+
+    tables = [paid(*pair) for pair in zip(probability.T, truth.T, strict=True)]
+    return torch.stack([candidates[table.argmin()] for table in tables])
+
+
 def _cut(cost=lambda fn, fp, y, m, f: m * fn + f * fp, ge=True, choose=lambda c, cost: c[cost.argmin(1)],
          over=0):
     def thresholds(probability, truth, candidates, cost_miss, cost_false):
@@ -186,7 +195,7 @@ def ap_by_every_order(scores, relevant):
 RIGHT = {
     "18.1": [ap_by_shares, ap_by_hypergeometric],
     "18.2": [pairs_by_loops, pairs_by_einsum],
-    "18.3": [thresholds_by_loops, thresholds_by_min],
+    "18.3": [thresholds_by_loops, thresholds_by_min, thresholds_by_means],
     "18.4": [lists_by_loops, lists_by_hiding],
     "18.5": [galleries_by_comb, galleries_by_lgamma],
 }
@@ -218,6 +227,15 @@ WRONG = {
                  r / n * (found + 1 + i * r / max(n - 1, 1)) / (ahead + i + 1)), "not r/(n − 1)"),
         (_places(lambda i, n, r, ahead, found: r / n * (found + (r + 1) / 2) / (ahead + i + 1)),
          "Half of the mates"),
+        (_places(lambda i, n, r, ahead, found: r / n * (found + 1) / (ahead + i + 1)), "are left out: (i"),
+        (_places(lambda i, n, r, ahead, found:
+                 r / n * (found + 1 + i * (r - 1) / max(n - 1, 1)) / (found + i + 1)), "move the rank"),
+        (_places(lambda i, n, r, ahead, found:
+                 r / n * (ahead + 1 + i * (r - 1) / max(n - 1, 1)) / (ahead + i + 1)), "count as found"),
+        (_places(lambda i, n, r, ahead, found:
+                 r / n * (found + r + 1 + i * (r - 1) / max(n - 1, 1)) / (ahead + n + i + 1)), "too early"),
+        (lambda s, y: ap_by_shares(s[(s[:, None] == s[y]).any(1)], y[(s[:, None] == s[y]).any(1)]),
+         "passed over"),
         (_places(lambda i, n, r, ahead, found:
                  1 / n * (found + 1 + i * (r - 1) / max(n - 1, 1)) / (ahead + i + 1)), "where r is 0"),
         (_places(lambda i, n, r, ahead, found:
@@ -237,6 +255,8 @@ WRONG = {
         (lambda c, k: torch.einsum("pxc,pxk->pck", c.sigmoid(), k.sigmoid()) / c.shape[1], "averaged"),
         (lambda c, k: (c.unsqueeze(3) * k.unsqueeze(2)).amax(1), "logits are multiplied"),
         (lambda c, k: (c.unsqueeze(3) + k.unsqueeze(2)).sigmoid().amax(1), "logits are added"),
+        (lambda c, k: ((c.sigmoid().unsqueeze(3) + k.sigmoid().unsqueeze(2)) / 2).amax(1),
+         "probabilities are averaged"),
         (lambda c, k: pairs_by_einsum(c, k).mT, "axes are exchanged"),
         (lambda c, k: torch.einsum("pc,pk->pck", c.mean(1).sigmoid(), k.mean(1).sigmoid()),
          "logits are averaged"),
@@ -258,6 +278,13 @@ WRONG = {
         (_cut(lambda fn, fp, y, m, f: f * fp), "Only false alarms"),
         (_cut(choose=lambda c, cost: c[cost.argmax(1)]), "dearest"),
         (_cut(choose=lambda c, cost: c[cost.sum(0).argmin()].repeat(len(cost))), "one threshold"),
+        (_cut(choose=lambda c, cost: c[cost.sum(0).argmin()]), "one threshold"),
+        (lambda p, y, c, m, f: c[torch.stack([m * (y & (p >= t)).sum(0) + f * (~y & (p >= t)).sum(0)
+                                              for t in c]).argmin(0)], "true and set are counted"),
+        (lambda p, y, c, m, f: c[torch.stack([m * (y & (p < t)).sum(0) + f * (~y & (p < t)).sum(0)
+                                              for t in c]).argmin(0)], "neither set nor true"),
+        (lambda p, y, c, m, f: c[torch.stack([m * (y & (p >= t)).sum(0) + f * (~y & (p < t)).sum(0)
+                                              for t in c]).argmin(0)], "at or above it"),
         (_cut(choose=lambda c, cost: cost.argmin(1)), "places in the list"),
         (_cut(choose=lambda c, cost: cost.min(1)[0]), "what the best thresholds cost"),
         (_cut(choose=lambda c, cost: torch.stack([c[row == row.min()].min() for row in cost])),
@@ -271,6 +298,13 @@ WRONG = {
     ],
     "18.4": [
         (lambda q, v, c, at, p, k: (v @ q).topk(k)[1], "All lists"),
+        (lambda q, v, c, at, p, k: torch.tensor([
+            row for row in (v @ q).topk(k)[1].tolist() if at[row] in (c @ q).topk(p)[1]]).long(),
+         "then dropped"),
+        (lambda q, v, c, at, p, k: lists_by_loops(q, v, c, at, k, p), "exchanged"),
+        (lambda q, v, c, at, p, k: lists_by_loops(q, v, c, at, p - 1 or 1, k), "One list too few"),
+        (lambda q, v, c, at, p, k: torch.tensor((lists_by_loops(q, v, c, at, p, k).tolist() + k * [-1])[:k]),
+         "filled up with −1"),
         (_lists(lambda c, q, p: (c @ q).argmax()), "Only the nearest list"),
         (_lists(lambda c, q, p: (c @ q).argsort()[:p]), "farthest"),
         (_lists(lambda c, q, p: torch.cdist(c, q[None])[:, 0].topk(p, largest=False)[1]),
@@ -301,6 +335,11 @@ WRONG = {
         (_galleries(lambda a, N, n: _comb(a, N, n - 1).mean()), "from N − 1"),
         (_galleries(lambda a, N, n: 1 - _comb(a, N - 1, n - 1).mean()), "being beaten"),
         (_galleries(lambda a, N, n: _comb(a, N - 1, n - 1).sum()), "added up"),
+        (_galleries(lambda a, N, n: _comb(N - 1 - a, N - 1, n - 1).mean()), "that none does"),
+        (_galleries(lambda a, N, n: _comb(a, N - 1, max(n - 2, 0)).mean()), "One draw too few"),
+        (_galleries(lambda a, N, n: torch.stack([(N - 1 - a) / (N - 1 - j) for j in range(n - 1)]
+                                                + [torch.ones(len(a)).double()]).prod(0).mean()),
+         "are used up, too"),
         (_galleries(lambda a, N, n: _comb(a, N - 1, n - 1).median()), "median"),
         (_galleries(lambda a, N, n: (1 - a / N).pow(n).mean()), "of all N photos, n of them"),
         (_galleries(lambda a, N, n: (a == 0).double().mean()), "whole gallery, for every size"),
