@@ -721,11 +721,12 @@ ax.legend(fontsize=8)
 plots.show(fig, "Seconds against bytes, both axes logarithmic: a black line, flat on "
                 "the left and rising on the right, orange triangles of torch's "
                 "all-reduce near it, and blue dots of the ring by hand above.")
-miss = float(found[-1, 2]) / (2 * latency)
-print(f"foretold without β, 4 MB would take 2α: too short by a factor of {miss:.1f}")
-claim("torch's all-reduce, at each size, within a factor of 8 of what was foretold",
-      (found[:, 2] / foretold).log().abs().max() < math.log(8))
-claim("4,000 bytes take less than 30 times as long as 4", found[1, 1] < 30 * found[0, 1])
+claim("torch's all-reduce, at each size, within a factor of 6 of what was foretold",
+      (found[:, 2] / foretold).log().abs().max() < math.log(6))
+claim("foretold without β, as 2α, 4 MB would be too short by a factor of more than 6",
+      found[-1, 2] > 6 * 2 * latency)
+claim("4,000 bytes take less than 30 times as long as 4",
+      found[1, 1] < 30 * found[0, 1])
 
 # %% [markdown]
 # Two numbers from a ping-pong foretell an all-reduce that they have never seen, roughly. (Roughly: both processes share one memory here, messages are copied more often than they travel, and a busy machine doubles anything. The ring by hand lies above the line: it makes a new tensor of every chunk, with Python between its steps.) Small messages cost $\alpha$ and nothing else, which is why DDP does not send 200 small gradients, but a few **buckets**, of 25 MB if you do not say otherwise; and it sends a bucket while the layers before it still compute their gradient, so that a part of the time is hidden.
