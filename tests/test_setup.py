@@ -102,7 +102,8 @@ def test_uv_leaves_out_what_a_pinned_wheel_asks_for_at_the_version_that_is_pinne
 
 
 def test_the_lock_is_made_by_the_command_that_contributing_tells():
-    told = re.search(r"uv (pip compile .*)", (ROOT / "CONTRIBUTING.md").read_text("utf-8")).group(1)
+    text = re.sub(r"\\\n +", "", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    told = re.search(r"uv (pip compile .*)", text).group(1)
     extras = re.findall(r"--extra (\w+)", told)
     assert f"uv {told}" in (ROOT / "requirements.lock").read_text("utf-8")
     assert sorted(extras) == sorted(EXTRAS)

@@ -204,10 +204,8 @@ def ran():
 def test_a_lesson_runs_to_its_end_with_its_large_modules_where_setup_said(
     lesson, pretended_setup, ran, monkeypatch
 ):
-    for module, name in ((cmlib, "fit"), (cmlib.data, "batches")):  # what is put there is taken away again
-        monkeypatch.setattr(module, name, getattr(module, name))
     monkeypatch.chdir(play.ROOT / "notebooks")
-    play.cut_training_short()
+    play.cut_training_short(put=monkeypatch.setattr)
     space, source = play.namespace(), play.SOURCES[lesson]
     # a lesson without a full part has nothing there, and runs faster without its being looked for
     with Pretended() if play.has_full_part(source) else nullcontext():
