@@ -309,7 +309,7 @@ for what in ("old reader", "old reader, centred"):
     print(f"full, {what + ', seed by seed':34s} {seeds}")
 
 # %% [markdown]
-# No line is flat: the same sum, the same tickets, and everything between a ruin and the best run of the table. Ten large steps wreck the reader; 160 small ones do better there and at the desk, in every seed. The sum of the rates says what is out of reach, and not what happens. (At the desk much of the difference is the head, which has had ten steps as well, and a part may be the passes, sixteen instead of one. The table cannot tell them apart; whoever has 160 tickets, and chooses steps and rate, need not.)
+# No line is flat: the same sum, the same tickets, and everything between a ruin and the best run of the table. Ten large steps wreck the reader; 160 small ones do better there and at the desk, in every seed. The sum of the rates says what is out of reach, and not what happens. (At the desk the difference may be the head, which has had ten steps as well, or the passes, sixteen instead of one. The table cannot tell them apart; whoever has 160 tickets, and chooses steps and rate, need not.)
 #
 # What does order the lines *here*, where one model is tuned in one way, is the distance that the weights moved: the farther, the more is broken. Keep that in mind; section 6 asks again, across ways.
 #
@@ -757,7 +757,7 @@ claim("\nthe kind of the first toy, from the mean of the words: random weights a
 #
 # So there is no short cut: keep some rows of every job that stands on your encoder, and ask them.
 #
-# **And ask with a control.** The last lines show the trap. A probe names the kind of the first toy from the mean of a caption's words, and random weights are the better ones: a mean of random embeddings still says which words stand there, and a bag of words (lesson 04) is about as good as they are. Such a probe measures words. The reader at the findings needs to know *large* from *small* and *no*, and there random weights fail: that is why this lesson asks it.
+# **And ask with a control.** The last lines show the trap. A probe names the kind of the first toy from the mean of a caption's words, and random weights are the better ones: a mean of random embeddings still says which words stand there. Such a probe measures words. The reader at the findings needs to know *large* from *small* and *no*, and there random weights fail: that is why this lesson asks it.
 #
 # ## 7. Merged for free, if the digits are there
 #
