@@ -88,8 +88,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{name:4s}  {notebook.stem:18s} {cells:3d} cells, {len(failed)} failed, "
                   f"{time.monotonic() - start:3.0f} s  {', '.join(failed)}".rstrip(), flush=True)
             if failed:
-                start_of_it = said.find("= FAILURES =")
-                print(said if options.verbose else said[start_of_it : start_of_it + 2000], flush=True)
+                first = max(0, said.find("= FAILURES ="))  # not there where nbval itself fails
+                print(said if options.verbose else said[first : first + 2000], flush=True)
             wrong.extend(f"{notebook.stem} under {name}, {cell}" for cell in failed)
 
         with ThreadPoolExecutor(options.workers) as pool:
